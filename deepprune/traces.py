@@ -1,0 +1,37 @@
+"""What is sampled: a problem, the traces launched for it, and the prefixes they are judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with a verifiable answer.
+
+    `problem_id` is `benchmark/id`; `reference` is the known answer, or None outside benchmarks.
+    """
+
+    problem_id: str
+    text: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The part of an unfinished trace up to its checkpoint, which is what the judge reads."""
+
+    text: str
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A finished trace: its whole text and the answer found in it (None where there is none)."""
+
+    sample: int
+    text: str
+    num_tokens: int
+    finish_reason: str
+    answer: str | None
+    confidence: tuple[float, ...] = ()
