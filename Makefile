@@ -1,0 +1,48 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both do all the set-up themselves.
+PYTHON ?= python3
+EXTRAS ?= cpu,train,dev
+# Where PyPI's default torch is a CUDA build, this asks uv for the CPU one.
+TORCH_BACKEND ?= cpu
+
+BIN := .venv/bin
+# pip may have been told where wheels lie on this machine; uv has to be told again.
+FIND_LINKS := $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*find-links='\(.*\)'/\1/p" | head -n 1)
+UV_ENV := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)",UV_TORCH_BACKEND=$(TORCH_BACKEND))
+OVERRIDES := $(if $(findstring gpu,$(EXTRAS)),,--override requirements/cpu-overrides.txt)
+
+.PHONY: demo test test-unit lint format setup miniature bench clean
+
+setup: .venv/.ready-$(EXTRAS)
+
+.venv/.ready-$(EXTRAS): pyproject.toml requirements/cpu-overrides.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "uv>=0.5"
+	$(UV_ENV) $(BIN)/uv pip install --python $(BIN)/python $(OVERRIDES) --editable ".[$(EXTRAS)]"
+	touch "$@"
+
+demo: setup ## pruning beside self-consistency, live, on this machine
+	$(BIN)/deepprune demo
+
+test: setup ## everything: pure method, live Ray and vLLM, injected faults
+	$(BIN)/pytest
+
+test-unit: setup ## the pure method, in seconds
+	$(BIN)/pytest tests/unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+miniature: setup ## rebuild the miniature models from nothing (about half an hour)
+	$(BIN)/python -m miniature.build
+
+bench: setup ## our generator path beside the bare engine; cancel lag
+	$(BIN)/python -m benchmarks.generator_path
+
+clean:
+	rm -rf .venv runs build *.egg-info

@@ -1,0 +1,50 @@
+"""Confidence of a trace from its token probabilities, as DeepConf defines it.
+
+Token confidence is minus the mean log-probability of the k likeliest tokens at a position; group
+confidence is its mean over the last `window` tokens (Fu et al. 2025, "Deep Think with Confidence").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class ConfidenceMeter:
+    """Group confidence over a sliding window, read off every sixteenth of a window."""
+
+    def __init__(self, top_k: int, window: int) -> None:
+        self._top_k = top_k
+        self._stride = max(1, window // 16)
+        self._window: deque[float] = deque(maxlen=window)
+        self._sum = 0.0
+        self._since_reading = 0
+        self._readings: list[float] = []
+
+    def take(self, logprobs: Iterable[Mapping[int, Any]]) -> None:
+        """Add positions; each maps token ids to objects with `logprob`, the top k among them."""
+        for position in logprobs:
+            top = sorted((entry.logprob for entry in position.values()), reverse=True)
+            self._add(-sum(top[: self._top_k]) / min(self._top_k, len(top)))
+
+    def drain(self, *, at_end: bool) -> tuple[float, ...]:
+        """The readings since the last call; at the end of a trace, its last window too."""
+        if at_end and self._since_reading:
+            self._read()
+        readings = tuple(self._readings)
+        self._readings.clear()
+        return readings
+
+    def _add(self, confidence: float) -> None:
+        if len(self._window) == self._window.maxlen:
+            self._sum -= self._window[0]
+        self._window.append(confidence)
+        self._sum += confidence
+        self._since_reading += 1
+        if self._since_reading == self._stride:
+            self._read()
+
+    def _read(self) -> None:
+        self._readings.append(self._sum / len(self._window))
+        self._since_reading = 0

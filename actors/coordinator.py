@@ -1,0 +1,112 @@
+"""The coordinator: an actor that drives policies over the generators and the judge pool.
+
+One `LiveProblem` per problem in flight; the coordinator limits how many there are, passes on what
+engines report about cancelled work, and answers whoever watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import ray
+from ray import serve
+
+from actors.endpoint import EndpointGenerators
+from actors.live import LiveProblem, LiveTrace, Snapshot
+from actors.messages import Generators, Judges
+from actors.pools import ServeGenerators, ServeJudges
+from deepprune.config import EndpointGeneratorConfig, PolicyConfig, RunConfig
+from deepprune.session import Outcome
+from deepprune.traces import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A problem's outcome, with its traces by sample index."""
+
+    outcome: Outcome
+    traces: dict[int, LiveTrace]
+
+
+class Coordinator:
+    """Solves problems, many at a time. `generator_app` and `judge_app` are Serve applications."""
+
+    def __init__(self, config: RunConfig, generator_app: str | None, judge_app: str | None) -> None:
+        self._config = config
+        self._generators = _generators(config, generator_app)
+        self._judges: Judges | None = (
+            ServeJudges(serve.get_app_handle(judge_app)) if judge_app else None
+        )
+        self._slots = asyncio.Semaphore(config.limits.max_problems)
+        self._problems: dict[str, LiveProblem] = {}
+        self._keys = count()
+        self._interrupted: str | None = None
+        self._me = ray.get_runtime_context().current_actor
+
+    async def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Solved:
+        """Run `policy` on `problem` to its vote, or to `interrupt`."""
+        async with self._slots:
+            key = f"p{next(self._keys)}"
+            live = self._live_problem(key, problem, policy, seed)
+            self._problems[key] = live
+            if self._interrupted is not None:
+                live.interrupt(self._interrupted)
+            try:
+                outcome = await live.run()
+            finally:
+                del self._problems[key]
+        return Solved(outcome, live.traces)
+
+    async def interrupt(self, reason: str) -> None:
+        """Stop every problem, running or waiting, with the vote as it is."""
+        self._interrupted = reason
+        for live in self._problems.values():
+            live.interrupt(reason)
+
+    async def watch(self) -> list[Snapshot]:
+        """Where each running problem stands."""
+        return [live.snapshot() for live in self._problems.values()]
+
+    async def settle(
+        self, request_id: str, num_tokens: int, recent: tuple[tuple[float, int], ...]
+    ) -> None:
+        """A generator reports what a trace had generated when its cancel arrived."""
+        key, sample, _ = request_id.split("/", 2)
+        if key in self._problems:
+            self._problems[key].settle(int(sample), num_tokens, recent)
+
+    async def settle_judge(
+        self, request_id: str, num_pairs: int, computed_tokens: int, cached_tokens: int
+    ) -> None:
+        """A judge reports what a cancelled call had cost."""
+        key = request_id.split("/", 1)[0]
+        if key in self._problems:
+            self._problems[key].settle_judge(num_pairs, computed_tokens, cached_tokens)
+
+    def _live_problem(
+        self, key: str, problem: Problem, policy: PolicyConfig, seed: int
+    ) -> LiveProblem:
+        config = self._config
+        return LiveProblem(
+            key=key,
+            problem=problem,
+            policy=policy,
+            sampling=config.generator.sampling,
+            generators=self._generators,
+            judges=self._judges,
+            limits=config.limits,
+            pairs_per_call=config.judge.pairs_per_call if config.judge else 1,
+            seed=seed,
+            report_to=None if isinstance(self._generators, EndpointGenerators) else self._me,
+        )
+
+
+def _generators(config: RunConfig, app: str | None) -> Generators:
+    if isinstance(config.generator, EndpointGeneratorConfig):
+        return EndpointGenerators(config.generator)
+    assert app is not None, "a vLLM generator runs as a Serve application"
+    handle: Any = serve.get_app_handle(app)
+    return ServeGenerators(handle)

@@ -1,0 +1,72 @@
+"""Starting a vLLM engine inside a Serve replica, from its section of the configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from actors.models import resolve_model
+from deepprune.config import EngineConfig
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+logger = logging.getLogger(__name__)
+
+
+def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM:
+    """Start the engine that `config` describes and return when it is ready to generate.
+
+    `executor_backend` is how vLLM runs its shards (see `cluster.placement`); None is in one process.
+    """
+    on_cpu = config.gpus_per_shard == 0
+    if on_cpu:
+        _prepare_cpu(config)
+    if executor_backend == "ray" and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        # The replica itself holds no GPU, its Ray workers do; vLLM must still see CUDA to plan.
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    os.environ.update(config.environment)
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    arguments: dict[str, Any] = {
+        "model": resolve_model(config.model),
+        "tensor_parallel_size": config.tensor_parallel,
+        "pipeline_parallel_size": config.pipeline_parallel,
+        "distributed_executor_backend": executor_backend or "uni",
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "enforce_eager": config.enforce_eager,
+        "enable_prefix_caching": True,
+        "enable_log_requests": False,
+        "disable_log_stats": True,
+        # With a seed per request, a prefill in chunks kills vLLM's CPU engine: it rewinds the
+        # request's random generator, which only CUDA's can do.
+        **({"enable_chunked_prefill": False} if on_cpu else {}),
+        **config.engine_args,
+    }
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def leave_the_pool() -> None:
+    """End this replica's process: its engine is dead.
+
+    A replica without an engine fails every call at once, looks idle for it, and would draw all the
+    traffic until the next health check. When the process is gone, Serve replaces it.
+    """
+    logger.error("the engine died; this replica ends with it")
+    os._exit(1)
+
+
+def _prepare_cpu(config: EngineConfig) -> None:
+    """Keep an engine on a CPU-only node to its share of the machine."""
+    if config.kv_cache_gib is not None:
+        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(config.kv_cache_gib)))
+    # vLLM would pin every engine of a node to the same first cores.
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    os.environ["OMP_NUM_THREADS"] = str(config.cpus_per_shard)
+    if config.tensor_parallel * config.pipeline_parallel == 1:
+        # One shard needs no worker process of its own beside the engine's: half the start-up time.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

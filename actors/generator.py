@@ -1,0 +1,216 @@
+"""The generator: a Serve replica around one vLLM engine, one engine request per trace.
+
+Checkpoints are found here, beside the engine, so that what travels is coarse: an update at the
+checkpoint, one at the end, and progress about once a second in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from actors.confidence import ConfidenceMeter
+from actors.engine import leave_the_pool, start_engine
+from actors.messages import TraceRequest, TraceUpdate
+from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
+from deepprune.config import VllmGeneratorConfig
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.outputs import RequestOutput
+
+STREAM_INTERVAL = 8
+"""Tokens per engine output where nothing has to be looked at token by token."""
+
+RECENT_OUTPUTS = 32
+"""Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
+
+
+class EngineStalledError(Exception):
+    """The engine holds requests but has put out nothing for too long."""
+
+
+class Generator:
+    """One replica. Closing the stream of `generate` aborts the trace in the engine."""
+
+    def __init__(
+        self, config: VllmGeneratorConfig, executor_backend: str | None, stall_s: float
+    ) -> None:
+        self._config = config
+        self._stall_s = stall_s
+        self._engine = start_engine(config.engine, executor_backend)
+        self._tokenizer = self._engine.get_tokenizer()
+        self._num_running = 0
+        self._last_output = time.monotonic()
+
+    async def check_health(self) -> None:
+        """Called by Serve, which replaces a replica that raises.
+
+        Raises:
+            EngineDeadError: an engine process has died.
+            EngineStalledError: it hangs.
+        """
+        await self._engine.check_health()
+        silent_s = time.monotonic() - self._last_output
+        if self._num_running and silent_s > self._stall_s:
+            raise EngineStalledError(f"no output from the engine for {silent_s:.0f} s")
+
+    async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
+        """Generate one trace, as `Generators.stream` describes."""
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        trace = _Trace(request, self._config)
+        if self._num_running == 0:
+            self._last_output = time.monotonic()
+        self._num_running += 1
+        ended = False
+        try:
+            async for output in self._engine.generate(
+                tokens_input([*self._prompt(request.problem), *request.prefix_token_ids]),
+                trace.sampling_params(),
+                request.request_id,
+            ):
+                self._last_output = time.monotonic()
+                update = trace.take(output)
+                # Set before the last yield: a consumer may never come back from it.
+                ended = trace.ended
+                if update is not None:
+                    yield update
+                if ended:
+                    return
+        except EngineDeadError:
+            leave_the_pool()
+        finally:
+            self._num_running -= 1
+            if not ended and request.report_to is not None:
+                request.report_to.settle.remote(
+                    request.request_id, trace.num_tokens, tuple(trace.recent)
+                )
+
+    def _prompt(self, problem: str) -> list[int]:
+        return prompt_token_ids(self._tokenizer, problem)
+
+    def __del__(self) -> None:
+        """Called by Serve when it retires the replica: end the engine's processes with it."""
+        self._engine.shutdown()
+
+
+def prompt_token_ids(tokenizer: object, problem: str) -> list[int]:
+    """The problem as the model's chat template asks it, or as plain text where it has none."""
+    if getattr(tokenizer, "chat_template", None) is None:
+        ids: list[int] = tokenizer.encode(problem)  # type: ignore[attr-defined]
+        return ids
+    text: str = tokenizer.apply_chat_template(  # type: ignore[attr-defined]
+        [{"role": "user", "content": problem}], add_generation_prompt=True, tokenize=False
+    )
+    ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
+    return ids
+
+
+class _Trace:
+    """Follows one engine request and decides what is worth an update."""
+
+    def __init__(self, request: TraceRequest, config: VllmGeneratorConfig) -> None:
+        self.num_tokens = len(request.prefix_token_ids)
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_OUTPUTS)
+        self.ended = False
+        self._request = request
+        self._config = config
+        self._detector = _detector(request)
+        self._confidence = (
+            ConfidenceMeter(config.confidence_top_k, config.confidence_window)
+            if config.confidence
+            else None
+        )
+        self._text: list[str] = []
+        self._token_ids: list[int] = []
+        self._last_update = time.monotonic()
+        self._first_update = True
+
+    def sampling_params(self) -> SamplingParams:
+        """The engine's parameters for what is left of the trace's budget."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = self._request.sampling
+        budget = sampling.max_tokens - self.num_tokens
+        pause_at = self._pause_at
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=min(budget, pause_at - self.num_tokens) if pause_at else budget,
+            seed=self._request.seed,
+            logprobs=self._config.confidence_top_k if self._confidence else None,
+            output_kind=RequestOutputKind.DELTA,
+            stream_interval=1 if self._detector and not pause_at else STREAM_INTERVAL,
+        )
+
+    def take(self, output: RequestOutput) -> TraceUpdate | None:
+        """Add an engine output; return an update where there is something to say."""
+        completion = output.outputs[0]
+        self._text.append(completion.text)
+        self._token_ids.extend(completion.token_ids)
+        self.num_tokens += len(completion.token_ids)
+        now = time.monotonic()
+        self.recent.append((time.time(), self.num_tokens))
+        if self._confidence and completion.logprobs:
+            self._confidence.take(completion.logprobs)
+
+        prefix_chars = None
+        if self._detector:
+            cut = self._detector.feed(completion.text, len(completion.token_ids))
+            if cut is not None:
+                prefix_chars, self._detector = cut.num_chars, None
+        finish_reason = completion.finish_reason
+        if prefix_chars is not None and self._request.pause:
+            if finish_reason == "length" and self.num_tokens < self._request.sampling.max_tokens:
+                finish_reason = None  # stopped by us, at the checkpoint
+            self.ended = True
+        self.ended = self.ended or finish_reason is not None
+        quiet = now - self._last_update < self._config.progress_s
+        if not self.ended and prefix_chars is None and quiet:
+            return None
+        self._last_update = now
+        return self._update(output, prefix_chars, finish_reason)
+
+    def _update(
+        self, output: RequestOutput, prefix_chars: int | None, finish_reason: str | None
+    ) -> TraceUpdate:
+        cached = output.num_cached_tokens or 0
+        prompt = len(output.prompt_token_ids or ()) if self._first_update else 0
+        update = TraceUpdate(
+            text="".join(self._text),
+            token_ids=tuple(self._token_ids),
+            num_tokens=self.num_tokens,
+            prefix_chars=prefix_chars,
+            finish_reason=finish_reason,
+            confidence=self._confidence.drain(at_end=self.ended) if self._confidence else (),
+            prompt_computed_tokens=prompt - cached if prompt else 0,
+            prompt_cached_tokens=cached if prompt else 0,
+        )
+        self._text.clear()
+        self._token_ids.clear()
+        self._first_update = False
+        return update
+
+    @property
+    def _pause_at(self) -> int | None:
+        """The token at which the engine itself can stop for us, exactly; None where it cannot."""
+        if not self._request.checkpoint or not self._request.pause:
+            return None
+        spec = CheckpointSpec.parse(self._request.checkpoint)
+        return spec.count if spec.kind == "tokens" else None
+
+
+def _detector(request: TraceRequest) -> CheckpointDetector | None:
+    """A detector that has already seen the request's prefix."""
+    if request.checkpoint is None:
+        return None
+    watch = detector(CheckpointSpec.parse(request.checkpoint, request.reasoning_words))
+    if request.prefix_text:
+        watch.feed(request.prefix_text, len(request.prefix_token_ids))
+    return watch

@@ -1,0 +1,360 @@
+"""The live driver: one problem, one policy, traces from real generators.
+
+It carries out what the session commands and tells it what happens. It decides nothing: a trace
+from prompt to vote is `_generate` (prompt to checkpoint), `_judge` (pairs to scores), the policy
+(scores to clusters), `_generate` again (prefix to answer), and the policy's vote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.messages import (
+    GeneratorGone,
+    Generators,
+    JudgeReply,
+    JudgeRequest,
+    Judges,
+    TraceRequest,
+    TraceUpdate,
+)
+from deepprune.answers import extract_answer
+from deepprune.config import DeepPruneConfig, LimitsConfig, PolicyConfig, SamplingConfig
+from deepprune.events import (
+    Cancel,
+    Command,
+    Continue,
+    Event,
+    Failed,
+    Finished,
+    Judge,
+    Judged,
+    JudgeLost,
+    Launch,
+    PrefixReady,
+    Progress,
+)
+from deepprune.policies import make_policy
+from deepprune.session import Outcome, Session
+from deepprune.traces import Problem
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 1.0
+"""How long to wait, after the vote, for engines to report what cancelled traces had generated."""
+
+
+@dataclass(slots=True)
+class LiveTrace:
+    """All that is known of a trace: enough to judge it, to resume it and to re-issue it."""
+
+    seed: int
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    num_tokens: int = 0
+    prefix_chars: int | None = None
+    finish_reason: str | None = None
+    answer: str | None = None
+    confidence: list[float] = field(default_factory=list)
+    num_reissued: int = 0
+
+    @property
+    def prefix(self) -> str:
+        """What the judge reads: up to the checkpoint, or all of a trace that is shorter."""
+        return self.text[: self.prefix_chars]
+
+    def take(self, update: TraceUpdate) -> None:
+        """Append what was generated since the last update."""
+        self.text += update.text
+        self.token_ids += update.token_ids
+        self.num_tokens = update.num_tokens
+        self.confidence += update.confidence
+        if update.prefix_chars is not None:
+            self.prefix_chars = update.prefix_chars
+        if update.finish_reason is not None:
+            self.finish_reason = update.finish_reason
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a problem stands, for whoever watches. `clusters` holds sizes."""
+
+    problem_id: str
+    states: dict[str, int]
+    clusters: tuple[int, ...]
+    votes: tuple[tuple[str, int], ...]
+    num_tokens: int
+    judge_tokens: int
+    done: bool
+
+
+@dataclass(slots=True)
+class LiveProblem:
+    """Drives one session. `run` once; `interrupt` and the settling calls from elsewhere."""
+
+    key: str
+    problem: Problem
+    policy: PolicyConfig
+    sampling: SamplingConfig
+    generators: Generators
+    judges: Judges | None
+    limits: LimitsConfig
+    pairs_per_call: int = 256
+    seed: int = 0
+    report_to: Any = None
+    traces: dict[int, LiveTrace] = field(default_factory=dict)
+    session: Session = field(init=False)
+    _events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
+    _tasks: dict[int, set[asyncio.Task[None]]] = field(default_factory=dict)
+    _ending: set[asyncio.Task[None]] = field(default_factory=set)
+    _streaming: set[int] = field(default_factory=set)
+    _unsettled: dict[int, float] = field(default_factory=dict)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _error: BaseException | None = None
+    _interrupted: str | None = None
+
+    def __post_init__(self) -> None:
+        policy = make_policy(self.policy, stable_seed(self.seed, self.problem.problem_id))
+        self.session = Session(self.problem, policy, self.policy.name)
+
+    async def run(self) -> Outcome:
+        """Drive the problem to its vote.
+
+        Raises whatever a trace or judge task raises that is not the loss of a replica; every other
+        trace is cancelled first.
+        """
+        started = time.monotonic()
+        try:
+            self._carry_out(self.session.start())
+            while not self.session.stopped:
+                event = await self._events.get()
+                if self._error is not None:
+                    raise self._error
+                if self._interrupted is not None:
+                    self._carry_out(self.session.interrupt(self._interrupted))
+                elif event is not None:
+                    # A vote may have to ask whether two answers are equal, which can take a while.
+                    vote = isinstance(event, Finished)
+                    handle = self.session.handle
+                    commands = await asyncio.to_thread(handle, event) if vote else handle(event)
+                    self._carry_out(commands)
+        finally:
+            for sample in list(self._tasks):
+                self._cancel(sample)
+            await self._settle_all()
+        self.session.add_costs(wall_s=time.monotonic() - started)
+        return self.session.outcome()
+
+    def interrupt(self, reason: str) -> None:
+        """Stop as soon as possible with the vote as it is."""
+        self._interrupted = reason
+        self._events.put_nowait(None)
+
+    def settle(self, sample: int, num_tokens: int, recent: tuple[tuple[float, int], ...]) -> None:
+        """An engine reports what a trace had generated when its cancel arrived.
+
+        `recent` holds (unix time, tokens so far) of the trace's last engine outputs.
+        """
+        cancelled_at = self._unsettled.pop(sample, None)
+        if cancelled_at is None:
+            return
+        before = max((count for when, count in recent if when <= cancelled_at), default=num_tokens)
+        self.session.settle(sample, num_tokens, late_tokens=num_tokens - before)
+        self.traces[sample].num_tokens = num_tokens
+        if not self._unsettled:
+            self._settled.set()
+
+    def settle_judge(self, num_pairs: int, computed_tokens: int, cached_tokens: int) -> None:
+        """A judge reports what a cancelled call had cost."""
+        self.session.add_costs(
+            judge_pairs=num_pairs,
+            judge_computed_tokens=computed_tokens,
+            judge_cached_tokens=cached_tokens,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Where the problem stands now."""
+        decision = self.session.decision()
+        ledger = self.session.ledger
+        return Snapshot(
+            self.problem.problem_id,
+            dict(self.session.states),
+            tuple(len(cluster) for cluster in decision.clusters),
+            tuple((answer, len(samples)) for answer, samples in decision.votes),
+            sum(trace.num_tokens for trace in self.traces.values()),
+            ledger.judge_computed_tokens,
+            self.session.stopped,
+        )
+
+    # --- carrying out commands ------------------------------------------------------------------
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Launch(sample=sample, to_end=to_end):
+                    seed = stable_seed(self.seed, self.problem.problem_id, sample)
+                    self.traces[sample] = LiveTrace(seed)
+                    self._spawn(sample, self._generate(sample, to_checkpoint=not to_end))
+                case Continue(sample=sample):
+                    self._spawn(sample, self._generate(sample, to_checkpoint=False))
+                case Judge(sample=sample, members=members):
+                    self._spawn(sample, self._judge(sample, members))
+                case Cancel(sample=sample):
+                    self._cancel(sample)
+
+    def _spawn(self, sample: int, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"{self.key}/{sample}")
+        self._tasks.setdefault(sample, set()).add(task)
+        task.add_done_callback(lambda task: self._task_ended(sample, task))
+
+    def _task_ended(self, sample: int, task: asyncio.Task[None]) -> None:
+        self._tasks.get(sample, set()).discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._error = self._error or error
+            self._events.put_nowait(None)
+
+    def _cancel(self, sample: int) -> None:
+        if sample in self._streaming and self.report_to is not None:
+            self._unsettled[sample] = time.time()
+        for task in self._tasks.pop(sample, ()):
+            task.cancel()
+            self._ending.add(task)
+
+    # --- work -----------------------------------------------------------------------------------
+
+    async def _generate(self, sample: int, *, to_checkpoint: bool) -> None:
+        """Generate a trace from where it is, to its checkpoint or its end, whoever dies."""
+        trace = self.traces[sample]
+        started = time.monotonic()
+        error: GeneratorGone | None = None
+        try:
+            for _ in range(self.limits.retries + 1):
+                self._streaming.add(sample)
+                try:
+                    await self._stream(sample, trace, to_checkpoint)
+                except GeneratorGone as gone:
+                    error = gone
+                    logger.warning("%s trace %d: %s", self.problem.problem_id, sample, gone)
+                if sample not in self._streaming:
+                    return  # it came to its turn, whatever happened to the stream after that
+                trace.num_reissued += 1
+            self._streaming.remove(sample)
+            self._tell(Failed(sample, str(error)))
+        finally:
+            self.session.add_costs(trace_s=time.monotonic() - started)
+
+    async def _stream(self, sample: int, trace: LiveTrace, to_checkpoint: bool) -> None:
+        request = self._request(sample, trace, to_checkpoint)
+        async with aclosing(self.generators.stream(request)) as updates:
+            async for update in updates:
+                trace.take(update)
+                self._bill_prompt(update)
+                if update.finish_reason is not None:
+                    self._streaming.discard(sample)
+                    trace.answer = extract_answer(trace.text)
+                    self._tell(Finished(sample, trace.answer, trace.num_tokens))
+                elif update.prefix_chars is not None:
+                    if request.pause:
+                        self._streaming.discard(sample)
+                    self._tell(PrefixReady(sample, trace.num_tokens))
+                else:
+                    self._tell(Progress(sample, trace.num_tokens))
+
+    def _request(self, sample: int, trace: LiveTrace, to_checkpoint: bool) -> TraceRequest:
+        policy = self.policy
+        watch = (
+            policy
+            if isinstance(policy, DeepPruneConfig) and to_checkpoint and trace.prefix_chars is None
+            else None
+        )
+        attempt = f"{trace.num_tokens}-{trace.num_reissued}"
+        return TraceRequest(
+            request_id=f"{self.key}/{sample}/{attempt}",
+            problem=self.problem.text,
+            sampling=self.sampling,
+            # A resumed trace is a new draw from the same distribution: its own seed, recorded.
+            seed=stable_seed(trace.seed, attempt) if trace.num_tokens else trace.seed,
+            prefix_text=trace.text,
+            prefix_token_ids=tuple(trace.token_ids),
+            prefix_num_tokens=trace.num_tokens,
+            checkpoint=watch.checkpoint if watch else None,
+            reasoning_words=watch.reasoning_words if watch else None,
+            pause=watch is not None and watch.at_checkpoint == "pause",
+            report_to=self.report_to,
+        )
+
+    async def _judge(self, sample: int, members: tuple[int, ...]) -> None:
+        """Score a trace against members of clusters, in as many calls as it takes."""
+        started = time.monotonic()
+        size = self.pairs_per_call
+        parts = [members[start : start + size] for start in range(0, len(members), size)]
+        try:
+            replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
+        except GeneratorGone as error:
+            logger.warning("%s judge: %s", self.problem.problem_id, error)
+            self._tell(JudgeLost(sample))
+            return
+        scores = [p for reply in replies for p in reply.p_same]
+        self._tell(
+            Judged(
+                sample,
+                dict(zip(members, scores, strict=True)),
+                sum(reply.computed_tokens for reply in replies),
+                sum(reply.cached_tokens for reply in replies),
+                time.monotonic() - started,
+            )
+        )
+
+    async def _score(self, sample: int, members: tuple[int, ...]) -> JudgeReply:
+        assert self.judges is not None, "the policy asks for a judge, but there is none"
+        request = JudgeRequest(
+            request_id=f"{self.key}/{sample}/judge-{members[0]}",
+            problem=self.problem.text,
+            firsts=tuple(self.traces[member].prefix for member in members),
+            second=self.traces[sample].prefix,
+            report_to=self.report_to,
+        )
+        for _ in range(self.limits.retries + 1):
+            try:
+                return await self.judges.score(request)
+            except GeneratorGone as error:
+                lost = error
+        raise lost
+
+    def _tell(self, event: Event) -> None:
+        self._events.put_nowait(event)
+
+    def _bill_prompt(self, update: TraceUpdate) -> None:
+        if update.prompt_computed_tokens or update.prompt_cached_tokens:
+            self.session.add_costs(
+                prompt_computed_tokens=update.prompt_computed_tokens,
+                prompt_cached_tokens=update.prompt_cached_tokens,
+            )
+
+    async def _settle_all(self) -> None:
+        """Wait until what was cancelled has ended, here and in the engines, and is billed."""
+        if self._ending:
+            await asyncio.wait(self._ending)
+        if not self._unsettled:
+            return
+        try:
+            await asyncio.wait_for(self._settled.wait(), SETTLE_S)
+        except TimeoutError:
+            logger.info(
+                "%s: no final count for %d cancelled traces; they are billed as last heard of",
+                self.problem.problem_id,
+                len(self._unsettled),
+            )
+
+
+def stable_seed(*parts: object) -> int:
+    """A seed of 31 bits that depends on nothing but `parts`, in any process."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1

@@ -1,0 +1,68 @@
+"""Where a model's name leads: a folder on disk, the miniature, a PyPI package, or a hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deepprune.config import JudgeConfig, JudgePrompt
+from deepprune.errors import UserError
+
+MINIATURE = Path(__file__).parent.parent / "miniature" / "models"
+
+PLAIN_QUESTION = JudgePrompt(
+    template=(
+        "Two attempts at the same problem are shown below. Both are unfinished.\n\n"
+        "Problem:\n{problem}\n\nAttempt 1:\n{first}\n\nAttempt 2:\n{second}\n\n"
+        "Will both attempts end in the same final answer? Answer with one word, Yes or No."
+    ),
+    same_token="Yes",
+    different_token="No",
+    chat=True,
+)
+"""What a judge without a `judge.json` is asked: zero-shot prompting of any chat model."""
+
+
+def resolve_model(name: str) -> str:
+    """The folder of a model, or `name` itself where it has to come from a hub.
+
+    Raises:
+        UserError: `name` is written as a path and nothing is there.
+    """
+    if name.startswith("miniature/"):
+        return str(_existing(MINIATURE / name.removeprefix("miniature/"), name))
+    if name == "smollm2":
+        from actors.smollm2 import smollm2_folder
+
+        return str(smollm2_folder())
+    path = Path(name).expanduser()
+    looks_like_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if looks_like_path or path.exists():
+        return str(_existing(path, name))
+    return name
+
+
+def judge_prompt(config: JudgeConfig) -> JudgePrompt:
+    """How this judge is asked: by the configuration, else by its `judge.json`, else plainly.
+
+    Raises:
+        UserError: `judge.json` does not validate.
+    """
+    if config.prompt is not None:
+        return config.prompt
+    beside = Path(resolve_model(config.engine.model)) / "judge.json"
+    if not beside.is_file():
+        return PLAIN_QUESTION
+    try:
+        return JudgePrompt.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{beside} does not validate: {' '.join(str(error).split())}") from None
+
+
+def _existing(path: Path, name: str) -> Path:
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"model {name!r}: there is no config.json in {path}; give the folder of a Hugging Face "
+            "model, or a hub name"
+        )
+    return path

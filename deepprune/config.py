@@ -1,0 +1,305 @@
+"""The configuration of a run: one YAML file, read once, refused when a key is unknown.
+
+A file names the nodes, the generator, the judge and the policy. Every section is a frozen pydantic
+model, so a configuration can be sent to any actor and never changes under it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from deepprune.checkpoints import CheckpointSpec
+from deepprune.errors import UserError
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SamplingConfig(Section):
+    """How a trace is sampled."""
+
+    temperature: float = Field(0.6, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    """Keep the k likeliest tokens; 0 keeps all."""
+    max_tokens: int = Field(32768, ge=1)
+    """Token budget of a whole trace, kept when it is paused, resumed or re-issued."""
+
+
+class EngineConfig(Section):
+    """One vLLM engine: the model, and how a replica of it is cut into shards."""
+
+    model: str
+    """A local folder, a hub name, `miniature/reasoner`, `miniature/judge` or `smollm2`."""
+    tensor_parallel: int = Field(1, ge=1)
+    """Shards of each layer; they share one node."""
+    pipeline_parallel: int = Field(1, ge=1)
+    """Groups of layers; above 1, a replica may span nodes."""
+    gpus_per_shard: float = Field(1.0, ge=0, le=1)
+    """GPUs a shard reserves: below 1 to share a GPU with another engine, 0 on a CPU-only node."""
+    cpus_per_shard: int = Field(1, ge=1)
+    accelerator: str | None = None
+    """Only on nodes with this accelerator, by Ray's name for it (`A100`, `H20`)."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    max_model_len: int | None = Field(None, ge=16)
+    """Context in tokens; the model's own when absent."""
+    max_num_seqs: int = Field(256, ge=1)
+    """Traces that one replica decodes at the same time."""
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    kv_cache_gib: float | None = Field(None, gt=0)
+    """Memory of the key-value cache on CPU; GPUs use `gpu_memory_utilization`."""
+    enforce_eager: bool = False
+    engine_args: dict[str, JsonValue] = {}
+    """Further arguments of vLLM's `AsyncEngineArgs`, passed as they are."""
+    environment: dict[str, str] = {}
+    """Environment variables of the engine's processes."""
+
+    @model_validator(mode="after")
+    def _a_shared_gpu_has_one_shard(self) -> EngineConfig:
+        shards = self.tensor_parallel * self.pipeline_parallel
+        if 0 < self.gpus_per_shard < 1 and shards > 1:
+            raise ValueError("gpus_per_shard below 1 needs tensor_parallel = pipeline_parallel = 1")
+        return self
+
+
+class ReplicasConfig(Section):
+    """How many replicas; between `min` and `max` Ray Serve follows the load."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ReplicasConfig:
+        if self.min > self.max:
+            raise ValueError(f"replicas: min {self.min} is above max {self.max}")
+        return self
+
+
+class VllmGeneratorConfig(Section):
+    """Generators that we start: Ray Serve replicas, each around one vLLM engine."""
+
+    kind: Literal["vllm"] = "vllm"
+    engine: EngineConfig
+    replicas: ReplicasConfig = ReplicasConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    progress_s: float = Field(1.0, gt=0)
+    """Seconds between two progress events of a trace."""
+    confidence: bool = False
+    """Record the confidence of each trace, window by window (DeepConf)."""
+    confidence_top_k: int = Field(20, ge=1)
+    confidence_window: int = Field(2048, ge=1)
+
+
+class EndpointGeneratorConfig(Section):
+    """A generator that already runs: any OpenAI-compatible server that streams."""
+
+    kind: Literal["endpoint"]
+    url: str
+    """Base URL, up to and including `/v1`."""
+    model: str
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; never the key itself."""
+    max_concurrency: int = Field(256, ge=1)
+    connect_timeout_s: float = Field(5.0, gt=0)
+    sampling: SamplingConfig = SamplingConfig()
+    progress_s: float = Field(1.0, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"generator.url must start with http:// or https://, not {url!r}")
+        return url.rstrip("/")
+
+
+GeneratorConfig = Annotated[
+    VllmGeneratorConfig | EndpointGeneratorConfig, Field(discriminator="kind")
+]
+
+
+class JudgePrompt(Section):
+    """How a pair becomes a prompt, and which two tokens answer it.
+
+    A trained judge carries this as `judge.json` in its model folder; a section `prompt` in the
+    configuration replaces it. `template` holds `{first}` and `{second}`, and may hold `{problem}`.
+    The first trace comes first because pairs share it, so its tokens are served from the cache.
+    """
+
+    template: str
+    same_token: str
+    different_token: str
+    chat: bool = False
+    """Wrap the filled template as one user message in the tokenizer's chat template."""
+    add_special_tokens: bool = False
+    checkpoint: str | None = None
+    """The checkpoint the judge was trained on; a warning is logged when the policy uses another."""
+    tau: float | None = Field(None, gt=0, lt=1)
+    """Threshold calibrated on held-out pairs, used when the policy names none."""
+
+    @field_validator("template")
+    @classmethod
+    def _both_sides(cls, template: str) -> str:
+        for name in ("{first}", "{second}"):
+            if template.count(name) != 1:
+                raise ValueError(f"the judge's template must hold {name} exactly once")
+        if template.index("{first}") > template.index("{second}"):
+            raise ValueError("the judge's template must show {first} before {second}")
+        return template
+
+
+class JudgeConfig(Section):
+    """The judge pool: Ray Serve replicas, each around one small vLLM engine."""
+
+    engine: EngineConfig
+    replicas: ReplicasConfig = ReplicasConfig()
+    prompt: JudgePrompt | None = None
+    """How to ask; by default what `judge.json` in the model's folder says, else a plain question."""
+    pairs_per_call: int = Field(256, ge=1)
+    """Pairs sent to one replica in one call; more are spread over the replicas."""
+
+
+class ConsConfig(Section):
+    """Self-consistency (Wang et al. 2022): every trace finishes, the majority answers."""
+
+    name: Literal["cons"] = "cons"
+    num_traces: int = Field(512, ge=1)
+    stop_when_decided: bool = False
+    """Cancel the rest once the vote cannot change. Off: the plain baseline pays for every trace."""
+
+
+class DeepPruneConfig(Section):
+    """DeepPrune (Section 4.2); the defaults are those of Appendix C."""
+
+    name: Literal["deepprune"] = "deepprune"
+    num_traces: int = Field(512, ge=1)
+    checkpoint: str = "tokens:500"
+    """Where a prefix ends: `tokens:K`, or `reasoning_words:W` (the paper's W is 25)."""
+    reasoning_words: tuple[str, ...] | None = None
+    """Replaces the built-in list of reasoning words."""
+    tau: float | None = Field(None, gt=0, lt=1)
+    """P(same) above which a trace joins a cluster. Absent: the judge's own, else 0.5."""
+    max_clusters: int = Field(16, ge=1)
+    """K: clustering ends when this many clusters are open."""
+    max_members: int = Field(20, ge=1)
+    """p: sampled members of a cluster that a new trace is compared with."""
+    max_finish: int = Field(20, ge=1)
+    """k*: traces of the largest cluster that finish."""
+    singletons_finish: int = Field(32, ge=1)
+    """Traces that finish when every cluster is a singleton, that is, when the judge is no help."""
+    at_checkpoint: Literal["pause", "run"] = "pause"
+    """`pause` closes the request at its checkpoint and resumes it from the prefix cache when it is
+    chosen; `run` lets it decode while it is judged, which answers sooner and wastes more."""
+    wave: int | None = Field(None, ge=1)
+    """Traces ahead of their verdict at any time: launching goes on until the clusters saturate.
+    Absent: an eighth of num_traces, at least 16. num_traces launches all at once."""
+    stop_when_decided: bool = True
+    """Finish only as many traces as the vote still needs. Never changes the answer."""
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _understood(cls, checkpoint: str) -> str:
+        return str(CheckpointSpec.parse(checkpoint))
+
+    @property
+    def wave_size(self) -> int:
+        """Traces that may be ahead of their verdict."""
+        return self.wave or min(self.num_traces, max(16, self.num_traces // 8))
+
+
+PolicyConfig = Annotated[ConsConfig | DeepPruneConfig, Field(discriminator="name")]
+
+
+class LimitsConfig(Section):
+    """What bounds a run when things go wrong."""
+
+    max_problems: int = Field(8, ge=1)
+    """Problems in flight at the same time."""
+    retries: int = Field(3, ge=0)
+    """Times a trace, or a call to the judge, is re-issued after a replica died under it."""
+    stall_s: float = Field(120.0, gt=0)
+    """A trace from which nothing is heard for this long is treated as lost, and re-issued."""
+    start_s: float = Field(900.0, gt=0)
+    """Seconds the engines may take to become healthy."""
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    nodes: dict[str, int] = Field(min_length=1)
+    """How many nodes of each type in `cluster/hardware.py` there may be."""
+    generator: GeneratorConfig
+    judge: JudgeConfig | None = None
+    policy: PolicyConfig = DeepPruneConfig()
+    limits: LimitsConfig = LimitsConfig()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> RunConfig:
+        if self.policy.name != "cons" and self.judge is None:
+            raise ValueError(f"policy {self.policy.name!r} needs a judge section")
+        return self
+
+
+def parse_config(data: Any, source: str) -> RunConfig:
+    """Validate `data`; `source` names it in errors.
+
+    Raises:
+        UserError: a key is unknown, missing or wrong; the message names each.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: not a configuration: expected keys such as nodes, generator")
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_one_line(error)}") from None
+
+
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """Read a configuration file, with `overrides` (dotted keys) laid over it.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or does not validate.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if isinstance(data, dict):
+        for key, value in (overrides or {}).items():
+            _set(data, key.split("."), value)
+    return parse_config(data, str(path))
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+    data[keys[-1]] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = []
+    for detail in error.errors():
+        where = ".".join(str(part) for part in detail["loc"])
+        message = {
+            "extra_forbidden": "unknown key",
+            "missing": "missing",
+        }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        problems.append(f"{where}: {message}" if where else message)
+    return "; ".join(problems)

@@ -1,0 +1,213 @@
+"""One policy at work on one problem: the in-flight table and the ledger, without I/O.
+
+Both drivers, live and replay, run a `Session`: they carry out the commands it returns and hand it
+the events that follow. What it guarantees, whatever order events come in:
+
+- every launched trace ends exactly once, with one `TraceEnd`;
+- a cancelled trace leaves the table before its command is returned, and whatever arrives for it
+  later is dropped, so that the policy never hears of it again;
+- the ledger adds up to the ends, at any moment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from deepprune.events import (
+    Cancel,
+    Command,
+    Continue,
+    Decision,
+    Event,
+    Failed,
+    Finished,
+    Judge,
+    Judged,
+    JudgeLost,
+    Launch,
+    PrefixReady,
+    Progress,
+    Stop,
+)
+from deepprune.ledger import Fate, Ledger, TraceEnd
+from deepprune.policies.base import Policy
+from deepprune.traces import Problem
+
+
+class TraceState(Enum):
+    """Where a trace that is in flight stands."""
+
+    PREFIX = "prefix"
+    PAUSED = "paused"
+    FINISHING = "finishing"
+
+
+@dataclass(slots=True)
+class _InFlight:
+    state: TraceState
+    num_tokens: int = 0
+    passed_checkpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a policy made of a problem. `complete` is False when it was interrupted."""
+
+    problem: Problem
+    policy: str
+    decision: Decision
+    ends: tuple[TraceEnd, ...]
+    ledger: Ledger
+    complete: bool
+
+    @property
+    def answer(self) -> str | None:
+        """The answer voted for."""
+        return self.decision.answer
+
+
+class Session:
+    """Runs `policy` on `problem`; see the module's docstring for what it guarantees."""
+
+    def __init__(self, problem: Problem, policy: Policy, policy_name: str) -> None:
+        self.problem = problem
+        self.ends: dict[int, TraceEnd] = {}
+        self.stopped = False
+        self._policy = policy
+        self._policy_name = policy_name
+        self._in_flight: dict[int, _InFlight] = {}
+        self._costs = Ledger()
+        self._interrupted = False
+
+    def start(self) -> list[Command]:
+        """The commands to begin with."""
+        return self._apply(self._policy.start())
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take an event in and return the commands to carry out now."""
+        if isinstance(event, Judged):
+            self.add_costs(
+                judge_computed_tokens=event.computed_tokens,
+                judge_cached_tokens=event.cached_tokens,
+                judge_pairs=len(event.p_same),
+                judge_s=event.seconds,
+            )
+        if self.stopped or not self._concerns_policy(event):
+            return []
+        match event:
+            case Progress(sample=sample, num_tokens=num_tokens):
+                self._in_flight[sample].num_tokens = num_tokens
+                return []
+            case PrefixReady(sample=sample, num_tokens=num_tokens):
+                trace = self._in_flight[sample]
+                trace.num_tokens = num_tokens
+                trace.passed_checkpoint = True
+                trace.state = TraceState.PAUSED if self._policy.pauses else TraceState.FINISHING
+            case Finished(sample=sample, num_tokens=num_tokens):
+                self._in_flight[sample].num_tokens = num_tokens
+                self._end(sample, Fate.FINISHED, "finished")
+            case Failed(sample=sample, error=error):
+                self._end(sample, Fate.LOST, error or "lost")
+        return self._apply(self._policy.handle(event))
+
+    def interrupt(self, reason: str) -> list[Command]:
+        """Stop early, from outside: everything in flight is cancelled, the vote stays as it is."""
+        if self.stopped:
+            return []
+        self._interrupted = True
+        return self._apply([Stop(reason)])
+
+    def settle(self, sample: int, num_tokens: int, late_tokens: int) -> None:
+        """Correct the bill of a cancelled trace to what its engine says it generated in all.
+
+        `late_tokens` of them came after the decision to cancel.
+        """
+        end = self.ends[sample]
+        self.ends[sample] = replace(
+            end, num_tokens=max(end.num_tokens, num_tokens), late_tokens=late_tokens
+        )
+
+    def add_costs(self, **costs: float) -> None:
+        """Add to the ledger's entries that are not counted from traces; names are the ledger's."""
+        self._costs = self._costs + Ledger(**costs)  # type: ignore[arg-type]
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many traces are in each state, in flight or ended."""
+        counts = Counter(trace.state.value for trace in self._in_flight.values())
+        counts.update(end.fate.value for end in self.ends.values())
+        return counts
+
+    def decision(self) -> Decision:
+        """The policy's conclusion so far."""
+        return self._policy.decision()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The bill so far; a trace in flight is billed when it ends."""
+        counts: Counter[str] = Counter()
+        for end in self.ends.values():
+            counts[f"{end.fate.value}_tokens"] += end.num_tokens
+            counts[f"{end.fate.value}_traces"] += 1
+            counts["late_tokens"] += end.late_tokens
+        return replace(self._costs, **counts)
+
+    def outcome(self) -> Outcome:
+        """The result.
+
+        Raises:
+            AssertionError: a trace is still in flight; a driver must not ask before `stopped`.
+        """
+        assert self.stopped and not self._in_flight, "the session has not stopped"
+        ends = tuple(self.ends[sample] for sample in sorted(self.ends))
+        return Outcome(
+            self.problem,
+            self._policy_name,
+            self._policy.decision(),
+            ends,
+            self.ledger,
+            complete=not self._interrupted,
+        )
+
+    def _concerns_policy(self, event: Event) -> bool:
+        if event.sample in self._in_flight:
+            return True
+        end = self.ends.get(event.sample)
+        assert end is not None, f"{event} is about a trace that was never launched"
+        # A trace may end before its checkpoint and be judged on its whole text.
+        return end.fate is Fate.FINISHED and isinstance(event, Judged | JudgeLost)
+
+    def _apply(self, commands: list[Command]) -> list[Command]:
+        carried: list[Command] = []
+        for command in commands:
+            match command:
+                case Launch(sample=sample, to_end=to_end):
+                    assert sample not in self._in_flight and sample not in self.ends
+                    state = TraceState.FINISHING if to_end else TraceState.PREFIX
+                    self._in_flight[sample] = _InFlight(state)
+                case Continue(sample=sample):
+                    if self._in_flight[sample].state is not TraceState.PAUSED:
+                        continue  # it never stopped
+                    self._in_flight[sample].state = TraceState.FINISHING
+                case Cancel(sample=sample, reason=reason):
+                    self._cancel(sample, reason)
+                case Stop(reason=reason):
+                    carried.extend(Cancel(sample, reason) for sample in self._in_flight)
+                    for sample in list(self._in_flight):
+                        self._cancel(sample, reason)
+                    self.stopped = True
+                case Judge():
+                    pass
+            carried.append(command)
+        return carried
+
+    def _cancel(self, sample: int, reason: str) -> None:
+        after = self._in_flight[sample].passed_checkpoint
+        fate = Fate.CANCELLED_AFTER_CHECKPOINT if after else Fate.CANCELLED_BEFORE_CHECKPOINT
+        self._end(sample, fate, reason)
+
+    def _end(self, sample: int, fate: Fate, reason: str) -> None:
+        trace = self._in_flight.pop(sample)
+        self.ends[sample] = TraceEnd(sample, fate, reason, trace.num_tokens)

@@ -1,0 +1,124 @@
+"""What the live jobs share: reading options, bringing the system up, solving, being interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cluster.configs import resolve_config
+from deepprune.config import PolicyConfig, RunConfig, load_config
+from deepprune.errors import UserError
+from deepprune.traces import Problem
+
+if TYPE_CHECKING:
+    from actors.coordinator import Solved
+    from actors.deploy import System
+    from jobs.display import Display
+
+POLL_S = 0.25
+INTERRUPT_S = 10.0
+"""How long an interrupted run may take to hand over what it has."""
+
+POLICY_OPTIONS = ("num_traces", "tau", "checkpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A problem and the policy to solve it with."""
+
+    problem: Problem
+    policy: PolicyConfig
+
+
+def configuration(options: argparse.Namespace) -> RunConfig:
+    """The configuration that the command line asks for.
+
+    Raises:
+        UserError: it does not validate.
+    """
+    overrides: dict[str, Any] = {}
+    for setting in options.settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise UserError(f"--set {setting}: write KEY=VALUE, such as policy.wave=64")
+        overrides[key] = yaml.safe_load(value)
+    path = resolve_config(options.config)
+    if options.policy is not None and load_config(path, overrides).policy.name != options.policy:
+        overrides["policy"] = {"name": options.policy} | {
+            key.removeprefix("policy."): value
+            for key, value in overrides.items()
+            if key.startswith("policy.")
+        }
+    for name in POLICY_OPTIONS:
+        if getattr(options, name) is not None:
+            overrides[f"policy.{name}"] = getattr(options, name)
+    if options.seed is not None:
+        overrides["seed"] = options.seed
+    return load_config(path, overrides)
+
+
+def run_folder(options: argparse.Namespace, command: str) -> Path:
+    """The folder a run writes to."""
+    if options.out is not None:
+        return Path(options.out)
+    return Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+@contextmanager
+def system_for(
+    config: RunConfig, problems: Sequence[Problem], address: str | None, display: Display
+) -> Iterator[System]:
+    """Check, connect, start engines; take everything down at the end.
+
+    Raises:
+        UserError: something in the configuration, the problems or the cluster cannot work.
+    """
+    display.phase("checking the configuration")
+    from actors.preflight import check, with_calibrated_tau
+
+    check(config, problems)
+    display.phase("starting Ray" if address is None else f"connecting to {address}")
+    from actors.deploy import connected, running
+
+    with connected(address):
+        display.phase("starting the engines")
+        with running(with_calibrated_tau(config)) as system:
+            yield system
+
+
+class Interrupted(Exception):
+    """The user stopped the run; what there was of it has been handed over."""
+
+
+def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[Solved]:
+    """Solve `tasks`, many at a time, and yield each as it is done.
+
+    On Ctrl-C the votes so far are yielded as incomplete outcomes; then Interrupted is raised.
+    """
+    import ray
+
+    coordinator, seed = system.coordinator, system.config.seed
+    waiting = [coordinator.solve.remote(task.problem, task.policy, seed) for task in tasks]
+    deadline: float | None = None
+    while waiting and (deadline is None or time.monotonic() < deadline):
+        try:
+            ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_S)
+            display.update(ray.get(coordinator.watch.remote()))
+            solved = ray.get(ready)
+        except KeyboardInterrupt:
+            if deadline is not None:
+                break  # asked twice
+            deadline = time.monotonic() + INTERRUPT_S
+            display.phase("interrupted: collecting the votes so far")
+            ray.get(coordinator.interrupt.remote("interrupted"))
+            continue
+        yield from solved
+    if deadline is not None:
+        raise Interrupted

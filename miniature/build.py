@@ -1,0 +1,143 @@
+"""Rebuild the miniature from nothing: `python -m miniature.build [--out DIR] [--minutes M]`.
+
+Tokenizer, reasoner, traces sampled from it, judge, figures, model cards. New models are built in a
+folder beside the old ones, which they replace only once they are complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from deepprune.traces import Problem
+from miniature import train_judge, train_reasoner
+from miniature.cards import judge_card, reasoner_card
+from miniature.judge_spec import CHECKPOINT_TOKENS, JudgeSpec
+from miniature.judging import Judge, Pair
+from miniature.measure import choose_tau, measure_judge, measure_reasoner
+from miniature.model import load_model, num_parameters, save_model
+from miniature.problems import generate_problems
+from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
+from miniature.simulate import score_table, simulate
+from miniature.tokenizer import load_tokenizer, train_tokenizer
+
+MODELS = Path(__file__).parent / "models"
+NOMINAL_MINUTES = 30.0
+NUM_DEMO, NUM_DEMO_TRACES = 60, 64
+NUM_JUDGE, NUM_JUDGE_TRACES = 600, 16
+NUM_HELD_OUT = 60
+PAIRS_PER_PROBLEM = 80
+
+logger = logging.getLogger(__name__)
+
+
+def build(out: Path, minutes: float = NOMINAL_MINUTES, seed: int = 0, num_threads: int = 2) -> None:
+    """Build both models into `out`; fewer minutes than nominal mean shorter training."""
+    started = time.monotonic()
+    scale = minutes / NOMINAL_MINUTES
+    torch.set_num_threads(num_threads)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=out) as folder:
+        new = Path(folder)
+        build_reasoner(new / "reasoner", round(train_reasoner.NUM_STEPS * scale), seed)
+        metrics = build_judge(new, round(train_judge.NUM_STEPS * scale), seed)
+        metrics["build"] = {"minutes": (time.monotonic() - started) / 60, "cores": num_threads}
+        finish(new, metrics)
+        for part in ("reasoner", "judge", "metrics.json"):
+            swap(new / part, out / part)
+    logger.info("built %s in %.1f minutes", out, metrics["build"]["minutes"])
+
+
+def build_reasoner(folder: Path, num_steps: int, seed: int) -> None:
+    """Tokenizer and reasoner from generated text."""
+    tokenizer = train_tokenizer(seed)
+    save_model(train_reasoner.train_reasoner(tokenizer, num_steps, seed), tokenizer, folder)
+
+
+def build_judge(models: Path, num_steps: int, seed: int) -> dict[str, dict[str, float]]:
+    """Sample the reasoner in `models`, train the judge beside it, and measure both."""
+    reasoner_folder = models / "reasoner"
+    demo = generate_problems(seed, NUM_DEMO)
+    practice = generate_problems(seed, NUM_JUDGE, split="judge")
+    demo_traces = _sample(reasoner_folder, demo, NUM_DEMO_TRACES, seed)
+    practice_traces = _sample(reasoner_folder, practice, NUM_JUDGE_TRACES, seed)
+    metrics = {"reasoner": measure_reasoner(demo_traces)}
+    logger.info("reasoner: %s", metrics["reasoner"])
+
+    reasoner, tokenizer = load_model(reasoner_folder), load_tokenizer(reasoner_folder)
+    held_out, rest = practice_traces[:NUM_HELD_OUT], practice_traces[NUM_HELD_OUT:]
+    pairs = train_judge.make_pairs(rest, tokenizer, PAIRS_PER_PROBLEM, seed)
+    model = train_judge.train_judge(reasoner, tokenizer, pairs, num_steps, seed)
+
+    judge = Judge(model, tokenizer, JudgeSpec())
+    tuning = train_judge.make_pairs(held_out, tokenizer, PAIRS_PER_PROBLEM, seed + 1)
+    spec = judge.spec.with_tau(choose_tau(tuning, _score(judge, tuning)))
+    judge.spec = spec
+    save_model(model, tokenizer, models / "judge")
+    spec.save(models / "judge")
+
+    tests = train_judge.make_pairs(demo_traces, tokenizer, PAIRS_PER_PROBLEM * 2, seed + 2)
+    metrics["judge"] = {**measure_judge(tests, _score(judge, tests)), "tau": spec.tau}
+    logger.info("judge: %s", metrics["judge"])
+    tables = [score_table(judge, item) for item in demo_traces]
+    metrics["pruning"] = simulate(demo_traces, tables, spec.tau)
+    logger.info("pruning: %s", metrics["pruning"])
+    return metrics
+
+
+def finish(models: Path, metrics: dict[str, dict[str, float]]) -> None:
+    """Sizes, `metrics.json` and the two cards."""
+    for name in ("reasoner", "judge"):
+        weights = models / name / "model.safetensors"
+        metrics[name]["megabytes"] = weights.stat().st_size / 1e6
+        metrics[name]["parameters"] = num_parameters(load_model(models / name))
+    metrics["sampling"] = {"temperature": TEMPERATURE, "max_tokens": MAX_TOKENS}
+    rounded = {k: {n: round(v, 4) for n, v in part.items()} for k, part in metrics.items()}
+    (models / "metrics.json").write_text(json.dumps(rounded, indent=2) + "\n")
+    (models / "reasoner" / "README.md").write_text(reasoner_card(metrics))
+    (models / "judge" / "README.md").write_text(judge_card(metrics, CHECKPOINT_TOKENS))
+
+
+def swap(new: Path, old: Path) -> None:
+    """Put `new` where `old` is."""
+    if old.is_dir():
+        shutil.rmtree(old)
+    new.rename(old)
+
+
+def _sample(folder: Path, problems: Sequence[Problem], count: int, seed: int) -> list[Sampled]:
+    # A process of its own: the engine binds threads and memory for as long as the process lives.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        task = pool.submit(sample_traces, folder, problems, count, TEMPERATURE, seed)
+        return task.result()
+
+
+def _score(judge: Judge, pairs: Sequence[Pair]) -> list[float]:
+    return judge.p_same([(pair.first, pair.second) for pair in pairs])
+
+
+def main() -> None:
+    """Parse the command line and build."""
+    parser = argparse.ArgumentParser(description="Rebuild the miniature's models from nothing.")
+    parser.add_argument("--out", type=Path, default=MODELS, help="folder for the models")
+    parser.add_argument("--minutes", type=float, default=NOMINAL_MINUTES, help="time to aim at")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    build(given.out, given.minutes, given.seed, given.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Sample traces of generated problems from a reasoner, with vLLM on the CPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepprune.traces import Problem, Trace
+from miniature.tokenizer import CONTEXT, load_tokenizer, prompt_of
+
+TEMPERATURE = 1.0
+MAX_TOKENS = 256
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A problem, its traces, and the tokens of each, which is where prefixes are cut."""
+
+    problem: Problem
+    traces: list[Trace]
+    token_ids: list[list[int]]
+
+
+def sample_traces(
+    folder: Path,
+    problems: Sequence[Problem],
+    num_traces: int,
+    temperature: float = TEMPERATURE,
+    seed: int = 0,
+) -> list[Sampled]:
+    """Sample every problem `num_traces` times; trace i of problem j has its own fixed seed."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    from vllm import LLM, SamplingParams
+
+    started = time.monotonic()
+    engine = LLM(
+        model=str(folder),
+        dtype="float32",
+        enforce_eager=True,
+        max_model_len=CONTEXT,
+        max_num_seqs=256,
+        enable_chunked_prefill=False,  # half a prompt would rewind a seeded request: CPU cannot
+        seed=seed,
+    )
+    tokenizer = load_tokenizer(folder)
+    prompts, params = [], []
+    for j, problem in enumerate(problems):
+        for i in range(num_traces):
+            prompts.append(prompt_of(tokenizer, problem.text))
+            params.append(
+                SamplingParams(
+                    temperature=temperature, max_tokens=MAX_TOKENS, seed=seed + j * 10_000 + i
+                )
+            )
+    ready = time.monotonic()
+    outputs = [output.outputs[0] for output in engine.generate(prompts, params, use_tqdm=False)]
+    num_tokens = sum(len(output.token_ids) for output in outputs)
+    spent = time.monotonic() - ready
+    logger.info(
+        "sampled %d traces, %.0f tokens/s, engine ready in %.0f s",
+        len(outputs),
+        num_tokens / spent,
+        ready - started,
+    )
+    sampled = []
+    for j, problem in enumerate(problems):
+        mine = outputs[j * num_traces : (j + 1) * num_traces]
+        traces = [
+            Trace(i, out.text, len(out.token_ids), str(out.finish_reason), boxed_answer(out.text))
+            for i, out in enumerate(mine)
+        ]
+        sampled.append(Sampled(problem, traces, [list(out.token_ids) for out in mine]))
+    return sampled
+
+
+def boxed_answer(text: str) -> str | None:
+    """The last boxed answer of a trace, or None."""
+    found = _BOXED.findall(text)
+    return found[-1].strip() if found else None

@@ -1,0 +1,264 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from deepprune.config import (
+    ConsConfig,
+    DeepPruneConfig,
+    EndpointGeneratorConfig,
+    EngineConfig,
+    JudgePrompt,
+    LimitsConfig,
+    ReplicasConfig,
+    RunConfig,
+    SamplingConfig,
+    load_config,
+    parse_config,
+)
+from deepprune.errors import UserError
+from deepprune.policies.deepprune import DEFAULT_TAU
+
+
+def minimal(**changes: Any) -> dict[str, Any]:
+    """The least that a configuration says, with top-level keys changed; None removes one."""
+    data = {
+        "nodes": {"laptop": 1},
+        "generator": {"kind": "vllm", "engine": {"model": "miniature/reasoner"}},
+        "judge": {"engine": {"model": "miniature/judge"}},
+        **changes,
+    }
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def refusal(data: Any) -> str:
+    """The one line with which a configuration is refused."""
+    with pytest.raises(UserError) as refused:
+        parse_config(data, "run.yaml")
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.startswith("run.yaml: ")
+    return message
+
+
+# --- defaults -----------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_those_of_appendix_c():
+    config = DeepPruneConfig()
+    assert config.checkpoint == "tokens:500"
+    assert (config.tau or DEFAULT_TAU) == 0.5
+    assert config.max_clusters == 16
+    assert config.max_members == 20
+    assert config.max_finish == 20
+    assert config.singletons_finish == 32
+    assert config.num_traces == ConsConfig().num_traces == 512
+
+
+def test_a_run_prunes_unless_told_otherwise():
+    config = parse_config(minimal(), "run.yaml")
+    assert config.policy == DeepPruneConfig()
+    assert config.limits == LimitsConfig()
+    assert config.seed == 0
+
+
+def test_self_consistency_pays_for_every_trace_unless_told_otherwise():
+    assert ConsConfig().stop_when_decided is False
+
+
+@pytest.mark.parametrize(
+    ("num_traces", "wave", "size"),
+    [(512, None, 64), (64, None, 16), (8, None, 8), (512, 1, 1), (512, 512, 512)],
+)
+def test_a_wave_is_an_eighth_of_the_traces_but_not_tiny(num_traces, wave, size):
+    assert DeepPruneConfig(num_traces=num_traces, wave=wave).wave_size == size
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        (minimal(polcy={"name": "cons"}), "polcy"),
+        (minimal(policy={"name": "deepprune", "taus": 0.5}), "taus"),
+        (minimal(policy={"name": "cons", "tau": 0.5}), "tau"),
+        (minimal(limits={"max_problem": 4}), "limits.max_problem"),
+        (minimal(judge={"engine": {"model": "m", "tensor_paralel": 2}}), "tensor_paralel"),
+        (
+            minimal(generator={"kind": "vllm", "engine": {"model": "m"}, "sampling": {"temp": 1}}),
+            "temp",
+        ),
+    ],
+)
+def test_an_unknown_key_is_refused_in_one_line_that_names_it(data, key):
+    message = refusal(data)
+    assert f"{key}: unknown key" in message
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (minimal(nodes=None), ["nodes", "missing"]),
+        (minimal(generator=None), ["generator", "missing"]),
+        (minimal(nodes={}), ["nodes"]),
+        (minimal(policy={"name": "magic"}), ["policy", "magic", "deepprune"]),
+        (minimal(generator={"kind": "sglang"}), ["generator", "sglang", "endpoint"]),
+        (minimal(policy={"name": "deepprune", "tau": 1.5}), ["tau"]),
+        (minimal(policy={"name": "deepprune", "num_traces": 0}), ["num_traces"]),
+        (minimal(seed="seven"), ["seed"]),
+    ],
+)
+def test_what_is_wrong_or_missing_is_named(data, words):
+    message = refusal(data)
+    assert all(word in message for word in words), message
+
+
+def test_all_mistakes_are_named_at_once():
+    message = refusal(minimal(sed=1, limits={"retires": 2}))
+    assert "sed: unknown key" in message
+    assert "limits.retires: unknown key" in message
+
+
+@pytest.mark.parametrize("checkpoint", ["", "500", "tokens", "tokens:", "tokens:0", "words:25"])
+def test_a_checkpoint_that_makes_no_sense_is_refused(checkpoint):
+    message = refusal(minimal(policy={"name": "deepprune", "checkpoint": checkpoint}))
+    assert "checkpoint" in message
+
+
+@pytest.mark.parametrize("checkpoint", ["tokens:500", "reasoning_words:25"])
+def test_both_kinds_of_checkpoint_of_the_paper_are_understood(checkpoint):
+    assert DeepPruneConfig(checkpoint=checkpoint).checkpoint == checkpoint
+
+
+def test_self_consistency_needs_no_judge():
+    config = parse_config(minimal(judge=None, policy={"name": "cons"}), "run.yaml")
+    assert config.judge is None
+
+
+def test_pruning_without_a_judge_is_refused():
+    assert "needs a judge section" in refusal(minimal(judge=None))
+
+
+@pytest.mark.parametrize("data", [None, [], ["nodes"], "nodes", 3])
+def test_what_is_not_a_mapping_is_refused(data):
+    assert "not a configuration" in refusal(data)
+
+
+def test_more_replicas_at_least_than_at_most_is_refused():
+    with pytest.raises(ValidationError, match="min 3 is above max 2"):
+        ReplicasConfig(min=3, max=2)
+
+
+def test_part_of_a_gpu_cannot_hold_several_shards():
+    assert EngineConfig(model="m", gpus_per_shard=0.5).gpus_per_shard == 0.5
+    assert EngineConfig(model="m", gpus_per_shard=0, tensor_parallel=2).tensor_parallel == 2
+    with pytest.raises(ValidationError, match="gpus_per_shard"):
+        EngineConfig(model="m", gpus_per_shard=0.5, tensor_parallel=2)
+
+
+def test_an_endpoint_is_given_by_its_url():
+    endpoint = EndpointGeneratorConfig(kind="endpoint", url="http://node:8000/v1/", model="m")
+    assert endpoint.url == "http://node:8000/v1"
+    with pytest.raises(ValidationError, match="http"):
+        EndpointGeneratorConfig(kind="endpoint", url="node:8000/v1", model="m")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{first}", "{second} {first}", "{first} {first} {second}", "compare them", "{second}"],
+)
+def test_a_judge_prompt_shows_the_first_trace_then_the_second_once_each(template):
+    with pytest.raises(ValidationError, match="template"):
+        JudgePrompt(template=template, same_token="yes", different_token="no")
+
+
+# --- immutable ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (SamplingConfig(), "temperature"),
+        (DeepPruneConfig(), "tau"),
+        (ConsConfig(), "num_traces"),
+        (LimitsConfig(), "retries"),
+        (RunConfig.model_validate(minimal()), "seed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_a_configuration_never_changes(section, key):
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(section, key, 0.5)
+
+
+def test_a_configuration_survives_being_written_down():
+    config = RunConfig.model_validate(minimal())
+    written = yaml.safe_dump(config.model_dump(mode="json"))
+    assert parse_config(yaml.safe_load(written), "config.yaml") == config
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(minimal()), encoding="utf-8")
+    return path
+
+
+def refused_file(path: Path, overrides: dict[str, Any] | None = None) -> str:
+    with pytest.raises(UserError) as refused:
+        load_config(path, overrides)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_a_file_is_read_as_it_is(file):
+    assert load_config(file) == load_config(str(file)) == RunConfig.model_validate(minimal())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "cannot read" in refused_file(tmp_path / "nowhere.yaml")
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    assert "cannot read" in refused_file(tmp_path)
+
+
+def test_a_binary_file_is_refused(file):
+    file.write_bytes(b"\xff\xfe\x00\x80")
+    refused_file(file)
+
+
+@pytest.mark.parametrize("text", ["nodes: [1, 2", "a: b: c", "\tnodes: 1", "key: 'open"])
+def test_a_file_that_is_not_yaml_is_refused(file, text):
+    file.write_text(text, encoding="utf-8")
+    assert "is not YAML" in refused_file(file)
+
+
+@pytest.mark.parametrize("text", ["", "- nodes\n- generator\n", "just words"])
+def test_a_file_without_keys_at_its_top_is_refused(file, text):
+    file.write_text(text, encoding="utf-8")
+    assert "not a configuration" in refused_file(file)
+    assert "not a configuration" in refused_file(file, {"seed": 1})
+
+
+def test_overrides_are_laid_over_the_file(file):
+    config = load_config(
+        file,
+        {"seed": 7, "policy.name": "deepprune", "policy.tau": 0.7, "limits.retries": 0},
+    )
+    assert config.seed == 7
+    assert config.policy == DeepPruneConfig(tau=0.7)
+    assert config.limits == LimitsConfig(retries=0)
+    assert config.judge == RunConfig.model_validate(minimal()).judge
+
+
+def test_an_override_with_an_unknown_key_is_refused(file):
+    assert "limits.patience: unknown key" in refused_file(file, {"limits.patience": 3})

@@ -1,0 +1,150 @@
+import ast
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from miniature.judge_spec import JudgeSpec
+from miniature.problems import (
+    ALL_DIFFICULTIES,
+    MAX_DIFFICULTY,
+    SPLITS,
+    Chain,
+    generate_examples,
+    generate_problems,
+    slip_rate,
+)
+
+MODELS = Path(__file__).parents[2] / "miniature" / "models"
+WORDS = {"wait", "so", "then", "since", "thus", "first", "next", "hence", "therefore", "check"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(MODELS / "reasoner")
+
+
+def expression(question: str) -> str:
+    return question[re.search(r"\d", question).start() : question.index("modulo")].strip(" ,")
+
+
+def test_a_seed_always_gives_the_same_problems():
+    assert generate_problems(7, 20) == generate_problems(7, 20)
+    assert generate_problems(7, 20) != generate_problems(8, 20)
+    assert generate_examples(7, 20) == generate_examples(7, 20)
+
+
+def test_problem_ids_are_unique_and_name_the_benchmark():
+    problems = [p for split in SPLITS for p in generate_problems(1, 50, split=split)]
+    assert len({p.problem_id for p in problems}) == len(problems)
+    assert all(p.problem_id.startswith("miniature/") for p in problems)
+
+
+def test_splits_never_share_a_problem():
+    texts = {
+        split: {
+            expression(p.text) for s in range(3) for p in generate_problems(s, 300, split=split)
+        }
+        for split in SPLITS
+    }
+    texts["train"] |= {expression(e.problem.text) for e in generate_examples(0, 3000)}
+    for a, b in (("train", "judge"), ("train", "demo"), ("judge", "demo")):
+        assert not texts[a] & texts[b]
+
+
+def test_a_problem_belongs_to_one_split_however_it_is_asked():
+    chain = Chain(((7, 8), (3, 4), (5, 6, 7)), (3, -2))
+    assert chain.expression == "7 × 8 + 3 × 4 + 5 × 6 × 7 + 3 - 2"
+    assert chain.split in SPLITS
+    assert chain.answer == (56 + 12 + 210 + 1) % 10
+
+
+@pytest.mark.parametrize("difficulty", [*ALL_DIFFICULTIES, ALL_DIFFICULTIES])
+def test_the_reference_is_the_value_of_the_question(difficulty):
+    for problem in generate_problems(3, 50, difficulty):
+        formula = ast.parse(expression(problem.text).replace("×", "*"), mode="eval")
+        assert str(eval(compile(formula, "question", "eval")) % 10) == problem.reference
+
+
+def test_every_solution_ends_in_the_reference_and_reasons_in_words():
+    seen = set()
+    for example in generate_examples(2, 500):
+        assert example.solution.endswith(f"\\boxed{{{example.problem.reference}}}.")
+        assert example.solution.count("\\boxed") == 1
+        seen |= set(re.findall(r"[a-z]+", example.solution.lower()))
+    assert seen >= WORDS
+
+
+def test_a_careless_author_slips_where_the_rate_says():
+    examples = generate_examples(6, 300, careless=True)
+    wrong = [f"\\boxed{{{e.problem.reference}}}" not in e.solution for e in examples]
+    assert 0.15 < sum(wrong) / len(wrong) < 0.5
+    easy = generate_examples(6, 100, difficulty=0, careless=True)
+    assert all(f"\\boxed{{{e.problem.reference}}}" in e.solution for e in easy)
+    assert slip_rate((9, 9, 9)) == 0 < slip_rate((2, 3, 8, 9)) < slip_rate((9, 8, 4, 9))
+
+
+def test_an_impossible_difficulty_is_refused():
+    with pytest.raises(ValueError, match=str(MAX_DIFFICULTY)):
+        generate_problems(0, 1, MAX_DIFFICULTY + 1)
+
+
+def test_solutions_fit_the_context(tokenizer):
+    for example in generate_examples(4, 300):
+        assert 110 <= len(tokenizer.encode(example.solution)) <= 240
+
+
+@given(st.text())
+def test_any_text_survives_the_tokenizer(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert tokenizer.decode(ids) == text
+
+
+def test_digits_are_single_tokens(tokenizer):
+    for digit in range(10):
+        assert len(tokenizer.encode(str(digit))) == len(tokenizer.encode(f" {digit}")) == 1
+    assert len(tokenizer.encode("1234")) == 4
+
+
+def test_the_chat_template_makes_the_prompt(tokenizer):
+    message = [{"role": "user", "content": "What is 2 × 3 modulo 10?"}]
+    prompt = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    assert prompt == "<|bos|><|user|>What is 2 × 3 modulo 10?<|assistant|>"
+
+
+def test_the_judge_can_be_asked_from_its_folder():
+    spec = JudgeSpec.load(MODELS / "judge")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / "judge")
+    for word in (spec.same_token, spec.different_token):
+        assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
+    assert spec.template.index("{first}") < spec.template.index("{second}")
+    assert 0 < spec.tau < 1
+    assert re.fullmatch(r"tokens:\d+", spec.checkpoint)
+    assert "{second}" in spec.prompt("{second}", "b")
+
+
+def test_prefixes_encode_back_to_the_tokens_they_were_cut_from(tokenizer):
+    rng = random.Random(0)
+    for example in generate_examples(5, 50):
+        ids = tokenizer.encode(example.solution)[: rng.randint(1, 100)]
+        assert tokenizer.encode(tokenizer.decode(ids)) == ids
+
+
+def test_weights_are_small_enough_for_git():
+    sizes = [path.stat().st_size for path in MODELS.glob("*/model.safetensors")]
+    assert len(sizes) == 2
+    assert sum(sizes) < 16e6
+
+
+def test_cards_quote_the_metrics():
+    metrics = json.loads((MODELS / "metrics.json").read_text())
+    reasoner, judge = ((MODELS / name / "README.md").read_text() for name in ("reasoner", "judge"))
+    assert "license: apache-2.0" in reasoner
+    assert "license: apache-2.0" in judge
+    assert f"{metrics['reasoner']['single_accuracy']:.3f}" in reasoner
+    assert f"{metrics['judge']['auroc']:.3f}" in judge
