@@ -1,0 +1,1 @@
+"""Thin actors and their drivers: they carry out what policies decide."""

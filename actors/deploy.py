@@ -126,7 +126,7 @@ def _options(placement: ReplicaPlacement, replicas: ReplicasConfig) -> dict[str,
         else {"autoscaling_config": {"min_replicas": replicas.min, "max_replicas": replicas.max}}
     )
     return scale | {
-        "placement_group_bundles": placement.bundles,
+        "placement_group_bundles": placement.bundle_dicts,
         "placement_group_strategy": placement.strategy,
         "ray_actor_options": {"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,

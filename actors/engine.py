@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM:
     """Start the engine that `config` describes and return when it is ready to generate.
 
-    `executor_backend` is how vLLM runs its shards (see `cluster.placement`); None is in one process.
+    `executor_backend` is how vLLM runs its shards (see `cluster.placement`); None: in one process.
     """
     on_cpu = config.gpus_per_shard == 0
     if on_cpu:

@@ -13,9 +13,10 @@ from deepprune.config import SamplingConfig
 class TraceRequest:
     """One trace to generate, from its start or from a prefix it already has.
 
-    `prefix_text`, its `prefix_num_tokens` and, where the generator reveals them, their ids are what
-    the trace generated before: it was paused at its checkpoint, or its replica died. They count against `sampling.max_tokens`. With `checkpoint`
-    the stream reports where the checkpoint falls, and ends there if `pause`.
+    `prefix_text`, its `prefix_num_tokens` and, where the generator reveals them, their ids are
+    what the trace generated before: it was paused at its checkpoint, or its replica died. They
+    count against `sampling.max_tokens`. With `checkpoint` the stream reports where the checkpoint
+    falls, and ends there if `pause`.
     """
 
     request_id: str

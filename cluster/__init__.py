@@ -1,0 +1,1 @@
+"""Hardware profiles, placement of replicas on them, and the shipped configurations."""

@@ -1,0 +1,1 @@
+"""DeepPrune: the method in plain Python, without Ray, torch or vLLM."""

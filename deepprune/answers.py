@@ -26,10 +26,8 @@ def extract_answer(text: str) -> str | None:
     """
     content = _last_box(text)
     if content is None:
-        stated = None
-        for stated in _STATED.finditer(text):
-            pass
-        return stated[1].upper() if stated else None
+        stated = _STATED.findall(text)
+        return stated[-1].upper() if stated else None
     content = content.strip()
     letter = _LETTER.fullmatch(_TEXT.sub(r"\1", content).strip())
     return letter[1] if letter else content or None

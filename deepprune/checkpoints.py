@@ -146,7 +146,7 @@ class WordDetector:
 def truncate(text: str, spec: CheckpointSpec, chars_per_token: float = 3.6) -> str | None:
     """The prefix of a recorded text; None where it ends before its checkpoint.
 
-    Without token ids, `tokens:k` is taken as k times `chars_per_token` characters, an approximation.
+    Without token ids, `tokens:k` is approximated by k times `chars_per_token` characters.
     """
     if spec.kind == "tokens":
         num_chars = round(spec.count * chars_per_token)

@@ -168,7 +168,7 @@ class JudgeConfig(Section):
     engine: EngineConfig
     replicas: ReplicasConfig = ReplicasConfig()
     prompt: JudgePrompt | None = None
-    """How to ask; by default what `judge.json` in the model's folder says, else a plain question."""
+    """How to ask. Absent: what `judge.json` in the model's folder says, else a plain question."""
     pairs_per_call: int = Field(256, ge=1)
     """Pairs sent to one replica in one call; more are spread over the replicas."""
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend; everything else is a programming error and fails loudly."""
+"""Errors that a user can cause and mend; every other error is ours, and fails loudly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-consistency: sample n traces to their end, and let the majority answer (Wang et al. 2022)."""
+"""Self-consistency: sample n traces to their end, let the majority answer (Wang et al. 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last stretch of every policy: chosen traces finish and vote, no more of them than it takes."""
+"""The last stretch of every policy: chosen traces finish and vote, no more than it takes."""
 
 from __future__ import annotations
 

@@ -10,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepprune.config import ConsConfig, DeepPruneConfig
-from deepprune.events import Cancel, Continue, Judge, Launch, Stop
+from deepprune.events import (
+    Cancel,
+    Continue,
+    Failed,
+    Finished,
+    Judge,
+    Judged,
+    JudgeLost,
+    Launch,
+    PrefixReady,
+    Stop,
+)
 from deepprune.ledger import Fate
 from deepprune.policies import Cons, DeepPrune, make_policy
 from deepprune.policies.deepprune import DEFAULT_TAU
+from deepprune.policies.finishing import Finishing
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None)
@@ -284,8 +296,40 @@ def test_stopping_when_the_vote_is_decided_never_changes_the_answer(data, plans,
     assert stopped.ledger.finished_tokens <= full.ledger.finished_tokens
 
 
-def test_three_clusters_worked_by_hand():
-    # 0 | 1 is unlike 0 | 2 is like 1 | 3 is like 0 and more like 2 than 1, mean 0.6 beats 0.55
+@untimed
+@given(
+    plans=worlds(all_answer=True),
+    judge_seed=SEEDS,
+    seed=SEEDS,
+    max_clusters=st.integers(1, 16),
+    max_finish=st.integers(1, 20),
+    singletons_finish=st.integers(1, 32),
+)
+def test_waves_never_change_which_traces_finish(
+    plans, judge_seed, seed, max_clusters, max_finish, singletons_finish
+):
+    config = everything_allowed(
+        len(plans),
+        max_clusters=max_clusters,
+        max_finish=max_finish,
+        singletons_finish=singletons_finish,
+        stop_when_decided=False,
+    )
+    outcomes = [
+        Driver(
+            DeepPrune(config.model_copy(update={"wave": wave}), seed),
+            plans,
+            noisy(judge_seed),
+            seed,
+            in_order=True,
+        ).run()
+        for wave in (None, 1, 3, len(plans))
+    ]
+    assert len({outcome.decision for outcome in outcomes}) == 1
+
+
+def test_two_clusters_worked_by_hand():
+    # 1 is not like 0. 2 is like 1. 3 is like 0 (0.55), and more like 1 and 2 (mean 0.6).
     table = {(1, 0): 0.2, (2, 0): 0.3, (2, 1): 0.8, (3, 0): 0.55, (3, 1): 0.4, (3, 2): 0.8}
     plans = traces("8", "9", "9", "9")
     config = everything_allowed(4)
@@ -451,6 +495,94 @@ def test_a_lost_judge_costs_the_pruning_not_the_answer():
     assert outcome.complete
 
 
+def test_a_lost_judge_leaves_no_cluster_privileged():
+    policy = DeepPrune(everything_allowed(4, stop_when_decided=False), 0)
+    policy.start()
+    for sample in range(3):
+        policy.handle(PrefixReady(sample, 4))
+    policy.handle(Judged(1, {0: 0.9}))
+    commands = policy.handle(JudgeLost(2))
+    assert policy.decision().clusters == ((0, 1),)
+    assert sorted(commands, key=str) == [Continue(0), Continue(1), Continue(2)]
+    assert policy.handle(PrefixReady(3, 4)) == [Continue(3)]
+
+
+def test_a_judge_is_lost_only_once():
+    policy = DeepPrune(everything_allowed(5, singletons_finish=3, stop_when_decided=False), 0)
+    policy.start()
+    for sample in range(5):
+        policy.handle(PrefixReady(sample, 4))
+    chosen = [c.sample for c in policy.handle(JudgeLost(1)) if isinstance(c, Continue)]
+    assert len(chosen) == 3
+    for sample in chosen:
+        assert policy.handle(JudgeLost(sample)) == []
+
+
+def test_after_a_lost_judge_no_more_traces_finish_than_the_vote_needs():
+    plans = traces(*["4"] * 9)
+    outcome = Driver(DeepPrune(everything_allowed(9), 0), plans, judge_loss=1.0).run()
+    assert outcome.answer == "4"
+    assert outcome.ledger.finished_traces == 5
+
+
+def test_a_sample_of_all_begins_with_traces_whose_prefix_is_paid_for():
+    plans = traces(*["4"] * 40)
+    config = DeepPruneConfig(num_traces=40, wave=1)
+    drawn, finished = (
+        Driver(
+            DeepPrune(config.model_copy(update={"stop_when_decided": stops}), 0),
+            plans,
+            lambda a, b: 0.1,
+        )
+        for stops in (False, True)
+    )
+    assert drawn.run().ledger.finished_traces == 32
+    assert finished.run().ledger.finished_traces == 17  # of 32
+    assert 0 < len(drawn.commanded(Continue)) < 16
+    assert finished.commanded(Continue) == drawn.commanded(Continue)
+
+
+def test_a_trace_at_its_checkpoint_that_was_not_placed_is_cancelled_as_saturated():
+    policy = DeepPrune(everything_allowed(4, max_clusters=2), 0)
+    policy.start()
+    for sample in range(4):
+        policy.handle(PrefixReady(sample, 4))
+    policy.handle(Judged(1, {0: 0.9}))
+    policy.handle(Judged(2, {0: 0.1}))
+    assert policy.handle(Judged(2, {1: 0.1}))[:2] == [
+        Cancel(2, "minority"),
+        Cancel(3, "saturated"),
+    ]
+
+
+def test_a_trace_is_not_redundant_while_those_before_it_gave_no_answer():
+    config = everything_allowed(4, max_finish=1, wave=1, at_checkpoint="run")
+    policy = DeepPrune(config, 0)
+    policy.start()
+    policy.handle(PrefixReady(0, 4))
+    policy.handle(PrefixReady(1, 4))
+    policy.handle(Finished(0, None, 99))
+    assert Cancel(1, "redundant") not in policy.handle(Judged(1, {0: 0.9}))
+    policy.handle(PrefixReady(2, 4))
+    assert Cancel(2, "redundant") in policy.handle(Judged(2, {0: 0.9, 1: 0.9}))
+    assert policy.handle(Finished(1, "6", 50))[-1] == Stop("decided")
+    assert policy.decision().answer == "6"
+
+
+def test_traces_that_cannot_vote_do_not_settle_who_finishes():
+    config = everything_allowed(3, max_finish=1, wave=1, at_checkpoint="run")
+    policy = DeepPrune(config, 0)
+    policy.start()
+    policy.handle(PrefixReady(0, 4))
+    policy.handle(PrefixReady(1, 4))
+    policy.handle(Finished(0, None, 99))
+    policy.handle(Failed(1))
+    assert policy.handle(PrefixReady(2, 4)) == [Judge(2, (0,))]
+    policy.handle(Judged(2, {0: 0.9}))
+    assert policy.handle(Finished(2, "6", 50))[-1] == Stop("decided")
+    assert policy.decision().answer == "6"
+
+
 def test_no_answer_from_anybody_is_no_answer():
     plans = [replace(plan, fails_at=2) for plan in traces("1", "2", "3")]
     for policy in (Cons(ConsConfig(num_traces=3)), DeepPrune(everything_allowed(3), 0)):
@@ -478,3 +610,41 @@ def test_the_same_seed_gives_the_same_run():
     first, again, other = [(driver.run(), driver.commands) for driver in runs]
     assert first == again
     assert first != other
+
+
+# --- finishing ----------------------------------------------------------------------------------
+
+
+def test_as_many_run_at_a_time_as_could_settle_the_vote_together():
+    finishing = Finishing([4, 2, 7, 1, 3], {}, stop_when_decided=True)
+    assert finishing.next() == [4, 2, 7]
+    finishing.ended(2, "1")
+    assert finishing.next() == []
+    finishing.ended(7, "2")
+    assert finishing.next() == [1]
+    finishing.ended(4, None)
+    assert finishing.next() == [3]
+    finishing.ended(1, "1")
+    assert not finishing.done
+    finishing.ended(3, "1")
+    assert finishing.done
+
+
+def test_one_that_ends_before_it_was_told_to_counts_and_starts_no_other():
+    finishing = Finishing(range(7), {}, stop_when_decided=True)
+    assert finishing.next() == [0, 1, 2, 3]
+    finishing.ended(6, "1")
+    assert finishing.next() == []
+    assert finishing.runs(0)
+    assert not finishing.runs(6)
+
+
+def test_answers_that_are_known_already_are_counted_at_once():
+    finishing = Finishing([0, 1, 2, 3, 4], {1: "5", 3: "5", 4: "5", 9: "6"}, stop_when_decided=True)
+    assert finishing.done
+    assert finishing.vote.groups == (("5", (1, 3, 4)),)
+
+
+def test_who_was_not_chosen_cannot_vote():
+    with pytest.raises(AssertionError, match="not among those chosen"):
+        Finishing([0, 1], {}, stop_when_decided=False).ended(2, "1")

@@ -1,0 +1,29 @@
+"""The kinds of node that a cluster may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeType:
+    """What one node brings. `accelerator` is Ray's name for its GPUs; memory is in GiB."""
+
+    name: str
+    cpus: int
+    memory_gib: int
+    gpus: int = 0
+    accelerator: str | None = None
+    gpu_memory_gib: int = 0
+
+
+NODE_TYPES = {
+    node_type.name: node_type
+    for node_type in (
+        NodeType("laptop", cpus=2, memory_gib=8),
+        NodeType("head", cpus=8, memory_gib=32),
+        NodeType("a100x4", 48, 680, gpus=4, accelerator="A100", gpu_memory_gib=80),
+        NodeType("h20x8", 176, 1500, gpus=8, accelerator="H20", gpu_memory_gib=96),
+    )
+}
+"""Every node type that a configuration may name; `ray_cluster.yaml` offers the same."""

@@ -1,0 +1,141 @@
+"""Where replicas go: pure arithmetic on a configuration, no Ray.
+
+A replica is one actor in one placement group. With one shard the actor takes all of its only
+bundle. Tensor-parallel shards are processes of the actor's own node, in one bundle, since they
+exchange data in every layer. With pipeline parallelism each shard has a bundle and a Ray worker of
+its own, and the bundles may lie on several nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cluster.hardware import NODE_TYPES, NodeType
+from deepprune.config import EngineConfig, ReplicasConfig, RunConfig, VllmGeneratorConfig
+from deepprune.errors import UserError
+
+Bundle = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPlacement:
+    """What one replica reserves: its placement group, the actor's share of it, vLLM's executor."""
+
+    bundles: tuple[tuple[tuple[str, float], ...], ...]
+    strategy: str
+    num_cpus: float
+    num_gpus: float
+    executor_backend: str | None
+
+    @property
+    def bundle_dicts(self) -> list[Bundle]:
+        """The bundles as Ray takes them."""
+        return [dict(bundle) for bundle in self.bundles]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Placement of the replicas that Serve runs; None where there are none."""
+
+    generator: ReplicaPlacement | None
+    judge: ReplicaPlacement | None
+
+
+def place(config: RunConfig) -> Placement:
+    """Compute the placement, and check that the least number of replicas fits on the nodes.
+
+    Raises:
+        UserError: a node type is unknown, or the nodes cannot hold the replicas.
+    """
+    nodes = _nodes(config)
+    wanted: list[tuple[str, EngineConfig, ReplicasConfig]] = []
+    generator = judge = None
+    if isinstance(config.generator, VllmGeneratorConfig):
+        generator = replica_placement(config.generator.engine)
+        wanted.append(("generator", config.generator.engine, config.generator.replicas))
+    if config.judge is not None:
+        judge = replica_placement(config.judge.engine)
+        wanted.append(("judge", config.judge.engine, config.judge.replicas))
+    for name, engine, _ in wanted:
+        _check_shape(name, engine, nodes)
+    _check_capacity(wanted, nodes)
+    return Placement(generator, judge)
+
+
+def replica_placement(engine: EngineConfig) -> ReplicaPlacement:
+    """The placement group of one replica of an engine."""
+    shards = engine.tensor_parallel * engine.pipeline_parallel
+    if engine.pipeline_parallel > 1:
+        bundle = _bundle(engine, 1)
+        cpus: float = engine.cpus_per_shard
+        return ReplicaPlacement((bundle,) * shards, "PACK", cpus, 0, "ray")
+    return ReplicaPlacement(
+        (_bundle(engine, shards),),
+        "STRICT_PACK",
+        engine.cpus_per_shard * shards,
+        engine.gpus_per_shard * shards,
+        None if shards == 1 else "mp",
+    )
+
+
+def _bundle(engine: EngineConfig, shards: int) -> tuple[tuple[str, float], ...]:
+    bundle: Bundle = {"CPU": engine.cpus_per_shard * shards}
+    if engine.gpus_per_shard:
+        bundle["GPU"] = engine.gpus_per_shard * shards
+    if engine.accelerator:
+        bundle[f"accelerator_type:{engine.accelerator}"] = 0.001
+    return tuple(bundle.items())
+
+
+def _nodes(config: RunConfig) -> list[NodeType]:
+    for name in config.nodes:
+        if name not in NODE_TYPES:
+            known = ", ".join(sorted(NODE_TYPES))
+            raise UserError(f"nodes: there is no node type {name!r}; known are {known}")
+    return [NODE_TYPES[name] for name, count in config.nodes.items() for _ in range(count)]
+
+
+def _check_shape(name: str, engine: EngineConfig, nodes: list[NodeType]) -> None:
+    """A replica must fit on a node of some type, whatever else runs there."""
+    if engine.accelerator and all(node.accelerator != engine.accelerator for node in nodes):
+        raise UserError(
+            f"{name}: no node has the accelerator {engine.accelerator!r}; take another, or add "
+            "such a node type to nodes"
+        )
+    gpus = engine.gpus_per_shard * engine.tensor_parallel
+    largest = max(nodes, key=lambda node: node.gpus, default=None)
+    if largest is None or gpus > largest.gpus:
+        there = "none" if largest is None else f"{largest.name} with {largest.gpus}"
+        raise UserError(
+            f"{name}: one replica needs {gpus:g} GPUs on one node (tensor_parallel "
+            f"{engine.tensor_parallel}), but the largest node type in nodes is {there}: lower "
+            "tensor_parallel, raise pipeline_parallel, or set gpus_per_shard: 0 to run on CPU"
+        )
+
+
+def _check_capacity(
+    wanted: list[tuple[str, EngineConfig, ReplicasConfig]], nodes: list[NodeType]
+) -> None:
+    """First fit of all bundles of all least replicas, the largest first."""
+    room: list[Bundle] = [{"CPU": node.cpus, "GPU": node.gpus} for node in nodes]
+    bundles = [
+        (name, dict(bundle))
+        for name, engine, replicas in wanted
+        for _ in range(replicas.min)
+        for bundle in replica_placement(engine).bundles
+    ]
+    bundles.sort(key=lambda item: (-item[1].get("GPU", 0), -item[1]["CPU"]))
+    accelerators = {name: engine.accelerator for name, engine, _ in wanted}
+    for name, bundle in bundles:
+        for node, free in zip(nodes, room, strict=True):
+            fits = all(bundle.get(kind, 0) <= free[kind] + 1e-9 for kind in free)
+            if fits and accelerators[name] in (None, node.accelerator):
+                for kind in free:
+                    free[kind] -= bundle.get(kind, 0)
+                break
+        else:
+            gpus, cpus = bundle.get("GPU", 0), bundle["CPU"]
+            raise UserError(
+                f"{name}: no room for a replica that needs {gpus:g} GPUs and {cpus:g} CPUs beside "
+                f"the others on {len(nodes)} nodes: lower replicas.min, or add nodes"
+            )
