@@ -14,7 +14,6 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.endpoint import EndpointGenerators
 from actors.live import LiveProblem, LiveTrace, Snapshot
 from actors.messages import Generators, Judges
 from actors.pools import ServeGenerators, ServeJudges
@@ -66,6 +65,10 @@ class Coordinator:
         for live in self._problems.values():
             live.interrupt(reason)
 
+    async def resume(self) -> None:
+        """Take problems again after an `interrupt`."""
+        self._interrupted = None
+
     async def watch(self) -> list[Snapshot]:
         """Where each running problem stands."""
         return [live.snapshot() for live in self._problems.values()]
@@ -100,13 +103,14 @@ class Coordinator:
             limits=config.limits,
             pairs_per_call=config.judge.pairs_per_call if config.judge else 1,
             seed=seed,
-            report_to=None if isinstance(self._generators, EndpointGenerators) else self._me,
+            report_to=None if isinstance(config.generator, EndpointGeneratorConfig) else self._me,
         )
 
 
 def _generators(config: RunConfig, app: str | None) -> Generators:
     if isinstance(config.generator, EndpointGeneratorConfig):
+        from actors.endpoint import EndpointGenerators
+
         return EndpointGenerators(config.generator)
     assert app is not None, "a vLLM generator runs as a Serve application"
-    handle: Any = serve.get_app_handle(app)
-    return ServeGenerators(handle)
+    return ServeGenerators(serve.get_app_handle(app))

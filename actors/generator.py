@@ -57,6 +57,10 @@ class Generator:
         if self._num_running and silent_s > self._stall_s:
             raise EngineStalledError(f"no output from the engine for {silent_s:.0f} s")
 
+    async def num_unfinished(self) -> int:
+        """Requests that the engine holds."""
+        return int(self._engine.output_processor.get_num_unfinished_requests())
+
     async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
         """Generate one trace, as `Generators.stream` describes."""
         from vllm.inputs import tokens_input

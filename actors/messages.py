@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,7 +80,7 @@ class GeneratorGone(Exception):
 class Generators(Protocol):
     """Wherever traces come from. Closing the iterator cancels the trace."""
 
-    def stream(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
+    def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         """Generate one trace.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from ray.exceptions import RayActorError, TaskCancelledError
@@ -26,7 +26,7 @@ class ServeGenerators:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._generate: Any = handle.options(stream=True).generate
 
-    async def stream(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         """Generate one trace; see `Generators.stream`."""
         response = self._generate.remote(request)
         ended = False

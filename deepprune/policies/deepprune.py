@@ -10,6 +10,7 @@ singletons, or the judge is lost, the judge is no help and a random sample finis
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from deepprune.clustering import GreedyClustering
 from deepprune.config import DeepPruneConfig
@@ -140,7 +141,7 @@ class DeepPrune:
             ]
             self._queue.pop(0)
             del self._asked[sample]
-            if len(cluster) > self._config.max_finish and sample in self._alive:
+            if sample in self._alive and len(self._voters(cluster)) > self._config.max_finish:
                 commands.append(self._cancel(sample, "redundant"))
         if self._clustering_over:
             return commands + self._choose()
@@ -164,7 +165,10 @@ class DeepPrune:
             unplaced == 0
             or self._judge_lost
             or self._clustering.closed
-            or self._clustering.settled(unplaced, self._config.max_finish)
+            or (
+                self._clustering.settled(unplaced, self._config.max_finish)
+                and len(self._voters(self._clustering.largest)) >= self._config.max_finish
+            )
         )
 
     def _launch(self, sample: int, *, to_end: bool = False) -> Launch:
@@ -184,8 +188,7 @@ class DeepPrune:
         if self._judge_lost or self._clustering.all_singletons:
             chosen = self._sample_of_all()
         else:
-            chosen = list(filter(self._can_vote, self._clustering.largest))
-            chosen = chosen[: self._config.max_finish]
+            chosen = self._voters(self._clustering.largest)[: self._config.max_finish]
         unplaced = self._before_checkpoint.union(self._queue)
         commands: list[Command] = [
             self._cancel(sample, "saturated" if sample in unplaced else "minority")
@@ -200,14 +203,19 @@ class DeepPrune:
 
     def _sample_of_all(self) -> list[int]:
         """A random sample of all traces, those whose prefix is paid for first."""
-        voters = list(filter(self._can_vote, range(self._config.num_traces)))
+        voters = self._voters(range(self._config.num_traces))
         chosen = self._random.sample(voters, min(self._config.singletons_finish, len(voters)))
         return sorted(chosen, key=self._unlaunched.__contains__)
 
-    def _can_vote(self, sample: int) -> bool:
-        """Whether a trace has an answer, or may still come to one."""
-        answered = self._answers.get(sample) is not None
-        return answered or sample in self._alive or sample in self._unlaunched
+    def _voters(self, samples: Iterable[int]) -> list[int]:
+        """Those among `samples` that have an answer, or may still come to one."""
+        return [
+            sample
+            for sample in samples
+            if self._answers.get(sample) is not None
+            or sample in self._alive
+            or sample in self._unlaunched
+        ]
 
     def _finish(self) -> list[Command]:
         assert self._finishing is not None

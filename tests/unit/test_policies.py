@@ -556,31 +556,30 @@ def test_a_trace_at_its_checkpoint_that_was_not_placed_is_cancelled_as_saturated
 
 
 def test_a_trace_is_not_redundant_while_those_before_it_gave_no_answer():
-    config = everything_allowed(4, max_finish=1, wave=1, at_checkpoint="run")
+    config = everything_allowed(8, max_finish=1, wave=1, at_checkpoint="run")
     policy = DeepPrune(config, 0)
     policy.start()
     policy.handle(PrefixReady(0, 4))
     policy.handle(PrefixReady(1, 4))
     policy.handle(Finished(0, None, 99))
-    assert Cancel(1, "redundant") not in policy.handle(Judged(1, {0: 0.9}))
+    assert policy.handle(Judged(1, {0: 0.9})) == [Launch(2)]
     policy.handle(PrefixReady(2, 4))
-    assert Cancel(2, "redundant") in policy.handle(Judged(2, {0: 0.9, 1: 0.9}))
-    assert policy.handle(Finished(1, "6", 50))[-1] == Stop("decided")
-    assert policy.decision().answer == "6"
+    assert policy.handle(Judged(2, {0: 0.9, 1: 0.9})) == [Cancel(2, "redundant"), Launch(3)]
 
 
 def test_traces_that_cannot_vote_do_not_settle_who_finishes():
-    config = everything_allowed(3, max_finish=1, wave=1, at_checkpoint="run")
+    config = everything_allowed(3, max_finish=2, wave=1, at_checkpoint="run")
     policy = DeepPrune(config, 0)
     policy.start()
     policy.handle(PrefixReady(0, 4))
     policy.handle(PrefixReady(1, 4))
-    policy.handle(Finished(0, None, 99))
-    policy.handle(Failed(1))
-    assert policy.handle(PrefixReady(2, 4)) == [Judge(2, (0,))]
-    policy.handle(Judged(2, {0: 0.9}))
-    assert policy.handle(Finished(2, "6", 50))[-1] == Stop("decided")
-    assert policy.decision().answer == "6"
+    policy.handle(Failed(0))
+    assert policy.handle(Judged(1, {0: 0.9})) == [Launch(2)]
+    policy.handle(Finished(1, "5", 50))
+    policy.handle(PrefixReady(2, 4))
+    policy.handle(Judged(2, {0: 0.9, 1: 0.9}))
+    policy.handle(Finished(2, "5", 50))
+    assert policy.decision().votes == (("5", (1, 2)),)
 
 
 def test_no_answer_from_anybody_is_no_answer():

@@ -1,0 +1,111 @@
+"""Processes die at the worst moment; the vote comes all the same, and the bill adds up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from deepprune.config import ConsConfig
+from tests.live.test_system import assert_adds_up
+
+pytestmark = pytest.mark.faults
+
+
+def processes(words: str) -> list[psutil.Process]:
+    """Processes of this user whose command line holds `words`."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if words in " ".join(process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+def replicas(kind: str) -> list[psutil.Process]:
+    return processes(f"ray::ServeReplica:deepprune-{kind}")
+
+
+def engine_of(replica: psutil.Process) -> psutil.Process:
+    """The engine process that a replica started."""
+    (engine,) = [
+        child
+        for child in replica.children(recursive=True)
+        if "EngineCore" in " ".join(child.cmdline())
+    ]
+    return engine
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def whole_system(live_system):
+    """The system with all its replicas, before the test and after it."""
+
+    def whole() -> bool:
+        from ray import serve
+
+        return all(
+            deployment.replica_states.get("RUNNING", 0) == count
+            for app, count in (("deepprune-generator", 2), ("deepprune-judge", 1))
+            for deployment in serve.status().applications[app].deployments.values()
+        )
+
+    wait_for(whole)
+    yield live_system
+    wait_for(whole)
+
+
+def start_and_wait_for_tokens(system, problems, policy):
+    """Start problems and return as soon as traces are well under way."""
+    import ray
+
+    refs = system.start(problems, policy, seed=3)
+    wait_for(
+        lambda: any(s.num_tokens > 500 for s in ray.get(system.coordinator.watch.remote())), 30
+    )
+    return refs
+
+
+@pytest.mark.parametrize("victim", ["replica", "engine"])
+def test_a_generator_dies_and_its_traces_go_on_elsewhere(whole_system, problems, victim):
+    import ray
+
+    policy = ConsConfig(num_traces=64)
+    replica = replicas("generator")[0]
+    engine = engine_of(replica)
+    refs = start_and_wait_for_tokens(whole_system, problems * 3, policy)
+    os.kill((replica if victim == "replica" else engine).pid, signal.SIGKILL)
+    results = ray.get(refs, timeout=180)
+    for solved in results:
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        assert solved.outcome.answer is not None
+        assert solved.outcome.ledger.finished_traces == 64, "no trace is lost"
+        limit = whole_system.config.generator.sampling.max_tokens
+        assert all(trace.num_tokens <= limit for trace in solved.traces.values())
+    reissued = [t for solved in results for t in solved.traces.values() if t.num_reissued]
+    assert reissued, "the replica died with traces on it"
+    wait_for(lambda: not engine.is_running(), 30)
+
+
+def test_the_judge_dies_and_the_vote_comes_all_the_same(whole_system, problems):
+    import ray
+
+    refs = whole_system.start(problems, whole_system.config.policy, seed=4)
+    wait_for(
+        lambda: any(s.judge_tokens for s in ray.get(whole_system.coordinator.watch.remote())), 30
+    )
+    os.kill(replicas("judge")[0].pid, signal.SIGKILL)
+    for solved in ray.get(refs, timeout=180):
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        assert solved.outcome.answer is not None

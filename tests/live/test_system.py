@@ -1,0 +1,119 @@
+"""Policies on real engines: what a user counts on when traces, judge and cancels are real."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from deepprune.config import ConsConfig
+from deepprune.ledger import Fate
+
+pytestmark = pytest.mark.live
+
+
+def unfinished_requests(calls: int = 8) -> int:
+    """Requests that generator engines still hold, over enough calls to meet every replica."""
+    from ray import serve
+
+    from actors.deploy import GENERATOR_APP
+
+    handle = serve.get_app_handle(GENERATOR_APP)
+    return sum(handle.num_unfinished.remote().result(timeout_s=30) for _ in range(calls))
+
+
+def assert_adds_up(solved) -> None:
+    outcome = solved.outcome
+    samples = Counter(end.sample for end in outcome.ends)
+    assert set(samples) == set(solved.traces), "every launched trace ends"
+    assert set(samples.values()) == {1}, "and ends once"
+    assert outcome.ledger.generated_tokens == sum(end.num_tokens for end in outcome.ends)
+    assert outcome.ledger.launched_traces == len(solved.traces)
+    for end in outcome.ends:
+        assert end.num_tokens == solved.traces[end.sample].num_tokens
+
+
+def test_self_consistency_finishes_every_trace(live_system, problems):
+    for solved in live_system.solve(problems, ConsConfig(num_traces=32)):
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        assert solved.outcome.ledger.finished_traces == 32
+        votes = sum(len(samples) for _, samples in solved.outcome.decision.votes)
+        assert votes == sum(trace.answer is not None for trace in solved.traces.values())
+
+
+def test_deepprune_pauses_at_the_checkpoint_and_spends_less(live_system, problems):
+    baseline = live_system.solve(problems, ConsConfig(num_traces=32))
+    pruned = live_system.solve(problems, live_system.config.policy)
+    checkpoint = int(live_system.config.policy.checkpoint.removeprefix("tokens:"))
+    for solved in pruned:
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        assert solved.outcome.ledger.judge_pairs > 0
+        assert solved.outcome.ledger.judge_computed_tokens > 0
+        for end in solved.outcome.ends:
+            if end.fate is Fate.CANCELLED_AFTER_CHECKPOINT and end.reason != "decided":
+                assert end.num_tokens == checkpoint, "a paused trace costs its prefix, no more"
+    spent = sum(solved.outcome.ledger.generated_tokens for solved in pruned)
+    assert spent < sum(solved.outcome.ledger.generated_tokens for solved in baseline)
+
+
+def test_a_resumed_trace_is_one_text(live_system, problems):
+    from actors.preflight import load_tokenizer
+
+    tokenizer = load_tokenizer(live_system.config.generator.engine.model)
+    (solved,) = live_system.solve(problems[:1], live_system.config.policy)
+    finished = [end.sample for end in solved.outcome.ends if end.fate is Fate.FINISHED]
+    assert finished
+    for sample in finished:
+        trace = solved.traces[sample]
+        assert tokenizer.decode(trace.token_ids, skip_special_tokens=True) == trace.text
+        assert len(trace.token_ids) == trace.num_tokens
+        assert trace.text.startswith(trace.prefix)
+
+
+def test_confidence_is_recorded_when_asked_for(live_system, problems):
+    (solved,) = live_system.solve(problems[:1], ConsConfig(num_traces=4))
+    for trace in solved.traces.values():
+        assert len(trace.confidence) >= trace.num_tokens // 4
+        assert all(value > 0 for value in trace.confidence)
+
+
+def test_a_decided_vote_cancels_in_the_engine(live_system, problems):
+    policy = ConsConfig(num_traces=64, stop_when_decided=True)
+    for solved in live_system.solve(problems, policy):
+        assert_adds_up(solved)
+    deadline = time.monotonic() + 10
+    while unfinished_requests() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert unfinished_requests() == 0, "cancelled traces left the engines"
+
+
+def test_traces_may_run_on_while_they_are_judged(live_system, problems):
+    policy = live_system.config.policy.model_copy(
+        update={"checkpoint": "reasoning_words:3", "at_checkpoint": "run"}
+    )
+    for solved in live_system.solve(problems[:2], policy):
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        for trace in solved.traces.values():
+            if trace.prefix_chars is not None:
+                assert trace.prefix_chars <= len(trace.text)
+
+
+def test_an_interrupted_problem_hands_over_its_vote_so_far(live_system, problems):
+    import ray
+
+    refs = live_system.start(problems, ConsConfig(num_traces=64), seed=1)
+    time.sleep(0.3)
+    snapshots = ray.get(live_system.coordinator.watch.remote())
+    assert snapshots
+    ray.get(live_system.coordinator.interrupt.remote("interrupted"))
+    try:
+        results = ray.get(refs, timeout=30)
+        assert not all(solved.outcome.complete for solved in results)
+        for solved in results:
+            assert_adds_up(solved)
+    finally:
+        ray.get(live_system.coordinator.resume.remote())
