@@ -54,11 +54,11 @@ class GreedyClustering:
         for index, cluster in enumerate(self.clusters):
             if index == len(chosen):
                 chosen.append([])
-            room = self._max_members - len(chosen[index])
-            fresh = [member for member in cluster if member not in chosen[index]]
-            if len(fresh) > room:
-                fresh = self._random.sample(fresh, room)
-            chosen[index].extend(fresh)
+            if room := self._max_members - len(chosen[index]):
+                fresh = cluster[len(chosen[index]) :]  # with room left, all before were chosen
+                if len(fresh) > room:
+                    fresh = self._random.sample(fresh, room)
+                chosen[index].extend(fresh)
         return [member for members in chosen for member in members]
 
     def place(self, sample: int, p_same: Mapping[int, float]) -> int:

@@ -31,8 +31,10 @@ def answer(options: argparse.Namespace) -> int:
     with Display("answer", total=1) as display:
         try:
             with system_for(config, [problem], options.address, display) as system:
+                display.phase(f"{config.policy.name}, {config.policy.num_traces} traces")
                 for solved in solve(system, [Task(problem, system.config.policy)], display):
                     store.write(solved)
+                    display.finished(solved.outcome)
         except Interrupted:
             exit_code = EXIT_INTERRUPTED
     if solved is None:

@@ -52,7 +52,6 @@ def demo(options: argparse.Namespace) -> int:
     ]
     if rows:
         demo_report(rows)
-        _save_pictures(store.folder, solved, config.policy.name)
     word = "interrupted: what there was is saved in" if exit_code else "saved in"
     sys.stderr.write(f"{word} {store.folder}\n")
     return exit_code

@@ -120,7 +120,9 @@ def _sample(folder: Path, problems: Sequence[Problem], count: int, seed: int) ->
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         task = pool.submit(sample_traces, folder, problems, count, TEMPERATURE, seed)
-        return task.result()
+        sampled = task.result()
+    logger.info("sampled %d traces of %d problems", count * len(problems), len(problems))
+    return sampled
 
 
 def _score(judge: Judge, pairs: Sequence[Pair]) -> list[float]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,6 @@ from miniature.tokenizer import CONTEXT, load_tokenizer, prompt_of
 TEMPERATURE = 1.0
 MAX_TOKENS = 256
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,6 @@ def sample_traces(
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     from vllm import LLM, SamplingParams
 
-    started = time.monotonic()
     engine = LLM(
         model=str(folder),
         dtype="float32",
@@ -62,16 +57,7 @@ def sample_traces(
                     temperature=temperature, max_tokens=MAX_TOKENS, seed=seed + j * 10_000 + i
                 )
             )
-    ready = time.monotonic()
     outputs = [output.outputs[0] for output in engine.generate(prompts, params, use_tqdm=False)]
-    num_tokens = sum(len(output.token_ids) for output in outputs)
-    spent = time.monotonic() - ready
-    logger.info(
-        "sampled %d traces, %.0f tokens/s, engine ready in %.0f s",
-        len(outputs),
-        num_tokens / spent,
-        ready - started,
-    )
     sampled = []
     for j, problem in enumerate(problems):
         mine = outputs[j * num_traces : (j + 1) * num_traces]

@@ -22,7 +22,7 @@ from miniature.sample import Sampled
 from miniature.tokenizer import SECOND
 
 LEARNING_RATE = 2e-3
-BATCH = 64
+BATCH = 32
 NUM_STEPS = 800
 READING_WEIGHT = 0.3
 

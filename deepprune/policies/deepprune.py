@@ -47,7 +47,7 @@ class DeepPrune:
             max_members=config.max_members,
             seed=self._random.getrandbits(32),
         )
-        self._unlaunched = list(range(config.num_traces))
+        self._unlaunched = range(config.num_traces)
         self._alive: set[int] = set()
         self._before_checkpoint: set[int] = set()
         self._queue: list[int] = []  # at their checkpoint, in order of arrival, not yet placed
@@ -131,6 +131,7 @@ class DeepPrune:
     def _cluster(self) -> list[Command]:
         """Place what can be placed, ask for what is missing, launch what there is room for."""
         commands: list[Command] = []
+        num_placed = self._clustering.num_placed
         while self._queue and not self._clustering_over:
             sample = self._queue[0]
             members = self._clustering.members_for(sample)
@@ -145,7 +146,8 @@ class DeepPrune:
                 commands.append(self._cancel(sample, "redundant"))
         if self._clustering_over:
             return commands + self._choose()
-        for sample in self._queue:
+        placed_some = self._clustering.num_placed > num_placed
+        for sample in self._queue if placed_some else self._queue[-1:]:  # the last is the newest
             members = self._clustering.members_for(sample)
             unasked = tuple(m for m in members if m not in self._asked[sample])
             if unasked:
@@ -155,7 +157,8 @@ class DeepPrune:
             self._unlaunched
             and len(self._before_checkpoint) + len(self._queue) < self._config.wave_size
         ):
-            commands.append(self._launch(self._unlaunched.pop(0)))
+            commands.append(self._launch(self._unlaunched[0]))
+            self._unlaunched = self._unlaunched[1:]
         return commands
 
     @property
