@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +44,9 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         UserError: nothing answers at `address`.
     """
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+    for name in ("ray", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address is None:
             ray.init(include_dashboard=False, **options)
@@ -64,8 +64,10 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def running(config: RunConfig, *, coordinator_name: str | None = None) -> Iterator[System]:
+def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[System]:
     """Start generators, judges and coordinator on the connected cluster; stop them at the end.
+
+    With `cluster_ends_too`, stopping is left to the cluster, whose processes all end with it.
 
     Raises:
         UserError: the engines do not fit, or do not start; the message says why.
@@ -84,7 +86,7 @@ def running(config: RunConfig, *, coordinator_name: str | None = None) -> Iterat
             _wait_until_running([target.name for target in targets], config.limits.start_s)
         coordinator = (
             ray.remote(Coordinator)
-            .options(num_cpus=0, max_concurrency=10_000, name=coordinator_name)
+            .options(num_cpus=0, max_concurrency=10_000)
             .remote(
                 config,
                 GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
@@ -93,9 +95,10 @@ def running(config: RunConfig, *, coordinator_name: str | None = None) -> Iterat
         )
         yield System(coordinator, config)
     finally:
-        if coordinator is not None:
-            ray.kill(coordinator)
-        serve.shutdown()
+        if not cluster_ends_too:
+            if coordinator is not None:
+                ray.kill(coordinator)
+            serve.shutdown()
 
 
 def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:

@@ -13,8 +13,11 @@ import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
+    PositiveInt,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -127,8 +130,20 @@ class EndpointGeneratorConfig(Section):
         return url.rstrip("/")
 
 
+def _tag(key: str, default: str) -> Discriminator:
+    """Choose among sections by `key`, which may be left out for the usual one."""
+
+    def read(section: Any) -> str:
+        found = section.get(key, default) if isinstance(section, dict) else getattr(section, key)
+        return str(found)
+
+    return Discriminator(read)
+
+
 GeneratorConfig = Annotated[
-    VllmGeneratorConfig | EndpointGeneratorConfig, Field(discriminator="kind")
+    Annotated[VllmGeneratorConfig, Tag("vllm")]
+    | Annotated[EndpointGeneratorConfig, Tag("endpoint")],
+    _tag("kind", "vllm"),
 ]
 
 
@@ -221,7 +236,10 @@ class DeepPruneConfig(Section):
         return self.wave or min(self.num_traces, max(16, self.num_traces // 8))
 
 
-PolicyConfig = Annotated[ConsConfig | DeepPruneConfig, Field(discriminator="name")]
+PolicyConfig = Annotated[
+    Annotated[ConsConfig, Tag("cons")] | Annotated[DeepPruneConfig, Tag("deepprune")],
+    _tag("name", "deepprune"),
+]
 
 
 class LimitsConfig(Section):
@@ -240,7 +258,7 @@ class LimitsConfig(Section):
 class RunConfig(Section):
     """A whole run."""
 
-    nodes: dict[str, int] = Field(min_length=1)
+    nodes: dict[str, PositiveInt] = Field(min_length=1)
     """How many nodes of each type in `cluster/hardware.py` there may be."""
     generator: GeneratorConfig
     judge: JudgeConfig | None = None
@@ -289,17 +307,30 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Ru
 
 def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
-        data = data.setdefault(key, {})
+        if not isinstance(data.get(key), dict):
+            data[key] = {}
+        data = data[key]
     data[keys[-1]] = value
+
+
+_TAGS = ("vllm", "endpoint", "cons", "deepprune")
 
 
 def _one_line(error: ValidationError) -> str:
     problems = []
     for detail in error.errors():
-        where = ".".join(str(part) for part in detail["loc"])
-        message = {
-            "extra_forbidden": "unknown key",
-            "missing": "missing",
-        }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        path = [str(part) for part in detail["loc"]]
+        if path[:1] in (["generator"], ["policy"]) and path[1:2] and path[1] in _TAGS:
+            del path[1]  # which of the sections it is, not a key that anybody wrote
+        match detail["type"]:
+            case "extra_forbidden":
+                message = "unknown key"
+            case "missing":
+                message = "missing"
+            case "union_tag_invalid":
+                message = "{tag!r} is not one of {expected_tags}".format(**detail["ctx"])
+            case _:
+                message = detail["msg"].removeprefix("Value error, ")
+        where = ".".join(path)
         problems.append(f"{where}: {message}" if where else message)
     return "; ".join(problems)

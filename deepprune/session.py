@@ -136,8 +136,8 @@ class Session:
     @property
     def states(self) -> Counter[str]:
         """How many traces are in each state, in flight or ended."""
-        counts = Counter(trace.state.value for trace in self._in_flight.values())
-        counts.update(end.fate.value for end in self.ends.values())
+        counts = Counter(trace.state.value for trace in list(self._in_flight.values()))
+        counts.update(end.fate.value for end in list(self.ends.values()))
         return counts
 
     def decision(self) -> Decision:
@@ -148,7 +148,7 @@ class Session:
     def ledger(self) -> Ledger:
         """The bill so far; a trace in flight is billed when it ends."""
         counts: Counter[str] = Counter()
-        for end in self.ends.values():
+        for end in list(self.ends.values()):
             counts[f"{end.fate.value}_tokens"] += end.num_tokens
             counts[f"{end.fate.value}_traces"] += 1
             counts["late_tokens"] += end.late_tokens

@@ -89,7 +89,7 @@ def system_for(
 
     with connected(address):
         display.phase("starting the engines")
-        with running(with_calibrated_tau(config)) as system:
+        with running(with_calibrated_tau(config), cluster_ends_too=address is None) as system:
             yield system
 
 

@@ -131,7 +131,6 @@ class DeepPrune:
     def _cluster(self) -> list[Command]:
         """Place what can be placed, ask for what is missing, launch what there is room for."""
         commands: list[Command] = []
-        num_placed = self._clustering.num_placed
         while self._queue and not self._clustering_over:
             sample = self._queue[0]
             members = self._clustering.members_for(sample)
@@ -146,8 +145,9 @@ class DeepPrune:
                 commands.append(self._cancel(sample, "redundant"))
         if self._clustering_over:
             return commands + self._choose()
-        placed_some = self._clustering.num_placed > num_placed
-        for sample in self._queue if placed_some else self._queue[-1:]:  # the last is the newest
+        # Asked on arrival about all members there are, and at the head of the queue about those who
+        # came since: two calls to the judge for a trace, however long it waits.
+        for sample in dict.fromkeys(self._queue[:1] + self._queue[-1:]):
             members = self._clustering.members_for(sample)
             unasked = tuple(m for m in members if m not in self._asked[sample])
             if unasked:

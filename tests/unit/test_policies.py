@@ -5,7 +5,6 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from driver import Driver, PSame, SimulatedTrace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from deepprune.ledger import Fate
 from deepprune.policies import Cons, DeepPrune, make_policy
 from deepprune.policies.deepprune import DEFAULT_TAU
 from deepprune.policies.finishing import Finishing
+from tests.unit.driver import Driver, PSame, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-from driver import PROBLEM, Driver, SimulatedTrace
 
 from deepprune.config import ConsConfig, DeepPruneConfig
 from deepprune.events import (
@@ -24,6 +23,7 @@ from deepprune.events import (
 from deepprune.ledger import Fate, Ledger
 from deepprune.policies import Cons, DeepPrune
 from deepprune.session import Session
+from tests.unit.driver import PROBLEM, Driver, SimulatedTrace
 
 
 def cons(num_traces: int, *, stop_when_decided: bool = False) -> Session:
@@ -322,6 +322,6 @@ def test_the_simulated_driver_delivers_late_events():
     config = DeepPruneConfig(num_traces=12, max_finish=1)
     late = [
         Driver(DeepPrune(config, 0), plans, lambda a, b: 0.9, seed).run().ledger.late_tokens
-        for seed in range(5)
+        for seed in range(40)
     ]
     assert any(late)
