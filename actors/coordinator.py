@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import ray
 from ray import serve
 
 from actors.live import LiveProblem, LiveTrace, Snapshot
 from actors.messages import Generators, Judges
+from actors.metrics import Metrics
 from actors.pools import ServeGenerators, ServeJudges
 from deepprune.config import EndpointGeneratorConfig, PolicyConfig, RunConfig
 from deepprune.session import Outcome
@@ -42,6 +42,7 @@ class Coordinator:
         self._slots = asyncio.Semaphore(config.limits.max_problems)
         self._problems: dict[str, LiveProblem] = {}
         self._keys = count()
+        self._metrics = Metrics()
         self._interrupted: str | None = None
         self._me = ray.get_runtime_context().current_actor
 
@@ -51,12 +52,15 @@ class Coordinator:
             key = f"p{next(self._keys)}"
             live = self._live_problem(key, problem, policy, seed)
             self._problems[key] = live
+            self._metrics.running(len(self._problems))
             if self._interrupted is not None:
                 live.interrupt(self._interrupted)
             try:
                 outcome = await live.run()
             finally:
                 del self._problems[key]
+                self._metrics.running(len(self._problems))
+        self._metrics.solved(outcome)
         return Solved(outcome, live.traces)
 
     async def interrupt(self, reason: str) -> None:

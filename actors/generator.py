@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.outputs import RequestOutput
 
-STREAM_INTERVAL = 8
-"""Tokens per engine output where nothing has to be looked at token by token."""
-
 RECENT_OUTPUTS = 32
 """Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
 
@@ -150,7 +147,7 @@ class _Trace:
             seed=self._request.seed,
             logprobs=self._config.confidence_top_k if self._confidence else None,
             output_kind=RequestOutputKind.DELTA,
-            stream_interval=1 if self._detector and not pause_at else STREAM_INTERVAL,
+            stream_interval=1 if self._detector and not pause_at else self._config.stream_interval,
         )
 
     def take(self, output: RequestOutput) -> TraceUpdate | None:

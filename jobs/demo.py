@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from deepprune.config import ConsConfig
@@ -33,6 +34,7 @@ def demo(options: argparse.Namespace) -> int:
     store = RunStore(run_folder(options, "demo"), config)
     baseline = ConsConfig(num_traces=config.policy.num_traces)
     solved: dict[str, dict[str, Solved]] = {}
+    seconds: dict[str, float] = {}
     exit_code = 0
     with Display("demo", total=2 * len(problems)) as display:
         try:
@@ -40,7 +42,9 @@ def demo(options: argparse.Namespace) -> int:
                 for policy in (baseline, system.config.policy):
                     display.phase(f"{policy.name}, {policy.num_traces} traces per problem")
                     done = solved.setdefault(policy.name, {})
+                    started = time.monotonic()
                     for result in solve(system, [Task(p, policy) for p in problems], display):
+                        seconds[policy.name] = time.monotonic() - started
                         store.write(result)
                         done[result.outcome.problem.problem_id] = result
                         display.finished(result.outcome)
@@ -51,7 +55,7 @@ def demo(options: argparse.Namespace) -> int:
         for key, result in solved.get(config.policy.name, {}).items()
     ]
     if rows:
-        demo_report(rows)
+        demo_report(rows, seconds)
     word = "interrupted: what there was is saved in" if exit_code else "saved in"
     sys.stderr.write(f"{word} {store.folder}\n")
     return exit_code

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -76,36 +77,48 @@ def answer_report(solved: Solved, console: Console | None = None) -> None:
         console.print("[yellow]interrupted: this is the vote so far[/]")
 
 
-def demo_report(rows: Sequence[DemoRow], console: Console | None = None) -> None:
-    """Print a demo's problems and totals to stdout."""
+def demo_report(
+    rows: Sequence[DemoRow], seconds: Mapping[str, float], console: Console | None = None
+) -> None:
+    """Print a demo's problems and totals to stdout.
+
+    `seconds` holds the wall seconds that all problems together took under each policy.
+    """
     console = console or Console()
-    baseline, pruned = rows[0].baseline.policy, rows[0].pruned.policy
-    table = Table(
-        *("problem", "ref.", baseline, pruned, "tokens", "pruned", "saved", "judge", "s", "s"),
-        title=f"{baseline} and {pruned}, live on the same problems",
-        caption="tokens: generated. judge: its tokens, computed and not cached. "
-        f"s: wall seconds of {baseline} and {pruned}, problems overlapping",
-    )
+    names = rows[0].baseline.policy, rows[0].pruned.policy
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in ("problem", "ref", *names):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("tokens", "pruned", "saved", "judge", "s", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row.baseline.problem.problem_id,
+            row.baseline.problem.problem_id.partition("/")[2],
             row.baseline.problem.reference,
             *(_marked(outcome) for outcome in (row.baseline, row.pruned)),
             *_costs(row.baseline.ledger, row.pruned.ledger),
         )
     console.print(table)
-    before, after = (
-        _total([row.baseline for row in rows]),
-        _total([row.pruned for row in rows]),
+    console.print(
+        f"tokens, pruned: generated under {names[0]} and under {names[1]}. judge: prompt tokens it "
+        "computed. s: from launch to vote under each, with other problems running beside it.",
+        style="dim",
     )
+    baseline = [row.baseline for row in rows]
+    pruned = [row.pruned for row in rows]
+    before, after = _total(baseline), _total(pruned)
+    for outcomes, ledger in ((baseline, before), (pruned, after)):
+        name = outcomes[0].policy
+        console.print(
+            f"[bold]{name}[/]: {_accuracy(outcomes)} right, {ledger.generated_tokens:,} tokens, "
+            f"{seconds[name]:.1f} s",
+            highlight=False,
+        )
     saved = 1 - after.generated_tokens / max(1, before.generated_tokens)
     console.print(
-        f"[bold]{baseline}[/]: {_accuracy([r.baseline for r in rows])} right, "
-        f"{before.generated_tokens:,} tokens\n"
-        f"[bold]{pruned}[/]: {_accuracy([r.pruned for r in rows])} right, "
-        f"{after.generated_tokens:,} tokens: [bold green]{saved:.1%} fewer[/]; "
-        f"judge {after.judge_computed_tokens:,} tokens computed, "
-        f"{after.judge_cached_tokens:,} cached, {after.judge_pairs:,} pairs",
+        f"[bold green]{saved:.1%} fewer tokens generated[/]; the judge compared "
+        f"{after.judge_pairs:,} pairs: {after.judge_computed_tokens:,} tokens computed, "
+        f"{after.judge_cached_tokens:,} from its prefix cache",
         highlight=False,
     )
 
@@ -136,7 +149,7 @@ def _costs(before: Ledger, after: Ledger) -> list[str]:
         f"{before.generated_tokens:,}",
         f"{after.generated_tokens:,}",
         f"{1 - after.generated_tokens / max(1, before.generated_tokens):.0%}",
-        f"{after.judge_computed_tokens:,}",
+        f"{after.judge_computed_tokens / 1000:.1f}k",
         f"{before.wall_s:.1f}",
         f"{after.wall_s:.1f}",
     ]

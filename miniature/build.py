@@ -36,7 +36,8 @@ NOMINAL_MINUTES = 30.0
 NUM_DEMO, NUM_DEMO_TRACES = 60, 64
 NUM_JUDGE, NUM_JUDGE_TRACES = 600, 16
 NUM_HELD_OUT = 60
-PAIRS_PER_PROBLEM = 80
+PAIRS_PER_PROBLEM = 120
+NUM_PRUNED = 30
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +87,12 @@ def build_judge(models: Path, num_steps: int, seed: int) -> dict[str, dict[str, 
     save_model(model, tokenizer, models / "judge")
     spec.save(models / "judge")
 
-    tests = train_judge.make_pairs(demo_traces, tokenizer, PAIRS_PER_PROBLEM * 2, seed + 2)
+    tests = train_judge.make_pairs(demo_traces, tokenizer, PAIRS_PER_PROBLEM, seed + 2)
     metrics["judge"] = {**measure_judge(tests, _score(judge, tests)), "tau": spec.tau}
     logger.info("judge: %s", metrics["judge"])
-    tables = [score_table(judge, item) for item in demo_traces]
-    metrics["pruning"] = simulate(demo_traces, tables, spec.tau)
+    pruned = demo_traces[:NUM_PRUNED]
+    tables = [score_table(judge, item) for item in pruned]
+    metrics["pruning"] = simulate(pruned, tables, spec.tau)
     logger.info("pruning: %s", metrics["pruning"])
     return metrics
 

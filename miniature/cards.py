@@ -86,7 +86,7 @@ trained with cross-entropy on the answer token, plus a share of the loss of read
 
 ## Measured
 
-On {num_pairs:.0f} pairs of {num_problems:.0f} problems that neither model was trained on
+On {num_pairs:.0f} pairs of fresh problems that neither model was trained on
 ({same_share:.2f} of the pairs are the same).
 
 | figure | value |
@@ -96,9 +96,9 @@ On {num_pairs:.0f} pairs of {num_problems:.0f} problems that neither model was t
 | TNR at FNR 0.2 | {tnr:.3f} |
 | expected calibration error | {expected_calibration_error:.3f} |
 
-Greedy clustering with this judge on the same problems, 64 traces each. All at once: every trace
-runs to the checkpoint and the largest cluster's first 20 finish. One by one: traces are launched
-only until a cluster has its 20.
+Greedy clustering with this judge on {num_problems:.0f} of these problems, 64 traces each. All at
+once: every trace runs to the checkpoint and the largest cluster's first 20 finish. One by one:
+traces are launched only until a cluster has its 20.
 
 | rule | accuracy | tokens | traces launched |
 |---|---|---|---|

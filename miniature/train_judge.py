@@ -23,7 +23,7 @@ from miniature.tokenizer import SECOND
 
 LEARNING_RATE = 2e-3
 BATCH = 32
-NUM_STEPS = 800
+NUM_STEPS = 1600
 READING_WEIGHT = 0.3
 
 logger = logging.getLogger(__name__)
