@@ -6,8 +6,11 @@ Everything here takes seconds and no GPU, so that a mistake costs seconds and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from actors.models import judge_prompt, resolve_model
 from cluster.placement import place
@@ -22,8 +25,7 @@ from deepprune.config import (
 from deepprune.errors import UserError
 from deepprune.traces import Problem
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+HUB_TIMEOUT_S = 5.0
 
 
 def check(config: RunConfig, problems: Sequence[Problem]) -> None:
@@ -39,6 +41,8 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
             )
     place(config)
     _check_checkpoint(config.policy, config.generator.sampling.max_tokens)
+    for engine in _engines(config):
+        resolve_model(engine.model)  # is it there at all?
     if config.judge is not None:
         _check_judge(config.judge.engine, judge_prompt(config.judge))
     if isinstance(config.generator, EndpointGeneratorConfig):
@@ -56,6 +60,14 @@ def with_calibrated_tau(config: RunConfig) -> RunConfig:
         return config
     tau = judge_prompt(config.judge).tau
     return config.model_copy(update={"policy": policy.model_copy(update={"tau": tau})})
+
+
+def _engines(config: RunConfig) -> list[EngineConfig]:
+    generator = config.generator
+    return [
+        *([] if isinstance(generator, EndpointGeneratorConfig) else [generator.engine]),
+        *([config.judge.engine] if config.judge else []),
+    ]
 
 
 def _check_checkpoint(policy: PolicyConfig, max_tokens: int) -> None:
@@ -97,25 +109,54 @@ def load_tokenizer(model: str) -> Any:
     Raises:
         UserError: there is no such model, or no hub to fetch it from.
     """
-    from transformers import AutoTokenizer
+    # A fast tokenizer by its class: the automatic choice imports torch, for ten seconds.
+    from transformers import PreTrainedTokenizerFast
 
-    return _from_hub(AutoTokenizer, model)
+    return _load(PreTrainedTokenizerFast.from_pretrained, model)
 
 
 def _context(model: str) -> int | None:
-    from transformers import AutoConfig
+    """The longest context a model was made for, in tokens; None where it does not say."""
+    from transformers.utils import cached_file
 
-    config: PretrainedConfig = _from_hub(AutoConfig, model)
-    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    path = _load(partial(cached_file, filename="config.json"), model)
+    config = json.loads(Path(path).read_text(encoding="utf-8"))
+    length = config.get("text_config", config).get("max_position_embeddings")
     return None if length is None else int(length)
 
 
-def _from_hub(loader: Any, model: str) -> Any:
+def _load(load: Callable[..., Any], model: str) -> Any:
     folder = resolve_model(model)
     try:
-        return loader.from_pretrained(folder)
+        return load(folder, local_files_only=Path(folder).is_dir() or _is_cached(folder))
     except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"cannot load model {model!r}: {reason}") from None
+
+
+def _is_cached(model: str) -> bool:
+    """Whether a hub model is on this machine already; else the hub must have it.
+
+    Asked for first and once, since the hub's client repeats each request for half a minute.
+
+    Raises:
+        UserError: the hub does not have it, or cannot be reached.
+    """
+    import httpx
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(model, "config.json"), str):
+        return True
+    url = f"{constants.ENDPOINT}/{model}/resolve/main/config.json"
+    try:
+        status = httpx.head(url, timeout=HUB_TIMEOUT_S, follow_redirects=True).status_code
+    except httpx.HTTPError as error:
         raise UserError(
-            f"cannot load model {model!r}: it is no folder here, and the hub does not give it "
-            f"({' '.join(str(error).split())[:160]})"
+            f"model {model!r} is no folder here, and no hub can be reached to fetch it ({error})"
         ) from None
+    if status in (401, 403, 404):
+        raise UserError(
+            f"model {model!r} is no folder here, and the hub does not give it (status {status}): "
+            "check the name, and for a gated model log in with `hf auth login`"
+        )
+    return False

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 def build(out: Path, minutes: float = NOMINAL_MINUTES, seed: int = 0, num_threads: int = 2) -> None:
-    """Build both models into `out`; fewer minutes than nominal mean shorter training."""
+    """Build both models into `out`; fewer minutes than nominal mean less training and data."""
     started = time.monotonic()
     scale = minutes / NOMINAL_MINUTES
     torch.set_num_threads(num_threads)
@@ -51,7 +51,7 @@ def build(out: Path, minutes: float = NOMINAL_MINUTES, seed: int = 0, num_thread
     with tempfile.TemporaryDirectory(prefix=".building-", dir=out) as folder:
         new = Path(folder)
         build_reasoner(new / "reasoner", round(train_reasoner.NUM_STEPS * scale), seed)
-        metrics = build_judge(new, round(train_judge.NUM_STEPS * scale), seed)
+        metrics = build_judge(new, scale, seed)
         metrics["build"] = {"minutes": (time.monotonic() - started) / 60, "cores": num_threads}
         finish(new, metrics)
         for part in ("reasoner", "judge", "metrics.json"):
@@ -65,19 +65,22 @@ def build_reasoner(folder: Path, num_steps: int, seed: int) -> None:
     save_model(train_reasoner.train_reasoner(tokenizer, num_steps, seed), tokenizer, folder)
 
 
-def build_judge(models: Path, num_steps: int, seed: int) -> dict[str, dict[str, float]]:
+def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, float]]:
     """Sample the reasoner in `models`, train the judge beside it, and measure both."""
     reasoner_folder = models / "reasoner"
-    demo = generate_problems(seed, NUM_DEMO)
-    practice = generate_problems(seed, NUM_JUDGE, split="judge")
+    share = min(1.0, scale)
+    num_held_out = max(2, round(NUM_HELD_OUT * share))
+    demo = generate_problems(seed, max(4, round(NUM_DEMO * share)))
+    practice = generate_problems(seed, max(8, round(NUM_JUDGE * share)), split="judge")
     demo_traces = _sample(reasoner_folder, demo, NUM_DEMO_TRACES, seed)
     practice_traces = _sample(reasoner_folder, practice, NUM_JUDGE_TRACES, seed)
     metrics = {"reasoner": measure_reasoner(demo_traces)}
     logger.info("reasoner: %s", metrics["reasoner"])
 
     reasoner, tokenizer = load_model(reasoner_folder), load_tokenizer(reasoner_folder)
-    held_out, rest = practice_traces[:NUM_HELD_OUT], practice_traces[NUM_HELD_OUT:]
+    held_out, rest = practice_traces[:num_held_out], practice_traces[num_held_out:]
     pairs = train_judge.make_pairs(rest, tokenizer, PAIRS_PER_PROBLEM, seed)
+    num_steps = round(train_judge.NUM_STEPS * scale)
     model = train_judge.train_judge(reasoner, tokenizer, pairs, num_steps, seed)
 
     judge = Judge(model, tokenizer, JudgeSpec())
@@ -106,8 +109,8 @@ def finish(models: Path, metrics: dict[str, dict[str, float]]) -> None:
     metrics["sampling"] = {"temperature": TEMPERATURE, "max_tokens": MAX_TOKENS}
     rounded = {k: {n: round(v, 4) for n, v in part.items()} for k, part in metrics.items()}
     (models / "metrics.json").write_text(json.dumps(rounded, indent=2) + "\n")
-    (models / "reasoner" / "README.md").write_text(reasoner_card(metrics))
-    (models / "judge" / "README.md").write_text(judge_card(metrics, CHECKPOINT_TOKENS))
+    (models / "reasoner" / "README.md").write_text(reasoner_card(rounded))
+    (models / "judge" / "README.md").write_text(judge_card(rounded, CHECKPOINT_TOKENS))
 
 
 def swap(new: Path, old: Path) -> None:

@@ -40,8 +40,8 @@ large, and the rest of the solution carries on from there. Without the second pa
 size learns these problems until nearly every trace is right and there is nothing to vote on. Which
 split a problem belongs to follows from a hash of its expression, so the problems measured here were
 never trained on. Trained from random weights with cross-entropy on the solutions.
-`python -m miniature.build` makes both models of the miniature; it took {minutes:.0f} minutes on
-{cores:.0f} cores.
+`python -m miniature.build` makes both models of the miniature, in about {minutes:.0f} minutes on
+{cores:.0f} cores with nothing else running.
 
 ## Measured
 

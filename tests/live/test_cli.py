@@ -1,0 +1,85 @@
+"""The command as a newcomer types it: real Ray, real vLLM, an answer; and Ctrl-C half way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from jobs.store import load_outcomes
+from tests.command import deepprune
+
+pytestmark = pytest.mark.live
+
+PROBLEM = "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?"
+
+
+def test_answer_prints_one_json_object_and_saves_the_run(tmp_path):
+    result = deepprune(
+        *("answer", "-", "--json", "--num-traces", "24", "--out", "run"),
+        cwd=tmp_path,
+        stdin=PROBLEM,
+    )
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    ledger = answer["ledger"]
+    assert answer["answer"] is not None
+    assert answer["complete"]
+    assert "\\boxed" in answer["representative"]
+    assert sum(vote["count"] for vote in answer["votes"]) <= ledger["finished_traces"]
+    assert ledger["generated_tokens"] > 0
+    assert ledger["judge_pairs"] > 0
+    (row,) = load_outcomes(tmp_path / "run")
+    assert row["answer"] == answer["answer"]
+    assert row["finished_tokens"] == ledger["finished_tokens"]
+
+
+def test_ctrl_c_saves_the_vote_so_far_and_leaves_no_process(tmp_path):
+    before = {process.pid for process in psutil.process_iter()}
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jobs.cli", "demo", "--num-problems", "24"),
+            *("--num-traces", "256", "--out", "run"),
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "running" in line:
+            break
+    # To the whole foreground group, as a terminal does.
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(60) == 130, "".join(said) + rest
+    assert "saved in run" in rest
+    assert "Traceback" not in "".join(said) + rest
+    rows = load_outcomes(tmp_path / "run")
+    assert any(not row["complete"] for row in rows)
+    deadline = time.monotonic() + 20
+    while left := _started_since(before):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def _started_since(before: set[int]) -> list[str]:
+    """Ray and vLLM processes that were not there before."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if process.pid not in before and any(
+            name in words for name in ("ray::", "raylet", "gcs_server", "EngineCore")
+        ):
+            found.append(words[:100])
+    return found
