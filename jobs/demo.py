@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepprune.config import ConsConfig
@@ -56,6 +57,24 @@ def demo(options: argparse.Namespace) -> int:
     ]
     if rows:
         demo_report(rows, seconds)
+        _draw(rows, solved, store.folder)
     word = "interrupted: what there was is saved in" if exit_code else "saved in"
     sys.stderr.write(f"{word} {store.folder}\n")
     return exit_code
+
+
+def _draw(rows: list[DemoRow], solved: dict[str, dict[str, Solved]], folder: Path) -> None:
+    """Save the totals, and the problem whose saving is the median one as lanes."""
+    from jobs.picture import draw_lanes, draw_totals
+
+    draw_totals(rows, folder / "totals.png")
+    ranked = sorted(
+        rows, key=lambda r: r.pruned.ledger.generated_tokens / r.baseline.ledger.generated_tokens
+    )
+    typical = ranked[len(ranked) // 2]
+    key = typical.pruned.problem.problem_id
+    draw_lanes(
+        solved[typical.baseline.policy][key],
+        solved[typical.pruned.policy][key],
+        folder / "lanes.png",
+    )

@@ -93,7 +93,7 @@ def demo_report(
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row.baseline.problem.problem_id.partition("/")[2],
+            row.baseline.problem.problem_id.rpartition("-")[2],
             row.baseline.problem.reference,
             *(_marked(outcome) for outcome in (row.baseline, row.pruned)),
             *_costs(row.baseline.ledger, row.pruned.ledger),
