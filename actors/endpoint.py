@@ -1,0 +1,199 @@
+"""Traces from an endpoint that already runs: any OpenAI-compatible server that streams.
+
+One streaming chat completion per trace; closing the stream is what cancels it. Checkpoints are
+found here, as the text comes in. Resuming a trace asks the server to continue an unfinished answer
+(`continue_final_message`), which vLLM and SGLang do; a server that does not can still be used with
+policies that never pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from actors.messages import GeneratorGone, TraceRequest, TraceUpdate
+from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
+from deepprune.config import EndpointGeneratorConfig
+from deepprune.errors import UserError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+CHECK_TIMEOUT_S = 8.0
+
+
+class EndpointGenerators:
+    """Implements `actors.messages.Generators` over HTTP."""
+
+    def __init__(self, config: EndpointGeneratorConfig) -> None:
+        self._config = config
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+
+    async def check(self) -> None:
+        """Ask the endpoint which models it serves.
+
+        Raises:
+            UserError: nothing answers, the key is refused, or the model is not served.
+        """
+        import openai
+
+        config = self._config
+        try:
+            models = await self._client.models.list(timeout=CHECK_TIMEOUT_S)
+        except openai.AuthenticationError:
+            raise UserError(
+                f"endpoint {config.url} refused the API key: set the environment variable that "
+                "generator.api_key_env names"
+            ) from None
+        except openai.APIError as error:
+            raise UserError(
+                f"endpoint {config.url} does not answer ({_line(error)}): is the server running, "
+                "and does generator.url end in /v1?"
+            ) from None
+        names = [model.id for model in models.data]
+        if config.model not in names:
+            raise UserError(
+                f"endpoint {config.url} serves {', '.join(names) or 'nothing'}, not "
+                f"{config.model!r}: set generator.model"
+            )
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        """Generate one trace; see `Generators.stream`.
+
+        Raises:
+            GeneratorGone: the connection broke, or the server failed.
+            UserError: the server refused the request.
+        """
+        import openai
+
+        trace = _Trace(request, self._config.progress_s)
+        try:
+            async with self._slots, await self._open(request, trace) as chunks:
+                async for chunk in chunks:
+                    update = trace.take(chunk)
+                    if update is not None:
+                        yield update
+                        if trace.ended:
+                            return
+        except openai.APIStatusError as error:
+            if error.status_code >= 500 or error.status_code in (408, 409, 429):
+                raise GeneratorGone(f"endpoint: {_line(error)}") from error
+            raise UserError(f"endpoint {self._config.url}: {_line(error)}") from None
+        except openai.APIError as error:
+            raise GeneratorGone(f"endpoint: {_line(error)}") from error
+        raise GeneratorGone("the endpoint closed the stream before the trace ended")
+
+    async def _open(self, request: TraceRequest, trace: _Trace) -> Any:
+        sampling = request.sampling
+        messages: list[Any] = [{"role": "user", "content": request.problem}]
+        extra: dict[str, Any] = {"top_k": sampling.top_k} if sampling.top_k else {}
+        if request.prefix_text:
+            messages.append({"role": "assistant", "content": request.prefix_text})
+            extra |= {"continue_final_message": True, "add_generation_prompt": False}
+        return await self._client.chat.completions.create(
+            model=self._config.model,
+            messages=messages,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=trace.max_new_tokens,
+            seed=request.seed,
+            stream=True,
+            # The second option is an extension: servers that know it count tokens in every chunk.
+            stream_options={"include_usage": True, "continuous_usage_stats": True},  # type: ignore
+            extra_body=extra,
+        )
+
+    @cached_property
+    def _client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI, Timeout
+
+        name = self._config.api_key_env
+        key = os.environ.get(name) if name else "none"
+        if not key:
+            raise UserError(f"generator.api_key_env names {name!r}, which is not set")
+        return AsyncOpenAI(
+            api_key=key,
+            base_url=self._config.url,
+            # Traces may take hours, and re-issuing them is the coordinator's business.
+            timeout=Timeout(None, connect=self._config.connect_timeout_s),
+            max_retries=0,
+        )
+
+
+class _Trace:
+    """Follows one stream and decides what is worth an update."""
+
+    def __init__(self, request: TraceRequest, progress_s: float) -> None:
+        self.ended = False
+        self._request = request
+        self._progress_s = progress_s
+        self._num_tokens = request.prefix_num_tokens
+        self._text: list[str] = []
+        self._last_update = time.monotonic()
+        self._detector: CheckpointDetector | None = None
+        self._pause_at: int | None = None
+        if request.checkpoint is not None:
+            spec = CheckpointSpec.parse(request.checkpoint, request.reasoning_words)
+            self._detector = detector(spec)
+            self._detector.feed(request.prefix_text, request.prefix_num_tokens)
+            if request.pause and spec.kind == "tokens":
+                self._pause_at = spec.count
+
+    @property
+    def max_new_tokens(self) -> int:
+        """What the server may still generate: to the end of the budget, or to the checkpoint."""
+        end = self._request.sampling.max_tokens
+        return min(end, self._pause_at or end) - self._request.prefix_num_tokens
+
+    def take(self, chunk: Any) -> TraceUpdate | None:
+        """Add a chunk of the stream; return an update where there is something to say."""
+        choice = chunk.choices[0] if chunk.choices else None
+        text = _text(choice.delta) if choice else ""
+        before = self._num_tokens
+        if chunk.usage is not None:
+            used = int(chunk.usage.completion_tokens)
+            self._num_tokens = self._request.prefix_num_tokens + used
+        else:
+            self._num_tokens += bool(text)  # servers that do not count send a token a chunk
+        self._text.append(text)
+        prefix_chars = None
+        if self._detector is not None:
+            cut = self._detector.feed(text, self._num_tokens - before)
+            if cut is not None:
+                prefix_chars, self._detector = cut.num_chars, None
+        finish_reason = choice.finish_reason if choice else None
+        if prefix_chars is not None and self._request.pause:
+            if finish_reason == "length" and self._num_tokens < self._request.sampling.max_tokens:
+                finish_reason = None  # the server stopped where we asked it to
+            self.ended = True
+        self.ended = self.ended or finish_reason is not None
+        now = time.monotonic()
+        if not self.ended and prefix_chars is None and now - self._last_update < self._progress_s:
+            return None
+        self._last_update = now
+        update = TraceUpdate(
+            text="".join(self._text),
+            token_ids=(),
+            num_tokens=self._num_tokens,
+            prefix_chars=prefix_chars,
+            finish_reason=finish_reason,
+        )
+        self._text.clear()
+        return update
+
+
+def _text(delta: Any) -> str:
+    """All that a delta says, be it thought or answer: a trace is both."""
+    parts = (
+        getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None),
+        delta.content,
+    )
+    return "".join(part for part in parts if part)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

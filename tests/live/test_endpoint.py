@@ -1,0 +1,191 @@
+"""An endpoint that already runs: vLLM's own OpenAI server, on CPU, as a user would start it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from actors.endpoint import EndpointGenerators
+from actors.live import LiveProblem
+from actors.messages import GeneratorGone, TraceRequest
+from deepprune.checkpoints import CheckpointSpec, truncate
+from deepprune.config import (
+    ConsConfig,
+    EndpointGeneratorConfig,
+    LimitsConfig,
+    SamplingConfig,
+)
+from deepprune.errors import UserError
+
+pytestmark = pytest.mark.live
+
+MODEL = str(Path(__file__).parents[2] / "miniature" / "models" / "reasoner")
+SAMPLING = SamplingConfig(temperature=1.0, top_p=1.0, max_tokens=300)
+
+
+def free_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+        return port
+
+
+class Server:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+
+    def generators(self, **changes: object) -> EndpointGenerators:
+        fields = {"kind": "endpoint", "url": f"{self.url}/v1", "model": "reasoner"} | changes
+        return EndpointGenerators(EndpointGeneratorConfig.model_validate(fields))
+
+    def num_running(self) -> float:
+        metrics = httpx.get(f"{self.url}/metrics").text
+        (count,) = re.findall(r"^vllm:num_requests_running\{.*\} (\S+)$", metrics, re.MULTILINE)
+        return float(count)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    port = free_port()
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL),
+        *("--served-model-name", "reasoner", "--dtype", "float32", "--enforce-eager"),
+        *("--max-model-len", "512", "--no-enable-chunked-prefill"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+    ]
+    environment = os.environ | {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    running = Server(process, port)
+    try:
+        deadline = time.monotonic() + 240
+        while not healthy(running.url):
+            assert process.poll() is None, log.read_text()[-4000:]
+            assert time.monotonic() < deadline, log.read_text()[-4000:]
+            time.sleep(0.5)
+        yield running
+    finally:
+        if process.poll() is None:
+            running.kill()
+
+
+def healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def request(problems, **fields) -> TraceRequest:
+    return TraceRequest("r", problems[0].text, SAMPLING, seed=5, **fields)
+
+
+async def collect(generators: EndpointGenerators, trace: TraceRequest) -> list:
+    return [update async for update in generators.stream(trace)]
+
+
+async def test_a_whole_trace_comes_to_its_end(server, problems):
+    generators = server.generators()
+    await generators.check()
+    updates = await collect(generators, request(problems))
+    text = "".join(update.text for update in updates)
+    assert updates[-1].finish_reason == "stop"
+    assert "\\boxed" in text
+    assert 50 < updates[-1].num_tokens < 300
+
+
+async def test_a_paused_trace_has_exactly_its_checkpoint_and_goes_on_from_there(server, problems):
+    generators = server.generators()
+    (paused,) = await collect(generators, request(problems, checkpoint="tokens:32", pause=True))
+    assert paused.num_tokens == 32
+    assert paused.prefix_chars == len(paused.text)
+    assert paused.finish_reason is None
+    resumed = await collect(
+        generators, request(problems, prefix_text=paused.text, prefix_num_tokens=32)
+    )
+    text = paused.text + "".join(update.text for update in resumed)
+    assert resumed[-1].finish_reason == "stop"
+    assert resumed[-1].num_tokens > 32
+    assert text.count("\\boxed") == 1, text
+
+
+async def test_a_word_checkpoint_is_where_the_whole_text_has_it(server, problems):
+    updates = await collect(server.generators(), request(problems, checkpoint="reasoning_words:3"))
+    text = "".join(update.text for update in updates)
+    (prefix_chars,) = [u.prefix_chars for u in updates if u.prefix_chars is not None]
+    assert text[:prefix_chars] == truncate(text, CheckpointSpec.parse("reasoning_words:3"))
+
+
+async def test_closing_the_stream_ends_the_work(server, problems):
+    generators = server.generators(progress_s=0.001)
+    async with aclosing(generators.stream(request(problems))) as updates:
+        async for _ in updates:
+            break
+    deadline = time.monotonic() + 10
+    while server.num_running() > 0:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+async def test_a_policy_votes_over_an_endpoint(server, problems):
+    live = LiveProblem(
+        key="p0",
+        problem=problems[0],
+        policy=ConsConfig(num_traces=8),
+        sampling=SAMPLING,
+        generators=server.generators(),
+        judges=None,
+        limits=LimitsConfig(),
+    )
+    outcome = await live.run()
+    assert outcome.complete
+    assert outcome.answer is not None
+    assert outcome.ledger.finished_traces == 8
+
+
+async def test_what_the_endpoint_refuses_is_the_users_to_mend(server, problems):
+    with pytest.raises(UserError, match="serves reasoner, not 'other'"):
+        await server.generators(model="other").check()
+    long = TraceRequest("r", problems[0].text * 40, SAMPLING, seed=1)
+    with pytest.raises(UserError, match="512"):
+        await collect(server.generators(), long)
+    with pytest.raises(UserError, match="NO_SUCH_KEY"):
+        await server.generators(api_key_env="NO_SUCH_KEY").check()
+    with pytest.raises(UserError, match="does not answer"):
+        await server.generators(url=f"http://127.0.0.1:{free_port()}/v1").check()
+
+
+async def test_a_server_that_dies_is_gone(server, problems):
+    generators = server.generators(progress_s=0.001)
+    updates = generators.stream(request(problems))
+    await anext(updates)
+    server.kill()
+    with pytest.raises(GeneratorGone):
+        async for _ in updates:
+            pass
+    with pytest.raises(GeneratorGone):
+        await collect(generators, request(problems))
