@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 def shipped_configs() -> list[Path]:
     """Every shipped run configuration."""
-    return sorted(FOLDER.glob("*.yaml"))
+    return sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)
 
 
 def resolve_config(name: str) -> Path:

@@ -8,7 +8,7 @@ from deepprune.equivalence import equivalent
 
 __all__ = ["equivalent", "extract_answer"]
 
-_BOX = re.compile(r"\\f?boxed\s*\{")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _LETTER = re.compile(r"\(?([A-J])\)?\.?", re.ASCII)
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _STATED = re.compile(

@@ -1,150 +1,300 @@
-"""A run to look at: every trace a lane, as long as its tokens, cut where it was cancelled."""
+"""Pictures of a run as PNG: one problem trace by trace, and the tokens of all problems.
+
+The same answer has the same colour on both sides of a picture, and so has the cluster that came to
+it. A cluster of which no trace finished has a colour only to be told apart: its answer is unknown.
+Text from models is never read as TeX.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from deepprune.answers import equivalent
 from deepprune.ledger import Fate
-from jobs.tables import DemoRow
+from deepprune.session import Outcome
+from jobs.style import (
+    FATE_NAMES,
+    OTHER_COLOUR,
+    PALETTE,
+    colour,
+    common_part,
+    counted,
+    fewer,
+    one_line,
+    shown_answer,
+)
+from jobs.tables import DemoRow, agree, is_correct
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; grey for whatever is left.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-REST = "#999999"
-CUT = "#D55E00"
+INK, QUIET, FAINT = "#2f3437", "#777d84", "#e3e6e9"
+DPI = 140
+LANE, MAX_LANES_APART = 0.74, 200
+"""Height of a lane, where the next one begins at 1; more lanes than can be told apart touch."""
+MIN_LABELLED_LANES = 3
+MAX_VOTES_SHOWN = 8
+FATE_COLOURS = {
+    Fate.FINISHED: "#009e73",
+    Fate.CANCELLED_AFTER_CHECKPOINT: "#e69f00",
+    Fate.CANCELLED_BEFORE_CHECKPOINT: "#7cc4f0",
+    Fate.LOST: "#d55e00",
+}
+PLAIN: dict[str, Any] = {"color": INK, "parse_math": False}
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """A trace as it is drawn, among the others of its group: a cluster, or an answer."""
+
+    group: str
+    colour: str
+    num_tokens: int
+    checkpoint: float | None
+    finished: bool
+
+
+def save_pictures(
+    folder: Path, baseline: Mapping[str, Solved], pruned: Mapping[str, Solved]
+) -> None:
+    """Save `totals.png`, of all problems, and `lanes.png`, of the one that saved the median.
+
+    Both mappings are by problem id; problems that not both have solved are left out.
+    """
+    rows = {
+        problem_id: DemoRow(solved.outcome, pruned[problem_id].outcome)
+        for problem_id, solved in baseline.items()
+        if problem_id in pruned and solved.outcome.complete and pruned[problem_id].outcome.complete
+    }
+    if rows:
+        by_share = sorted(rows, key=lambda problem_id: _share(rows[problem_id]))
+        median = by_share[len(by_share) // 2]
+        draw_lanes(baseline[median], pruned[median], folder / "lanes.png")
+        draw_totals(list(rows.values()), folder / "totals.png")
 
 
 def draw_lanes(baseline: Solved, pruned: Solved, path: Path) -> None:
-    """One problem under both policies, side by side, as a PNG.
-
-    Left, traces are coloured by the answer they gave; right, by the cluster they were put in.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    _lanes(left, baseline, _groups([s for _, s in baseline.outcome.decision.votes]), len_of=None)
-    _lanes(
-        right, pruned, _groups(pruned.outcome.decision.clusters), len_of=len(baseline.outcome.ends)
-    )
+    """Draw every trace of a problem as a lane along the tokens generated, by both policies."""
+    figure = Figure(figsize=(14, 7.6), dpi=DPI)
+    grid = figure.subplots(1, 4, width_ratios=(10, 2.4, 10, 2.4))
+    figure.subplots_adjust(left=0.06, right=0.985, top=0.84, bottom=0.135, wspace=0.19)
+    colours = _answer_colours(baseline.outcome, pruned.outcome)
+    num_never = len(baseline.traces.keys() - pruned.traces.keys())
+    ends = (*baseline.outcome.ends, *pruned.outcome.ends)
+    longest = max((end.num_tokens for end in ends), default=1)
     before = baseline.outcome.ledger.generated_tokens
-    after = pruned.outcome.ledger.generated_tokens
-    left.set_title(_title(baseline), loc="left", fontsize=11)
-    right.set_title(f"{_title(pruned)}, {1 - after / before:.0%} fewer", loc="left", fontsize=11)
-    left.set_ylabel("traces")
-    longest = max(end.num_tokens for end in (*baseline.outcome.ends, *pruned.outcome.ends))
-    for axes in (left, right):
-        axes.set_xlabel("tokens generated")
-    left.set_xlim(0, 1.35 * longest)  # room for the legend
-    left.invert_yaxis()
-    left.legend(handles=_legend("answer", [a for a, _ in baseline.outcome.decision.votes]), **_BOX)
-    names = [f"{len(cluster)} traces" for cluster in _by_size(pruned.outcome.decision.clusters)]
-    right.legend(handles=[*_legend("cluster of", names), *_marks()], **_BOX)
-    figure.suptitle(pruned.outcome.problem.text, fontsize=12, x=0.01, ha="left")
-    figure.savefig(path, dpi=130)
+    for solved, (left, right) in ((baseline, grid[:2]), (pruned, grid[2:])):
+        outcome = solved.outcome
+        tokens = outcome.ledger.generated_tokens
+        title = f"{counted(outcome.ledger.launched_traces, 'trace')}, {tokens:,} tokens"
+        title += f": {fewer(tokens, before)}" if solved is pruned else ""
+        above = {"transform": left.transAxes, "fontsize": 13, **PLAIN}
+        left.text(0, 1.068, outcome.policy, weight="bold", **above)
+        left.text(0, 1.02, title, **above)
+        _draw_lanes(left, _lanes(solved, colours), num_never if solved is pruned else 0, longest)
+        left.set_ylim(max(len(baseline.traces), len(pruned.traces) + num_never), -1)
+        _draw_votes(right, outcome, colours)
+    problem = baseline.outcome.problem
+    heading = one_line(problem.text, 120)
+    if problem.reference is not None:
+        heading += f"   →   {shown_answer(problem.reference, 30)}"
+    figure.text(0.06, 0.95, heading, fontsize=11, **(PLAIN | {"color": QUIET}))
+    _lane_legend(figure)
+    figure.savefig(path)
 
 
 def draw_totals(rows: Sequence[DemoRow], path: Path) -> None:
-    """Tokens of each problem under both policies, by fate, as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    """Draw the tokens of each problem: the baseline's, and before them the policy's by fate."""
+    names = rows[0].baseline.policy, rows[0].pruned.policy
+    figure = Figure(
+        figsize=(min(32.0, max(9.5, 2.5 + 0.48 * len(rows))), 5), dpi=DPI, layout="constrained"
+    )
     axes = figure.subplots()
-    width = 0.4
-    fates = (
-        (Fate.FINISHED, COLOURS[0], "finished"),
-        (Fate.CANCELLED_AFTER_CHECKPOINT, COLOURS[1], "cancelled at or after the checkpoint"),
-        (Fate.CANCELLED_BEFORE_CHECKPOINT, REST, "cancelled before the checkpoint"),
+    xs = range(len(rows))
+    tokens = [row.baseline.ledger.generated_tokens for row in rows]
+    axes.bar(xs, tokens, width=0.82, color=FAINT, label=names[0])
+    floor = [0] * len(rows)
+    for fate, name in FATE_NAMES.items():
+        heights = [getattr(row.pruned.ledger, f"{fate}_tokens") for row in rows]
+        if any(heights):
+            label = f"{names[1]}: {name}" if fate is Fate.FINISHED else name
+            axes.bar(xs, heights, 0.5, floor, color=FATE_COLOURS[fate], label=label)
+            floor = [low + height for low, height in zip(floor, heights, strict=True)]
+    for x, row in enumerate(rows):
+        saved = f"{-_share(row):+.0%}".replace("-", "−")
+        above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": QUIET}
+        axes.text(x, max(tokens[x], floor[x]) + max(tokens) * 0.008, saved, **above)
+    common = common_part([row.baseline.problem.problem_id for row in rows])
+    labels = [one_line(row.baseline.problem.problem_id.removeprefix(common), 12) for row in rows]
+    differs = [not agree(row.baseline, row.pruned) for row in rows]
+    marked = [f"{label}\n≠" if d else label for label, d in zip(labels, differs, strict=True)]
+    axes.set_xticks(xs, marked, fontsize=9, **PLAIN)
+    note = "   ≠ the two answer differently" if any(differs) else ""
+    axes.set_xlabel(f"problem{note}", fontsize=10, **(PLAIN | {"color": QUIET}))
+    axes.set_ylabel("tokens generated", fontsize=10, color=QUIET)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(FAINT)
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_ylim(0, max(1, *tokens, *floor) * 1.08)
+    axes.set_title(_summary_title(rows), loc="left", fontsize=12, pad=12, **PLAIN)
+    figure.legend(loc="outside lower left", ncols=5, frameon=False, fontsize=9, labelcolor=INK)
+    figure.savefig(path)
+
+
+def _summary_title(rows: Sequence[DemoRow]) -> str:
+    parts = []
+    for outcomes in ([row.baseline for row in rows], [row.pruned for row in rows]):
+        tokens = sum(outcome.ledger.generated_tokens for outcome in outcomes)
+        right = sum(is_correct(outcome) is True for outcome in outcomes)
+        known = sum(outcome.problem.reference is not None for outcome in outcomes)
+        parts.append(f"{outcomes[0].policy}: {tokens:,} tokens, {right} of {known} right")
+    before = sum(row.baseline.ledger.generated_tokens for row in rows)
+    after = sum(row.pruned.ledger.generated_tokens for row in rows)
+    return f"{counted(len(rows), 'problem')}, {fewer(after, before)} tokens\n" + "      ".join(
+        parts
     )
-    positions = range(len(rows))
-    axes.bar(
-        [x - width / 2 for x in positions],
-        [row.baseline.ledger.generated_tokens for row in rows],
-        width,
-        color="#CCCCCC",
-        label=rows[0].baseline.policy,
-    )
-    bottom = [0] * len(rows)
-    for fate, colour, label in fates:
-        tokens = [getattr(row.pruned.ledger, f"{fate.value}_tokens") for row in rows]
-        axes.bar(
-            [x + width / 2 for x in positions],
-            tokens,
-            width,
-            bottom,
-            color=colour,
-            label=f"{rows[0].pruned.policy}: {label}",
-        )
-        bottom = [below + count for below, count in zip(bottom, tokens, strict=True)]
-    axes.set_xticks(
-        list(positions), [r.baseline.problem.problem_id.rpartition("-")[2] for r in rows]
-    )
-    axes.set_xlabel("problem")
-    axes.set_ylabel("tokens generated")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=2, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
-    figure.savefig(path, dpi=130)
 
 
-_BOX: dict[str, Any] = {"loc": "lower right", "fontsize": 8, "framealpha": 0.95}
+def _share(row: DemoRow) -> float:
+    """The part of the baseline's tokens that was saved."""
+    return 1 - row.pruned.ledger.generated_tokens / max(1, row.baseline.ledger.generated_tokens)
 
 
-def _by_size(clusters: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-    return sorted(clusters, key=len, reverse=True)
+# --- lanes and votes -----------------------------------------------------------------------------
 
 
-def _groups(clusters: Sequence[Sequence[int]]) -> dict[int, int]:
-    """For each sample the rank of its group, the largest first."""
-    return {sample: rank for rank, cluster in enumerate(_by_size(clusters)) for sample in cluster}
+def _answer_colours(*outcomes: Outcome) -> dict[str, str]:
+    """A colour for each answer voted for: the first outcome's by votes, then what others add."""
+    answers: list[str] = []
+    for outcome in outcomes:
+        for answer, _ in outcome.decision.votes:
+            if not any(equivalent(answer, other) for other in answers):
+                answers.append(answer)
+    return {answer: colour(index) for index, answer in enumerate(answers)}
 
 
-def _lanes(axes: Any, solved: Solved, groups: dict[int, int], len_of: int | None) -> None:
-    """Draw the lanes, those of one group together, never-launched ones as empty space."""
-    ends = sorted(
-        solved.outcome.ends,
-        key=lambda end: (groups.get(end.sample, len(groups)), -end.num_tokens),
-    )
-    for lane, end in enumerate(ends):
-        rank = groups.get(end.sample, len(COLOURS))
-        colour = COLOURS[rank] if rank < len(COLOURS) else REST
-        finished = end.fate is Fate.FINISHED
-        axes.barh(lane, end.num_tokens, height=0.8, color=colour, alpha=1 if finished else 0.55)
-        if not finished:
-            axes.plot(end.num_tokens, lane, "|", color=CUT, markersize=4.5, markeredgewidth=1.6)
-    missing = 0 if len_of is None else len_of - len(ends)
-    if missing > 2:
-        middle = len(ends) + missing / 2 - 0.5
-        axes.text(4, middle, f"{missing} traces never launched", va="center", color="#777777")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=0.01)
+def _colour_of(answer: str, colours: Mapping[str, str]) -> str:
+    return next(shade for other, shade in colours.items() if equivalent(answer, other))
 
 
-def _title(solved: Solved) -> str:
-    outcome = solved.outcome
-    return f"{outcome.policy}: answer {outcome.answer}, {outcome.ledger.generated_tokens:,} tokens"
+def _groups(outcome: Outcome, colours: Mapping[str, str]) -> Iterator[tuple[str, str, list[int]]]:
+    """Name, colour and samples of each cluster, largest first, or of each answer."""
+    decision = outcome.decision
+    voted = {sample: answer for answer, samples in decision.votes for sample in samples}
+    placed: set[int] = set()
+    if decision.clusters:
+        by_size = sorted(decision.clusters, key=len, reverse=True)
+        votes = [Counter(voted[s] for s in cluster if s in voted) for cluster in by_size]
+        known = [_colour_of(vote.most_common(1)[0][0], colours) if vote else "" for vote in votes]
+        free = iter(shade for shade in PALETTE if shade not in known)
+        for number, (cluster, shade) in enumerate(zip(by_size, known, strict=True), start=1):
+            yield f"cluster {number}", shade or next(free, OTHER_COLOUR), list(cluster)
+            placed.update(cluster)
+    else:
+        for answer, samples in decision.votes:
+            yield shown_answer(answer, 10), _colour_of(answer, colours), list(samples)
+        placed.update(voted)
+    rest = [end.sample for end in outcome.ends if end.sample not in placed]
+    yield "not clustered" if decision.clusters else "no answer", OTHER_COLOUR, rest
 
 
-def _legend(kind: str, names: Sequence[str]) -> list[Any]:
-    from matplotlib.patches import Patch
+def _lanes(solved: Solved, colours: Mapping[str, str]) -> list[_Lane]:
+    """All launched traces: group by group, those that finished first, longest first."""
+    ends = {end.sample: end for end in solved.outcome.ends}
+    lanes = []
+    for name, shade, samples in _groups(solved.outcome, colours):
+        group = []
+        for end in map(ends.__getitem__, samples):
+            trace, finished = solved.traces[end.sample], end.fate is Fate.FINISHED
+            checkpoint = None
+            if trace.prefix_chars is not None and trace.text:
+                # Where the checkpoint's token falls is not recorded; its character is.
+                checkpoint = end.num_tokens * trace.prefix_chars / len(trace.text)
+            group.append(_Lane(name, shade, end.num_tokens, checkpoint, finished))
+        lanes += sorted(group, key=lambda lane: (not lane.finished, -lane.num_tokens))
+    return lanes
 
-    shown = [
-        Patch(color=colour, label=f"{kind} {name}")
-        for colour, name in zip(COLOURS, names, strict=False)
+
+def _draw_lanes(axes: Any, lanes: Sequence[_Lane], num_never: int, longest: int) -> None:
+    end = len(lanes)
+    height = LANE if end + num_never <= MAX_LANES_APART else 1.0
+    shades = [lane.colour if lane.finished else _lighter(lane.colour) for lane in lanes]
+    axes.barh(range(end), [lane.num_tokens for lane in lanes], height, color=shades)
+    axes.barh(range(end, end + num_never), longest, height - 0.6, color=FAINT)
+    passed = [(y, lane.checkpoint) for y, lane in enumerate(lanes) if lane.checkpoint is not None]
+    at = np.array([y for y, _ in passed], float)
+    axes.vlines([x for _, x in passed], at - height / 2, at + height / 2, "white", linewidth=1.2)
+    cut = [(lane.num_tokens, y) for y, lane in enumerate(lanes) if not lane.finished]
+    crosses = {"color": INK, "markersize": min(3.2, 300 / max(1, end)), "clip_on": False}
+    axes.plot([x for x, _ in cut], [y for _, y in cut], "x", **crosses)
+    for name, members in groupby(enumerate(lanes), key=lambda item: item[1].group):
+        ys = [y for y, _ in members]
+        if len(ys) >= MIN_LABELLED_LANES:
+            _label_group(axes, name, ys)
+    if num_never >= MIN_LABELLED_LANES:
+        _label_group(axes, "never\nlaunched", range(end, end + num_never))
+    axes.set_xlim(0, longest * 1.01)
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelcolor=QUIET)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("tokens generated", fontsize=10, color=QUIET)
+
+
+def _label_group(axes: Any, name: str, ys: Sequence[int]) -> None:
+    middle, across = (ys[0] + ys[-1]) / 2, axes.get_yaxis_transform()
+    style = {"ha": "right", "va": "center", "fontsize": 9, "transform": across, **PLAIN}
+    axes.text(-0.012, middle, name, **style)
+
+
+def _draw_votes(axes: Any, outcome: Outcome, colours: Mapping[str, str]) -> None:
+    votes = [(answer, len(samples)) for answer, samples in outcome.decision.votes]
+    most = max((count for _, count in votes), default=1)
+    axes.set_axis_off()
+    axes.set_xlim(0, most * 1.3)
+    axes.set_ylim(MAX_VOTES_SHOWN * 2.4, -1)
+    axes.text(0, -0.35, "votes", fontsize=10, **(PLAIN | {"color": QUIET}))
+    for row, (answer, count) in enumerate(votes[:MAX_VOTES_SHOWN]):
+        y, weight = 2 * row + 1.2, "bold" if row == 0 else "normal"
+        axes.barh(y, count, 0.62, color=_colour_of(answer, colours))
+        axes.text(0, y - 0.5, shown_answer(answer, 18), fontsize=10.5, weight=weight, **PLAIN)
+        beside = {"va": "center", "fontsize": 9.5, **(PLAIN | {"color": QUIET})}
+        axes.text(count + most * 0.05, y, f"{count}", **beside)
+    if len(votes) > MAX_VOTES_SHOWN:
+        more = f"{len(votes) - MAX_VOTES_SHOWN} more"
+        axes.text(0, 2 * MAX_VOTES_SHOWN + 1.2, more, fontsize=9, **(PLAIN | {"color": QUIET}))
+
+
+def _lane_legend(figure: Figure) -> None:
+    grey = OTHER_COLOUR
+    cut = Line2D([], [], color=_lighter(grey), linewidth=7, marker="x", markeredgecolor=INK)
+    handles = [
+        Patch(color=grey, label="finished: it votes"),
+        cut,
+        Line2D([], [], color=FAINT, linewidth=2, label="never launched"),
+        Line2D([], [], color=grey, linewidth=7, marker="|", markeredgecolor="white"),
     ]
-    if len(names) > len(COLOURS):
-        shown.append(Patch(color=REST, label=f"{len(names) - len(COLOURS)} smaller"))
-    return shown
+    cut.set(label="cancelled", markersize=5)
+    handles[-1].set(label="checkpoint", markersize=9, markeredgewidth=2)
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.022), "ncols": len(handles)}
+    figure.legend(handles=handles, frameon=False, labelcolor=INK, **place)
+    note = (
+        "The answer of a cluster that nobody finished is unknown; its colour only tells it apart."
+    )
+    figure.text(0.5, 0.014, note, fontsize=9, color=QUIET, ha="center")
 
 
-def _marks() -> list[Any]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    return [
-        Patch(color=REST, alpha=0.55, label="not clustered any more"),
-        Line2D([], [], marker="|", linestyle="", color=CUT, label="cancelled here"),
-    ]
+def _lighter(shade: str) -> tuple[float, ...]:
+    return tuple(0.45 * part + 0.55 for part in to_rgb(shade))
