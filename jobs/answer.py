@@ -28,7 +28,7 @@ def answer(options: argparse.Namespace) -> int:
     store = RunStore(run_folder(options, "answer"), config)
     exit_code = 0
     solved = None
-    with Display("answer", total=1) as display:
+    with Display("answer", 1, num_traces=config.policy.num_traces) as display:
         try:
             with system_for(config, [problem], options.address, display) as system:
                 display.phase(f"{config.policy.name}, {config.policy.num_traces} traces")
@@ -42,7 +42,7 @@ def answer(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(answer_json(solved), indent=2) + "\n")
     else:
-        answer_report(solved)
+        answer_report(solved, num_traces=config.policy.num_traces)
     if exit_code:
         sys.stderr.write(f"interrupted: the vote so far is saved in {store.folder}\n")
     return exit_code

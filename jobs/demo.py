@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepprune.config import ConsConfig
+from deepprune.errors import UserError
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.display import Display
 from jobs.run import Interrupted, Task, configuration, run_folder, solve, system_for
@@ -31,13 +31,15 @@ def demo(options: argparse.Namespace) -> int:
     from miniature.problems import generate_problems
 
     config = configuration(options)
+    if config.policy.name == "cons":
+        raise UserError("demo compares a policy with cons: choose another with --policy")
     problems = generate_problems(PROBLEM_SEED + config.seed, options.num_problems, split="demo")
     store = RunStore(run_folder(options, "demo"), config)
     baseline = ConsConfig(num_traces=config.policy.num_traces)
     solved: dict[str, dict[str, Solved]] = {}
     seconds: dict[str, float] = {}
     exit_code = 0
-    with Display("demo", total=2 * len(problems)) as display:
+    with Display("demo", 2 * len(problems), num_traces=baseline.num_traces) as display:
         try:
             with system_for(config, problems, options.address, display) as system:
                 for policy in (baseline, system.config.policy):
@@ -51,30 +53,17 @@ def demo(options: argparse.Namespace) -> int:
                         display.finished(result.outcome)
         except Interrupted:
             exit_code = EXIT_INTERRUPTED
+    cons, pruned = solved.get(baseline.name, {}), solved.get(config.policy.name, {})
     rows = [
-        DemoRow(solved[baseline.name][key].outcome, result.outcome)
-        for key, result in solved.get(config.policy.name, {}).items()
+        DemoRow(cons[problem.problem_id].outcome, pruned[problem.problem_id].outcome)
+        for problem in problems
+        if problem.problem_id in cons and problem.problem_id in pruned
     ]
     if rows:
+        from jobs.picture import save_pictures
+
         demo_report(rows, seconds)
-        _draw(rows, solved, store.folder)
+        save_pictures(store.folder, cons, pruned)
     word = "interrupted: what there was is saved in" if exit_code else "saved in"
     sys.stderr.write(f"{word} {store.folder}\n")
     return exit_code
-
-
-def _draw(rows: list[DemoRow], solved: dict[str, dict[str, Solved]], folder: Path) -> None:
-    """Save the totals, and the problem whose saving is the median one as lanes."""
-    from jobs.picture import draw_lanes, draw_totals
-
-    draw_totals(rows, folder / "totals.png")
-    ranked = sorted(
-        rows, key=lambda r: r.pruned.ledger.generated_tokens / r.baseline.ledger.generated_tokens
-    )
-    typical = ranked[len(ranked) // 2]
-    key = typical.pruned.problem.problem_id
-    draw_lanes(
-        solved[typical.baseline.policy][key],
-        solved[typical.pruned.policy][key],
-        folder / "lanes.png",
-    )

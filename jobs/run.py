@@ -61,7 +61,9 @@ def configuration(options: argparse.Namespace) -> RunConfig:
             overrides[f"policy.{name}"] = getattr(options, name)
     if options.seed is not None:
         overrides["seed"] = options.seed
-    return load_config(path, overrides)
+    from actors.preflight import with_calibrated_tau
+
+    return with_calibrated_tau(load_config(path, overrides))
 
 
 def run_folder(options: argparse.Namespace, command: str) -> Path:
@@ -81,7 +83,7 @@ def system_for(
         UserError: something in the configuration, the problems or the cluster cannot work.
     """
     display.phase("checking the configuration")
-    from actors.preflight import check, with_calibrated_tau
+    from actors.preflight import check
 
     check(config, problems)
     display.phase("starting Ray" if address is None else f"connecting to {address}")
@@ -89,7 +91,7 @@ def system_for(
 
     with connected(address):
         display.phase("starting the engines")
-        with running(with_calibrated_tau(config), cluster_ends_too=address is None) as system:
+        with running(config, cluster_ends_too=address is None) as system:
             yield system
 
 
