@@ -74,7 +74,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     """
     placement = place(config)
     targets = _targets(config, placement)
-    serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
+    serve.start(proxy_location="Disabled")
     coordinator: Any = None
     try:
         if targets:
@@ -110,7 +110,7 @@ def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:
         app = deployment.bind(
             config.generator, placement.generator.executor_backend, config.limits.stall_s
         )
-        targets.append(serve.RunTarget(app, name=GENERATOR_APP, route_prefix=None))
+        targets.append(_target(app, GENERATOR_APP))
     if config.judge is not None:
         assert placement.judge is not None
         options = _options(placement.judge, config.judge.replicas)
@@ -118,8 +118,14 @@ def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:
         app = deployment.bind(
             config.judge, judge_prompt(config.judge), placement.judge.executor_backend
         )
-        targets.append(serve.RunTarget(app, name=JUDGE_APP, route_prefix=None))
+        targets.append(_target(app, JUDGE_APP))
     return targets
+
+
+def _target(app: serve.Application, name: str) -> serve.RunTarget:
+    # One line in a log for each trace and pair would cost more than it tells.
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    return serve.RunTarget(app, name=name, route_prefix=None, logging_config=quiet)
 
 
 def _options(placement: ReplicaPlacement, replicas: ReplicasConfig) -> dict[str, Any]:

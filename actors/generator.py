@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from actors.confidence import ConfidenceMeter
@@ -38,7 +39,9 @@ class Generator:
         self._config = config
         self._stall_s = stall_s
         self._engine = start_engine(config.engine, executor_backend)
-        self._tokenizer = self._engine.get_tokenizer()
+        tokenizer = self._engine.get_tokenizer()
+        # All traces of a problem share its prompt.
+        self._prompt = lru_cache(maxsize=1024)(partial(prompt_token_ids, tokenizer))
         self._num_running = 0
         self._last_output = time.monotonic()
 
@@ -90,9 +93,6 @@ class Generator:
                 request.report_to.settle.remote(
                     request.request_id, trace.num_tokens, tuple(trace.recent)
                 )
-
-    def _prompt(self, problem: str) -> list[int]:
-        return prompt_token_ids(self._tokenizer, problem)
 
     def __del__(self) -> None:
         """Called by Serve when it retires the replica: end the engine's processes with it."""

