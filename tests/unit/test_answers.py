@@ -277,7 +277,7 @@ class TestWorker:
             assert not equivalent(ENDLESS, "7")
             assert not equivalent("7", ENDLESS)
         assert [record.getMessage() for record in caplog.records] == [
-            f"comparing '7' with {ENDLESS!r} is too much; they count as different"
+            f"'7' and {ENDLESS!r} count as different: comparing them is too much"
         ]
 
     def test_its_memory_is_limited(self):
