@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actors.messages import GeneratorGone, TraceRequest, TraceUpdate
+from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import EndpointGeneratorConfig
 from deepprune.errors import UserError
@@ -65,7 +65,7 @@ class EndpointGenerators:
         """Generate one trace; see `Generators.stream`.
 
         Raises:
-            GeneratorGone: the connection broke, or the server failed.
+            EngineGone: the connection broke, or the server failed.
             UserError: the server refused the request.
         """
         import openai
@@ -81,11 +81,11 @@ class EndpointGenerators:
                             return
         except openai.APIStatusError as error:
             if error.status_code >= 500 or error.status_code in (408, 409, 429):
-                raise GeneratorGone(f"endpoint: {_line(error)}") from error
+                raise EngineGone(f"endpoint: {_line(error)}") from error
             raise UserError(f"endpoint {self._config.url}: {_line(error)}") from None
         except openai.APIError as error:
-            raise GeneratorGone(f"endpoint: {_line(error)}") from error
-        raise GeneratorGone("the endpoint closed the stream before the trace ended")
+            raise EngineGone(f"endpoint: {_line(error)}") from error
+        raise EngineGone("the endpoint closed the stream before the trace ended")
 
     async def _open(self, request: TraceRequest, trace: _Trace) -> Any:
         sampling = request.sampling

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.messages import (
-    GeneratorGone,
+    EngineGone,
     Generators,
     JudgeReply,
     JudgeRequest,
@@ -233,13 +233,13 @@ class LiveProblem:
         """Generate a trace from where it is, to its checkpoint or its end, whoever dies."""
         trace = self.traces[sample]
         started = time.monotonic()
-        error: GeneratorGone | None = None
+        error: EngineGone | None = None
         try:
             for _ in range(self.limits.retries + 1):
                 self._streaming.add(sample)
                 try:
                     await self._stream(sample, trace, to_checkpoint)
-                except GeneratorGone as gone:
+                except EngineGone as gone:
                     error = gone
                     logger.warning("%s trace %d: %s", self.problem.problem_id, sample, gone)
                 if sample not in self._streaming:
@@ -297,7 +297,7 @@ class LiveProblem:
         parts = [members[start : start + size] for start in range(0, len(members), size)]
         try:
             replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
-        except GeneratorGone as error:
+        except EngineGone as error:
             logger.warning("%s judge: %s", self.problem.problem_id, error)
             self._tell(JudgeLost(sample))
             return
@@ -324,7 +324,7 @@ class LiveProblem:
         for _ in range(self.limits.retries + 1):
             try:
                 return await self.judges.score(request)
-            except GeneratorGone as error:
+            except EngineGone as error:
                 lost = error
         raise lost
 

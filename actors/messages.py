@@ -73,7 +73,7 @@ class JudgeReply:
     cached_tokens: int
 
 
-class GeneratorGone(Exception):
+class EngineGone(Exception):
     """A generator died, hung or dropped the connection; the trace may be re-issued."""
 
 
@@ -84,7 +84,7 @@ class Generators(Protocol):
         """Generate one trace.
 
         Raises:
-            GeneratorGone: the trace ended through no decision of anybody.
+            EngineGone: the trace ended through no decision of anybody.
         """
         ...
 
@@ -96,6 +96,6 @@ class Judges(Protocol):
         """Score one prefix against others. Cancelling the call cancels the work.
 
         Raises:
-            GeneratorGone: the judge died, and the call may be repeated.
+            EngineGone: the judge died, and the call may be repeated.
         """
         ...

@@ -9,7 +9,7 @@ from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
-from actors.messages import GeneratorGone, JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
+from actors.messages import EngineGone, JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 
 REPLICA_GONE = (
     RayActorError,
@@ -36,7 +36,7 @@ class ServeGenerators:
             ended = True
         except REPLICA_GONE as error:
             ended = True
-            raise GeneratorGone(f"replica lost: {type(error).__name__}") from error
+            raise EngineGone(f"replica lost: {type(error).__name__}") from error
         finally:
             if not ended:
                 response.cancel()
@@ -52,7 +52,7 @@ class ServeJudges:
         """Score one trace against some others. Cancelling the call cancels it in the engine.
 
         Raises:
-            GeneratorGone: the replica was lost.
+            EngineGone: the replica was lost.
         """
         response = self._score.remote(request)
         ended = False
@@ -62,7 +62,7 @@ class ServeJudges:
             return reply
         except REPLICA_GONE as error:
             ended = True
-            raise GeneratorGone(f"replica lost: {type(error).__name__}") from error
+            raise EngineGone(f"replica lost: {type(error).__name__}") from error
         finally:
             if not ended:
                 response.cancel()

@@ -233,6 +233,11 @@ class DeepPruneConfig(Section):
     def _understood(cls, checkpoint: str) -> str:
         return str(CheckpointSpec.parse(checkpoint))
 
+    @model_validator(mode="after")
+    def _words_are_words(self) -> DeepPruneConfig:
+        CheckpointSpec.parse(self.checkpoint, self.reasoning_words)
+        return self
+
     @property
     def wave_size(self) -> int:
         """Traces that may be ahead of their verdict."""

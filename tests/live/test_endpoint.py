@@ -19,7 +19,7 @@ import pytest
 
 from actors.endpoint import EndpointGenerators
 from actors.live import LiveProblem
-from actors.messages import GeneratorGone, TraceRequest
+from actors.messages import EngineGone, TraceRequest
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.config import (
     ConsConfig,
@@ -184,8 +184,8 @@ async def test_a_server_that_dies_is_gone(server, problems):
     updates = generators.stream(request(problems))
     await anext(updates)
     server.kill()
-    with pytest.raises(GeneratorGone):
+    with pytest.raises(EngineGone):
         async for _ in updates:
             pass
-    with pytest.raises(GeneratorGone):
+    with pytest.raises(EngineGone):
         await collect(generators, request(problems))
