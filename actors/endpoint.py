@@ -4,11 +4,15 @@ One streaming chat completion per trace; closing the stream is what cancels it. 
 found here, as the text comes in. Resuming a trace asks the server to continue an unfinished answer
 (`continue_final_message`), which vLLM and SGLang do; a server that does not can still be used with
 policies that never pause.
+
+Tokens are counted by the server where it says so in every chunk; elsewhere each delta with a text
+is taken for one token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncGenerator
@@ -43,18 +47,24 @@ class EndpointGenerators:
 
         config = self._config
         try:
-            models = await self._client.models.list(timeout=CHECK_TIMEOUT_S)
-        except openai.AuthenticationError:
+            async with asyncio.timeout(CHECK_TIMEOUT_S), self._new_client() as client:
+                models = await client.models.list()
+            names = [model.id for model in models.data]
+        except (openai.AuthenticationError, openai.PermissionDeniedError):
             raise UserError(
                 f"endpoint {config.url} refused the API key: set the environment variable that "
                 "generator.api_key_env names"
             ) from None
-        except openai.APIError as error:
+        except (openai.APIError, TimeoutError) as error:
             raise UserError(
-                f"endpoint {config.url} does not answer ({_line(error)}): is the server running, "
-                "and does generator.url end in /v1?"
+                f"endpoint {config.url} does not answer ({_line(error) or 'too slow'}): is the "
+                "server running, and does generator.url end in /v1?"
             ) from None
-        names = [model.id for model in models.data]
+        except (AttributeError, TypeError, ValueError):  # a web page, say
+            raise UserError(
+                f"endpoint {config.url} does not answer with a list of models: does generator.url "
+                "end in /v1?"
+            ) from None
         if config.model not in names:
             raise UserError(
                 f"endpoint {config.url} serves {', '.join(names) or 'nothing'}, not "
@@ -71,6 +81,9 @@ class EndpointGenerators:
         import openai
 
         trace = _Trace(request, self._config.progress_s)
+        if request.prefix_num_tokens >= request.sampling.max_tokens:  # nothing left to ask for
+            yield TraceUpdate("", (), request.prefix_num_tokens, finish_reason="length")
+            return
         try:
             async with self._slots, await self._open(request, trace) as chunks:
                 async for chunk in chunks:
@@ -83,7 +96,7 @@ class EndpointGenerators:
             if error.status_code >= 500 or error.status_code in (408, 409, 429):
                 raise EngineGone(f"endpoint: {_line(error)}") from error
             raise UserError(f"endpoint {self._config.url}: {_line(error)}") from None
-        except openai.APIError as error:
+        except (openai.APIError, json.JSONDecodeError) as error:
             raise EngineGone(f"endpoint: {_line(error)}") from error
         raise EngineGone("the endpoint closed the stream before the trace ended")
 
@@ -109,12 +122,17 @@ class EndpointGenerators:
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
+        return self._new_client()
+
+    def _new_client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI, Timeout
 
         name = self._config.api_key_env
         key = os.environ.get(name) if name else "none"
         if not key:
             raise UserError(f"generator.api_key_env names {name!r}, which is not set")
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"the key in {name} cannot be sent: it holds a line break or the like")
         return AsyncOpenAI(
             api_key=key,
             base_url=self._config.url,
@@ -153,21 +171,24 @@ class _Trace:
         """Add a chunk of the stream; return an update where there is something to say."""
         choice = chunk.choices[0] if chunk.choices else None
         text = _text(choice.delta) if choice else ""
+        finish_reason = choice.finish_reason if choice else None
         before = self._num_tokens
         if chunk.usage is not None:
             used = int(chunk.usage.completion_tokens)
             self._num_tokens = self._request.prefix_num_tokens + used
+        elif self._pause_at and finish_reason == "length":
+            self._num_tokens = self._request.prefix_num_tokens + self.max_new_tokens
         else:
-            self._num_tokens += bool(text)  # servers that do not count send a token a chunk
+            self._num_tokens += bool(text)
         self._text.append(text)
         prefix_chars = None
         if self._detector is not None:
             cut = self._detector.feed(text, self._num_tokens - before)
             if cut is not None:
                 prefix_chars, self._detector = cut.num_chars, None
-        finish_reason = choice.finish_reason if choice else None
         if prefix_chars is not None and self._request.pause:
-            if finish_reason == "length" and self._num_tokens < self._request.sampling.max_tokens:
+            within_budget = self._num_tokens < self._request.sampling.max_tokens
+            if finish_reason == "length" and self._pause_at and within_budget:
                 finish_reason = None  # the server stopped where we asked it to
             self.ended = True
         self.ended = self.ended or finish_reason is not None

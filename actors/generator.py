@@ -67,6 +67,9 @@ class Generator:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         trace = _Trace(request, self._config)
+        if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
+            yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
+            return
         if self._num_running == 0:
             self._last_output = time.monotonic()
         self._num_running += 1

@@ -147,7 +147,7 @@ class LiveProblem:
                     self._carry_out(commands)
         finally:
             for sample in list(self._tasks):
-                self._cancel(sample)
+                self._end_tasks(sample)
             await self._settle_all()
         self.session.add_costs(wall_s=time.monotonic() - started)
         return self.session.outcome()
@@ -221,6 +221,11 @@ class LiveProblem:
             self._events.put_nowait(None)
 
     def _cancel(self, sample: int) -> None:
+        # What has come in but not been told yet: events queue up while the policy decides.
+        self.session.settle(sample, self.traces[sample].num_tokens, late_tokens=0)
+        self._end_tasks(sample)
+
+    def _end_tasks(self, sample: int) -> None:
         if sample in self._streaming and self.report_to is not None:
             self._unsettled[sample] = time.time()
         for task in self._tasks.pop(sample, ()):
