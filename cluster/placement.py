@@ -103,37 +103,54 @@ def _check_shape(name: str, engine: EngineConfig, nodes: list[NodeType]) -> None
             "such a node type to nodes"
         )
     gpus = engine.gpus_per_shard * engine.tensor_parallel
-    largest = max(nodes, key=lambda node: node.gpus, default=None)
+    usable = [node for node in nodes if engine.accelerator in (None, node.accelerator)]
+    largest = max(usable, key=lambda node: node.gpus, default=None)
     if largest is None or gpus > largest.gpus:
         there = "none" if largest is None else f"{largest.name} with {largest.gpus}"
         raise UserError(
             f"{name}: one replica needs {gpus:g} GPUs on one node (tensor_parallel "
-            f"{engine.tensor_parallel}), but the largest node type in nodes is {there}: lower "
+            f"{engine.tensor_parallel}), but the largest node type it may use is {there}: lower "
             "tensor_parallel, raise pipeline_parallel, or set gpus_per_shard: 0 to run on CPU"
         )
+
+
+class _Room:
+    """What is free on a node. GPUs count one by one, as Ray takes a share from a single one."""
+
+    def __init__(self, node: NodeType) -> None:
+        self._accelerator = node.accelerator
+        self._cpus: float = node.cpus
+        self._gpus = [1.0] * node.gpus
+
+    def take(self, bundle: Bundle, accelerator: str | None) -> bool:
+        """Reserve `bundle` if it fits."""
+        gpus = bundle.get("GPU", 0)
+        share, count = (1.0, round(gpus)) if gpus >= 1 else (gpus, gpus > 0)
+        chosen = [i for i, free in enumerate(self._gpus) if share <= free + 1e-9][:count]
+        if bundle["CPU"] > self._cpus or len(chosen) < count:
+            return False
+        if accelerator not in (None, self._accelerator):
+            return False
+        self._cpus -= bundle["CPU"]
+        for i in chosen:
+            self._gpus[i] -= share
+        return True
 
 
 def _check_capacity(
     wanted: list[tuple[str, EngineConfig, ReplicasConfig]], nodes: list[NodeType]
 ) -> None:
     """First fit of all bundles of all least replicas, the largest first."""
-    room: list[Bundle] = [{"CPU": node.cpus, "GPU": node.gpus} for node in nodes]
+    rooms = [_Room(node) for node in nodes]
     bundles = [
-        (name, dict(bundle))
+        (name, engine.accelerator, dict(bundle))
         for name, engine, replicas in wanted
         for _ in range(replicas.min)
         for bundle in replica_placement(engine).bundles
     ]
-    bundles.sort(key=lambda item: (-item[1].get("GPU", 0), -item[1]["CPU"]))
-    accelerators = {name: engine.accelerator for name, engine, _ in wanted}
-    for name, bundle in bundles:
-        for node, free in zip(nodes, room, strict=True):
-            fits = all(bundle.get(kind, 0) <= free[kind] + 1e-9 for kind in free)
-            if fits and accelerators[name] in (None, node.accelerator):
-                for kind in free:
-                    free[kind] -= bundle.get(kind, 0)
-                break
-        else:
+    bundles.sort(key=lambda item: (-item[2].get("GPU", 0), -item[2]["CPU"]))
+    for name, accelerator, bundle in bundles:
+        if not any(room.take(bundle, accelerator) for room in rooms):
             gpus, cpus = bundle.get("GPU", 0), bundle["CPU"]
             raise UserError(
                 f"{name}: no room for a replica that needs {gpus:g} GPUs and {cpus:g} CPUs beside "

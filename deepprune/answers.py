@@ -19,10 +19,11 @@ AnswerKind = Literal["auto", "choice", "math"]
 # were escaped once too often have it, as a box and not as a line break before the word "boxed".
 _BRACE = re.compile(r"(\\(?:boxed|fbox)\s*\{)|\\(?!\\(?:boxed|fbox)).|[{}]", re.DOTALL)
 # "The correct answer is (B)", "**Answer:** C", "Answer: $D$". Only capitals, because of "the answer
-# is a number", and no "I" that goes on, because of "the answer is, I think, 5".
+# is a number", no "I" that goes on, because of "the answer is, I think, 5", and no letter that only
+# begins a longer word or formula: "A's", "A-level", "C++", "B^2".
 _STATED = re.compile(
     r"\b(?i:answer)\b[\s*]*(?:(?i:is|should\s+be|must\s+be)\b|:)[\s*:$]*"
-    r"(?:(?i:choice|option)\s+)?[*$]*\(?([A-HJ]\b|I\b(?!['’ ]\w))(?!['’]\w)"
+    r"(?:(?i:choice|option)\s+)?[*$]*\(?([A-HJ]\b|I\b(?!['’ ]\w))(?!['’+^/\u2011-][\w+])"
 )
 # The last line of a multiple-choice trace: "C" or "**C**"; "I choose (C)." or "C. Silla".
 _ONLY_LETTER = re.compile(r"[*$(]*([A-J])[*$).]*")

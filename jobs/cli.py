@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"deepprune: {error}\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        sys.stderr.write("deepprune: interrupted before anything was sampled\n")
+        sys.stderr.write("deepprune: interrupted\n")
         return EXIT_INTERRUPTED
 
 

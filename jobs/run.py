@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
+import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,25 +105,44 @@ class Interrupted(Exception):
 def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[Solved]:
     """Solve `tasks`, many at a time, and yield each as it is done.
 
-    On Ctrl-C the votes so far are yielded as incomplete outcomes; then Interrupted is raised.
+    On Ctrl-C the votes so far are yielded as incomplete outcomes, and Interrupted is raised; a
+    second Ctrl-C raises KeyboardInterrupt at once.
     """
     import ray
+    from ray.exceptions import RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
     waiting = [coordinator.solve.remote(task.problem, task.policy, seed) for task in tasks]
-    deadline: float | None = None
-    while waiting and (deadline is None or time.monotonic() < deadline):
-        try:
+    deadline = math.inf
+    with _interrupt_as_flag() as interrupted:
+        while waiting and time.monotonic() < deadline:
+            if interrupted() and deadline == math.inf:
+                deadline = time.monotonic() + INTERRUPT_S
+                display.phase("interrupted: collecting the votes so far")
+                ray.get(coordinator.interrupt.remote("interrupted"))
             ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_S)
             display.update(ray.get(coordinator.watch.remote()))
-            solved = ray.get(ready)
-        except KeyboardInterrupt:
-            if deadline is not None:
-                break  # asked twice
-            deadline = time.monotonic() + INTERRUPT_S
-            display.phase("interrupted: collecting the votes so far")
-            ray.get(coordinator.interrupt.remote("interrupted"))
-            continue
-        yield from solved
-    if deadline is not None:
-        raise Interrupted
+            try:
+                yield from ray.get(ready)
+            except RayTaskError as error:
+                if isinstance(error.cause, UserError):  # an endpoint refused the problem, say
+                    raise error.cause from None
+                raise
+        if interrupted():
+            raise Interrupted
+
+
+@contextmanager
+def _interrupt_as_flag() -> Iterator[Callable[[], bool]]:
+    """Note a first Ctrl-C instead of raising it wherever the program is; a second one raises."""
+    noted = threading.Event()
+
+    def note(*_: object) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
