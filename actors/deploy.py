@@ -54,8 +54,9 @@ def connected(address: str | None) -> Iterator[None]:
             ray.init(address=address, **options)
     except ConnectionError as error:
         raise UserError(
-            f"no Ray cluster at {address!r}: start one with `ray start --head`, or leave --address "
-            f"out to start one here ({' '.join(str(error).split())[:120]})"
+            f"no Ray cluster lets us in at {address!r}: start one with `ray start --head`, use the "
+            "RAY_AUTH_MODE and token that it has, or leave --address out to start one here "
+            f"({' '.join(str(error).split())[:120]})"
         ) from None
     try:
         yield
