@@ -6,8 +6,6 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping
 
-MeanScores = dict[int, float]
-
 
 class GreedyClustering:
     """Clusters of traces that are predicted to end in the same answer.

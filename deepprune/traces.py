@@ -1,4 +1,4 @@
-"""What is sampled: a problem, the traces launched for it, and the prefixes they are judged on."""
+"""What is sampled: a problem, and the traces of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ class Problem:
     problem_id: str
     text: str
     reference: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """The part of an unfinished trace up to its checkpoint, which is what the judge reads."""
-
-    text: str
-    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
