@@ -115,6 +115,6 @@ def _generators(config: RunConfig, app: str | None) -> Generators:
     if isinstance(config.generator, EndpointGeneratorConfig):
         from actors.endpoint import EndpointGenerators
 
-        return EndpointGenerators(config.generator)
+        return EndpointGenerators(config.generator, config.limits.stall_s)
     assert app is not None, "a vLLM generator runs as a Serve application"
     return ServeGenerators(serve.get_app_handle(app))

@@ -1,9 +1,13 @@
 """Traces from an endpoint that already runs: any OpenAI-compatible server that streams.
 
 One streaming chat completion per trace; closing the stream is what cancels it. Checkpoints are
-found here, as the text comes in. Resuming a trace asks the server to continue an unfinished answer
-(`continue_final_message`), which vLLM and SGLang do; a server that does not can still be used with
-policies that never pause.
+found here, as the text comes in.
+
+A trace is resumed from its tokens where the server reveals them (vLLM does): exactly the trace that
+was paused. Elsewhere it is resumed from its text, as an unfinished answer that the server continues
+(`continue_final_message`; SGLang). That goes through the chat template, and the templates of some
+reasoning models rewrite an unfinished answer: Qwen3's closes an empty thought before it. A server
+that can do neither can still be used with policies that never pause.
 
 Tokens are counted by the server where it says so in every chunk; elsewhere each delta with a text
 is taken for one token.
@@ -28,13 +32,21 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 CHECK_TIMEOUT_S = 8.0
+MAX_PROMPTS = 1024
+"""Problems whose prompt is remembered as tokens."""
 
 
 class EndpointGenerators:
-    """Implements `actors.messages.Generators` over HTTP."""
+    """Implements `actors.messages.Generators` over HTTP.
 
-    def __init__(self, config: EndpointGeneratorConfig) -> None:
+    A trace from which nothing comes for `stall_s` is gone: a vLLM server that is told to terminate
+    may keep its streams open after its engine has ended.
+    """
+
+    def __init__(self, config: EndpointGeneratorConfig, stall_s: float | None = None) -> None:
         self._config = config
+        self._stall_s = stall_s
+        self._prompts: dict[str, list[int]] = {}
         self._slots = asyncio.Semaphore(config.max_concurrency)
 
     async def check(self) -> None:
@@ -51,10 +63,7 @@ class EndpointGenerators:
                 models = await client.models.list()
             names = [model.id for model in models.data]
         except (openai.AuthenticationError, openai.PermissionDeniedError):
-            raise UserError(
-                f"endpoint {config.url} refused the API key: set the environment variable that "
-                "generator.api_key_env names"
-            ) from None
+            raise self._key_refused() from None
         except (openai.APIError, TimeoutError) as error:
             raise UserError(
                 f"endpoint {config.url} does not answer ({_line(error) or 'too slow'}): is the "
@@ -87,11 +96,15 @@ class EndpointGenerators:
         try:
             async with self._slots, await self._open(request, trace) as chunks:
                 async for chunk in chunks:
+                    if not request.prefix_text:
+                        self._remember_prompt(request.problem, chunk)
                     update = trace.take(chunk)
                     if update is not None:
                         yield update
                         if trace.ended:
                             return
+        except (openai.AuthenticationError, openai.PermissionDeniedError):
+            raise self._key_refused() from None  # the server's own words may hold the key
         except openai.APIStatusError as error:
             if error.status_code >= 500 or error.status_code in (408, 409, 429):
                 raise EngineGone(f"endpoint: {_line(error)}") from error
@@ -102,22 +115,42 @@ class EndpointGenerators:
 
     async def _open(self, request: TraceRequest, trace: _Trace) -> Any:
         sampling = request.sampling
+        # Extensions, which servers that do not know them ignore: revealed tokens, and a count of
+        # them in every chunk.
+        extra: dict[str, Any] = {"return_token_ids": True}
+        if sampling.top_k:
+            extra["top_k"] = sampling.top_k
+        asked: dict[str, Any] = {
+            "model": self._config.model,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": trace.max_new_tokens,
+            "seed": request.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            "extra_body": extra,
+        }
+        prefix, prompt = request.prefix_token_ids, self._prompts.get(request.problem)
+        if prompt and prefix and len(prefix) == request.prefix_num_tokens:
+            return await self._client.completions.create(prompt=[*prompt, *prefix], **asked)
         messages: list[Any] = [{"role": "user", "content": request.problem}]
-        extra: dict[str, Any] = {"top_k": sampling.top_k} if sampling.top_k else {}
         if request.prefix_text:
             messages.append({"role": "assistant", "content": request.prefix_text})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
-        return await self._client.chat.completions.create(
-            model=self._config.model,
-            messages=messages,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=trace.max_new_tokens,
-            seed=request.seed,
-            stream=True,
-            # The second option is an extension: servers that know it count tokens in every chunk.
-            stream_options={"include_usage": True, "continuous_usage_stats": True},  # type: ignore
-            extra_body=extra,
+        return await self._client.chat.completions.create(messages=messages, **asked)
+
+    def _remember_prompt(self, problem: str, chunk: Any) -> None:
+        ids = getattr(chunk, "prompt_token_ids", None)
+        if ids is None:
+            return
+        self._prompts[problem] = ids
+        if len(self._prompts) > MAX_PROMPTS:
+            del self._prompts[next(iter(self._prompts))]
+
+    def _key_refused(self) -> UserError:
+        return UserError(
+            f"endpoint {self._config.url} refused the API key: set the environment variable that "
+            "generator.api_key_env names"
         )
 
     @cached_property
@@ -137,7 +170,7 @@ class EndpointGenerators:
             api_key=key,
             base_url=self._config.url,
             # Traces may take hours, and re-issuing them is the coordinator's business.
-            timeout=Timeout(None, connect=self._config.connect_timeout_s),
+            timeout=Timeout(None, connect=self._config.connect_timeout_s, read=self._stall_s),
             max_retries=0,
         )
 
@@ -151,6 +184,7 @@ class _Trace:
         self._progress_s = progress_s
         self._num_tokens = request.prefix_num_tokens
         self._text: list[str] = []
+        self._token_ids: list[int] = []
         self._last_update = time.monotonic()
         self._detector: CheckpointDetector | None = None
         self._pause_at: int | None = None
@@ -170,8 +204,10 @@ class _Trace:
     def take(self, chunk: Any) -> TraceUpdate | None:
         """Add a chunk of the stream; return an update where there is something to say."""
         choice = chunk.choices[0] if chunk.choices else None
-        text = _text(choice.delta) if choice else ""
+        text = _text(choice) if choice else ""
         finish_reason = choice.finish_reason if choice else None
+        if finish_reason in ("abort", "error"):
+            raise EngineGone(f"the endpoint ended the trace: {finish_reason}")
         before = self._num_tokens
         if chunk.usage is not None:
             used = int(chunk.usage.completion_tokens)
@@ -181,6 +217,7 @@ class _Trace:
         else:
             self._num_tokens += bool(text)
         self._text.append(text)
+        self._token_ids.extend(getattr(choice, "token_ids", None) or ())
         prefix_chars = None
         if self._detector is not None:
             cut = self._detector.feed(text, self._num_tokens - before)
@@ -198,22 +235,23 @@ class _Trace:
         self._last_update = now
         update = TraceUpdate(
             text="".join(self._text),
-            token_ids=(),
+            token_ids=tuple(self._token_ids),
             num_tokens=self._num_tokens,
             prefix_chars=prefix_chars,
             finish_reason=finish_reason,
         )
         self._text.clear()
+        self._token_ids.clear()
         return update
 
 
-def _text(delta: Any) -> str:
-    """All that a delta says, be it thought or answer: a trace is both."""
-    parts = (
-        getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None),
-        delta.content,
-    )
-    return "".join(part for part in parts if part)
+def _text(choice: Any) -> str:
+    """All that a chunk says, be it thought or answer: a trace is both."""
+    delta = getattr(choice, "delta", None)
+    if delta is None:  # a plain completion, of a trace that is resumed from its tokens
+        return str(choice.text or "")
+    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+    return (thought or "") + (delta.content or "")
 
 
 def _line(error: Exception) -> str:

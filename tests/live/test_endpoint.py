@@ -49,14 +49,24 @@ class Server:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
 
-    def generators(self, **changes: object) -> EndpointGenerators:
+    def generators(self, stall_s: float | None = None, **changes: object) -> EndpointGenerators:
         fields = {"kind": "endpoint", "url": f"{self.url}/v1", "model": "reasoner"} | changes
-        return EndpointGenerators(EndpointGeneratorConfig.model_validate(fields))
+        return EndpointGenerators(EndpointGeneratorConfig.model_validate(fields), stall_s)
 
-    def num_running(self) -> float:
+    def metric(self, name: str) -> float:
         metrics = httpx.get(f"{self.url}/metrics").text
-        (count,) = re.findall(r"^vllm:num_requests_running\{.*\} (\S+)$", metrics, re.MULTILINE)
-        return float(count)
+        (value,) = re.findall(rf"^vllm:{name}\{{.*\}} (\S+)$", metrics, re.MULTILINE)
+        return float(value)
+
+    async def at_rest(self) -> float:
+        """The tokens generated so far, once nothing runs and no more come."""
+        tokens, deadline = -1.0, time.monotonic() + 20
+        while self.metric("num_requests_running") > 0 or tokens != (
+            tokens := self.metric("generation_tokens_total")
+        ):
+            assert time.monotonic() < deadline, "the server goes on"
+            await asyncio.sleep(1)
+        return tokens
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -135,6 +145,47 @@ async def test_a_paused_trace_has_exactly_its_checkpoint_and_goes_on_from_there(
     assert text.count("\\boxed") == 1, text
 
 
+async def test_a_seeded_trace_repeats(server, problems):
+    texts = []
+    for seed in (5, 5, 6):
+        updates = await collect(server.generators(), replace(request(problems), seed=seed))
+        texts.append("".join(update.text for update in updates))
+    assert texts[0] == texts[1] != texts[2]
+
+
+async def test_a_resumed_trace_is_the_trace_that_was_paused(server, problems):
+    generators = server.generators()
+    greedy = replace(request(problems), sampling=SAMPLING.model_copy(update={"temperature": 0.0}))
+    whole = await collect(generators, greedy)
+    (paused,) = await collect(generators, replace(greedy, checkpoint="tokens:32", pause=True))
+    assert len(paused.token_ids) == 32
+    # Its tokens are what it is resumed from, whatever the chat template would make of its text.
+    resumed = await collect(
+        generators,
+        replace(greedy, prefix_text="...", prefix_token_ids=paused.token_ids, prefix_num_tokens=32),
+    )
+    text = paused.text + "".join(update.text for update in resumed)
+    assert text == "".join(update.text for update in whole)
+    assert resumed[-1].num_tokens == whole[-1].num_tokens
+
+
+@pytest.mark.parametrize("token_ids", [True, False])
+async def test_a_resumed_trace_keeps_its_budget(server, problems, token_ids):
+    generators = server.generators()
+    short = replace(request(problems), sampling=SAMPLING.model_copy(update={"max_tokens": 48}))
+    (paused,) = await collect(generators, replace(short, checkpoint="tokens:32", pause=True))
+    resumed = await collect(
+        generators,
+        replace(
+            short,
+            prefix_text=paused.text,
+            prefix_token_ids=paused.token_ids if token_ids else (),
+            prefix_num_tokens=32,
+        ),
+    )
+    assert (resumed[-1].num_tokens, resumed[-1].finish_reason) == (48, "length")
+
+
 async def test_a_word_checkpoint_is_where_the_whole_text_has_it(server, problems):
     updates = await collect(server.generators(), request(problems, checkpoint="reasoning_words:3"))
     text = "".join(update.text for update in updates)
@@ -142,15 +193,34 @@ async def test_a_word_checkpoint_is_where_the_whole_text_has_it(server, problems
     assert text[:prefix_chars] == truncate(text, CheckpointSpec.parse("reasoning_words:3"))
 
 
-async def test_closing_the_stream_ends_the_work(server, problems):
+async def test_closing_the_streams_ends_the_work(server, problems):
     generators = server.generators(progress_s=0.001)
-    async with aclosing(generators.stream(request(problems))) as updates:
-        async for _ in updates:
-            break
-    deadline = time.monotonic() + 10
-    while server.num_running() > 0:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
+
+    async def follow(seed: int, *, to_end: bool) -> None:
+        trace = replace(request(problems), seed=seed)
+        async with aclosing(generators.stream(trace)) as updates:
+            async for _ in updates:
+                if not to_end:
+                    break
+
+    generated = []
+    for to_end in (False, True):
+        before = await server.at_rest()
+        await asyncio.gather(*(follow(seed, to_end=to_end) for seed in range(32)))
+        generated.append(await server.at_rest() - before)
+    closed, whole = generated
+    assert closed < whole
+
+
+async def test_a_server_that_hangs_is_gone(server, problems):
+    os.killpg(server.process.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(EngineGone):
+                await collect(server.generators(stall_s=1.0), request(problems))
+    finally:
+        os.killpg(server.process.pid, signal.SIGCONT)
+    await server.at_rest()
 
 
 async def test_a_policy_votes_over_an_endpoint(server, problems):
@@ -178,7 +248,8 @@ async def test_what_the_endpoint_refuses_is_the_users_to_mend(server, problems):
     with pytest.raises(UserError, match="NO_SUCH_KEY"):
         await server.generators(api_key_env="NO_SUCH_KEY").check()
     with pytest.raises(UserError, match="does not answer"):
-        await server.generators(url=f"http://127.0.0.1:{free_port()}/v1").check()
+        async with asyncio.timeout(10):
+            await server.generators(url=f"http://127.0.0.1:{free_port()}/v1").check()
 
 
 async def test_a_server_that_dies_is_gone(server, problems):
