@@ -17,7 +17,8 @@ from actors.live import LiveProblem, LiveTrace, Snapshot
 from actors.messages import Generators, Judges
 from actors.metrics import Metrics
 from actors.pools import ServeGenerators, ServeJudges
-from deepprune.config import EndpointGeneratorConfig, PolicyConfig, RunConfig
+from deepprune.config import EndpointGeneratorConfig, RunConfig
+from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
 

@@ -26,7 +26,7 @@ from actors.messages import (
     TraceUpdate,
 )
 from deepprune.answers import extract_answer
-from deepprune.config import DeepPruneConfig, LimitsConfig, PolicyConfig, SamplingConfig
+from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.events import (
     Cancel,
     Command,
@@ -42,6 +42,7 @@ from deepprune.events import (
     Progress,
 )
 from deepprune.policies import make_policy
+from deepprune.policy_config import JudgingConfig, PolicyConfig
 from deepprune.session import Outcome, Session
 from deepprune.traces import Problem
 
@@ -261,6 +262,8 @@ class LiveProblem:
             async for update in updates:
                 trace.take(update)
                 self._bill_prompt(update)
+                if update.confidence or not (update.finish_reason or update.prefix_chars):
+                    self._tell(Progress(sample, trace.num_tokens, update.confidence))
                 if update.finish_reason is not None:
                     self._streaming.discard(sample)
                     trace.answer = extract_answer(trace.text)
@@ -269,14 +272,12 @@ class LiveProblem:
                     if request.pause:
                         self._streaming.discard(sample)
                     self._tell(PrefixReady(sample, trace.num_tokens))
-                else:
-                    self._tell(Progress(sample, trace.num_tokens))
 
     def _request(self, sample: int, trace: LiveTrace, to_checkpoint: bool) -> TraceRequest:
         policy = self.policy
         watch = (
             policy
-            if isinstance(policy, DeepPruneConfig) and to_checkpoint and trace.prefix_chars is None
+            if isinstance(policy, JudgingConfig) and to_checkpoint and trace.prefix_chars is None
             else None
         )
         attempt = f"{trace.num_tokens}-{trace.num_reissued}"
@@ -291,7 +292,7 @@ class LiveProblem:
             prefix_num_tokens=trace.num_tokens,
             checkpoint=watch.checkpoint if watch else None,
             reasoning_words=watch.reasoning_words if watch else None,
-            pause=watch is not None and watch.at_checkpoint == "pause",
+            pause=watch is not None and watch.pauses,
             report_to=self.report_to,
         )
 

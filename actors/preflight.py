@@ -15,14 +15,9 @@ from typing import Any
 from actors.models import judge_prompt, resolve_model
 from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
-from deepprune.config import (
-    DeepPruneConfig,
-    EndpointGeneratorConfig,
-    EngineConfig,
-    PolicyConfig,
-    RunConfig,
-)
+from deepprune.config import EndpointGeneratorConfig, EngineConfig, RunConfig
 from deepprune.errors import UserError
+from deepprune.policy_config import DeepPruneConfig, PolicyConfig
 from deepprune.traces import Problem
 
 HUB_TIMEOUT_S = 5.0

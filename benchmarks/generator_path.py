@@ -24,7 +24,8 @@ from actors.engine import start_engine
 from actors.generator import prompt_token_ids
 from actors.live import stable_seed
 from cluster.configs import resolve_config
-from deepprune.config import ConsConfig, RunConfig, VllmGeneratorConfig, load_config
+from deepprune.config import RunConfig, VllmGeneratorConfig, load_config
+from deepprune.policy_config import ConsConfig
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
 

@@ -11,9 +11,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     JsonValue,
     PositiveInt,
@@ -23,14 +20,16 @@ from pydantic import (
     model_validator,
 )
 
-from deepprune.checkpoints import CheckpointSpec
 from deepprune.errors import UserError
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from deepprune.policy_config import (
+    POLICY_NAMES,
+    DeepConfConfig,
+    DeepPruneConfig,
+    JudgingConfig,
+    OracleConfig,
+    PolicyConfig,
+)
+from deepprune.section import Section, tag
 
 
 class SamplingConfig(Section):
@@ -67,9 +66,9 @@ class EngineConfig(Section):
     kv_cache_gib: float | None = Field(None, gt=0)
     """Memory of the key-value cache on CPU; GPUs use `gpu_memory_utilization`."""
     enforce_eager: bool = False
-    engine_args: dict[str, JsonValue] = {}
+    engine_args: dict[str, JsonValue] = Field({})
     """Further arguments of vLLM's `AsyncEngineArgs`, passed as they are."""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field({})
     """Environment variables of the engine's processes."""
 
     @model_validator(mode="after")
@@ -133,20 +132,10 @@ class EndpointGeneratorConfig(Section):
         return url.rstrip("/")
 
 
-def _tag(key: str, default: str) -> Discriminator:
-    """Choose among sections by `key`, which may be left out for the usual one."""
-
-    def read(section: Any) -> str:
-        found = section.get(key, default) if isinstance(section, dict) else getattr(section, key)
-        return str(found)
-
-    return Discriminator(read)
-
-
 GeneratorConfig = Annotated[
     Annotated[VllmGeneratorConfig, Tag("vllm")]
     | Annotated[EndpointGeneratorConfig, Tag("endpoint")],
-    _tag("kind", "vllm"),
+    tag("kind", "vllm"),
 ]
 
 
@@ -191,65 +180,6 @@ class JudgeConfig(Section):
     """Pairs sent to one replica in one call; more are spread over the replicas."""
 
 
-class ConsConfig(Section):
-    """Self-consistency (Wang et al. 2022): every trace finishes, the majority answers."""
-
-    name: Literal["cons"] = "cons"
-    num_traces: int = Field(512, ge=1)
-    stop_when_decided: bool = False
-    """Cancel the rest once the vote cannot change. Off: the plain baseline pays for every trace."""
-
-
-class DeepPruneConfig(Section):
-    """DeepPrune (Section 4.2); the defaults are those of Appendix C."""
-
-    name: Literal["deepprune"] = "deepprune"
-    num_traces: int = Field(512, ge=1)
-    checkpoint: str = "tokens:500"
-    """Where a prefix ends: `tokens:K`, or `reasoning_words:W` (the paper's W is 25)."""
-    reasoning_words: tuple[str, ...] | None = None
-    """Replaces the built-in list of reasoning words."""
-    tau: float | None = Field(None, gt=0, lt=1)
-    """P(same) above which a trace joins a cluster. Absent: the judge's own, else 0.5."""
-    max_clusters: int = Field(16, ge=1)
-    """K: clustering ends when this many clusters are open."""
-    max_members: int = Field(20, ge=1)
-    """p: sampled members of a cluster that a new trace is compared with."""
-    max_finish: int = Field(20, ge=1)
-    """k*: traces of the largest cluster that finish."""
-    singletons_finish: int = Field(32, ge=1)
-    """Traces that finish when every cluster is a singleton, that is, when the judge is no help."""
-    at_checkpoint: Literal["pause", "run"] = "pause"
-    """`pause` closes the request at its checkpoint and resumes it from the prefix cache when it is
-    chosen; `run` lets it decode while it is judged, which answers sooner and wastes more."""
-    wave: int | None = Field(None, ge=1)
-    """Traces ahead of their verdict at any time: launching goes on until the clusters saturate.
-    Absent: an eighth of num_traces, at least 16. num_traces launches all at once."""
-    stop_when_decided: bool = True
-    """Finish only as many traces as the vote still needs. Never changes the answer."""
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _understood(cls, checkpoint: str) -> str:
-        return str(CheckpointSpec.parse(checkpoint))
-
-    @model_validator(mode="after")
-    def _words_are_words(self) -> DeepPruneConfig:
-        CheckpointSpec.parse(self.checkpoint, self.reasoning_words)
-        return self
-
-    @property
-    def wave_size(self) -> int:
-        """Traces that may be ahead of their verdict."""
-        return self.wave or min(self.num_traces, max(16, self.num_traces // 8))
-
-
-PolicyConfig = Annotated[
-    Annotated[ConsConfig, Tag("cons")] | Annotated[DeepPruneConfig, Tag("deepprune")],
-    _tag("name", "deepprune"),
-]
-
-
 class LimitsConfig(Section):
     """What bounds a run when things go wrong."""
 
@@ -276,8 +206,17 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
-        if self.policy.name != "cons" and self.judge is None:
-            raise ValueError(f"policy {self.policy.name!r} needs a judge section")
+        policy = self.policy
+        if isinstance(policy, OracleConfig):
+            raise ValueError("policy 'oracle' knows the final answers: it replays recordings only")
+        if isinstance(policy, JudgingConfig) and self.judge is None:
+            raise ValueError(f"policy {policy.name!r} needs a judge section")
+        if isinstance(policy, DeepConfConfig) and not (
+            isinstance(self.generator, VllmGeneratorConfig) and self.generator.confidence
+        ):
+            raise ValueError(
+                f"policy {policy.name!r} needs generator.confidence: true, and a vllm generator"
+            )
         return self
 
 
@@ -321,7 +260,7 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
     data[keys[-1]] = value
 
 
-_TAGS = ("vllm", "endpoint", "cons", "deepprune")
+_TAGS = ("vllm", "endpoint", *POLICY_NAMES)
 
 
 def _one_line(error: ValidationError) -> str:

@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A running trace has generated `num_tokens` in all."""
+    """A running trace has generated `num_tokens` in all.
+
+    `confidence` holds its group confidences read since it was last heard of, where the generator
+    records them.
+    """
 
     sample: int
     num_tokens: int
+    confidence: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +114,11 @@ Command = Launch | Judge | Continue | Cancel | Stop
 class Decision:
     """What a policy concludes: the answer, the votes behind it and the clusters it saw.
 
-    `votes` lists each answer with the samples that gave it, most votes first.
+    `votes` lists each answer with the samples that gave it, most votes first. `weights`, one for
+    each of them, are given where a vote does not count as one.
     """
 
     answer: str | None
     votes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     clusters: tuple[tuple[int, ...], ...] = field(default=())
+    weights: tuple[float, ...] = ()

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from deepprune.events import (
     Cancel,
@@ -32,8 +33,10 @@ from deepprune.events import (
     Stop,
 )
 from deepprune.ledger import Fate, Ledger, TraceEnd
-from deepprune.policies.base import Policy
 from deepprune.traces import Problem
+
+if TYPE_CHECKING:
+    from deepprune.policies.base import Policy
 
 
 class TraceState(Enum):
@@ -61,6 +64,10 @@ class Outcome:
     ends: tuple[TraceEnd, ...]
     ledger: Ledger
     complete: bool
+    rounds: int = 0
+    """The longest chain of generations each of which had to wait for the one before."""
+    events: tuple[tuple[str, int], ...] = ()
+    """What the policy was told, in order: the kind of event and the sample it was about."""
 
     @property
     def answer(self) -> str | None:
@@ -80,10 +87,12 @@ class Session:
         self._in_flight: dict[int, _InFlight] = {}
         self._costs = Ledger()
         self._interrupted = False
+        self._rounds: dict[int, int] = {}
+        self._events: list[tuple[str, int]] = []
 
     def start(self) -> list[Command]:
         """The commands to begin with."""
-        return self._apply(self._policy.start())
+        return self._apply(self._policy.start(), 1)
 
     def handle(self, event: Event) -> list[Command]:
         """Take an event in and return the commands to carry out now."""
@@ -97,9 +106,10 @@ class Session:
         if self.stopped or not self._concerns_policy(event):
             return []
         match event:
-            case Progress(sample=sample, num_tokens=num_tokens):
+            case Progress(sample=sample, num_tokens=num_tokens, confidence=confidence):
                 self._in_flight[sample].num_tokens = num_tokens
-                return []
+                if not confidence:
+                    return []
             case PrefixReady(sample=sample, num_tokens=num_tokens):
                 trace = self._in_flight[sample]
                 trace.num_tokens = num_tokens
@@ -110,14 +120,15 @@ class Session:
                 self._end(sample, Fate.FINISHED, "finished")
             case Failed(sample=sample, error=error):
                 self._end(sample, Fate.LOST, error or "lost")
-        return self._apply(self._policy.handle(event))
+        self._events.append((type(event).__name__, event.sample))
+        return self._apply(self._policy.handle(event), self._rounds[event.sample] + 1)
 
     def interrupt(self, reason: str) -> list[Command]:
         """Stop early, from outside: everything in flight is cancelled, the vote stays as it is."""
         if self.stopped:
             return []
         self._interrupted = True
-        return self._apply([Stop(reason)])
+        return self._apply([Stop(reason)], 0)
 
     def settle(self, sample: int, num_tokens: int, late_tokens: int) -> None:
         """Correct the bill of a cancelled trace to what its engine says it generated in all.
@@ -139,6 +150,10 @@ class Session:
         counts = Counter(trace.state.value for trace in list(self._in_flight.values()))
         counts.update(end.fate.value for end in list(self.ends.values()))
         return counts
+
+    def num_tokens(self, sample: int) -> int:
+        """Tokens a trace that is in flight has generated, as far as has been heard."""
+        return self._in_flight[sample].num_tokens
 
     def decision(self) -> Decision:
         """The policy's conclusion so far."""
@@ -169,6 +184,8 @@ class Session:
             ends,
             self.ledger,
             complete=not self._interrupted,
+            rounds=max(self._rounds.values(), default=0),
+            events=tuple(self._events),
         )
 
     def _concerns_policy(self, event: Event) -> bool:
@@ -179,7 +196,7 @@ class Session:
         # A trace may end before its checkpoint and be judged on its whole text.
         return end.fate is Fate.FINISHED and isinstance(event, Judged | JudgeLost)
 
-    def _apply(self, commands: list[Command]) -> list[Command]:
+    def _apply(self, commands: list[Command], round_: int) -> list[Command]:
         carried: list[Command] = []
         for command in commands:
             match command:
@@ -187,10 +204,12 @@ class Session:
                     assert sample not in self._in_flight and sample not in self.ends
                     state = TraceState.FINISHING if to_end else TraceState.PREFIX
                     self._in_flight[sample] = _InFlight(state)
+                    self._rounds[sample] = round_
                 case Continue(sample=sample):
                     if self._in_flight[sample].state is not TraceState.PAUSED:
                         continue  # it never stopped
                     self._in_flight[sample].state = TraceState.FINISHING
+                    self._rounds[sample] = max(self._rounds[sample], round_)
                 case Cancel(sample=sample, reason=reason):
                     self._cancel(sample, reason)
                 case Stop(reason=reason):

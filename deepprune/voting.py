@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from deepprune.answers import equivalent
 
+Same = Callable[[str, str], bool]
+"""Whether two answers are the same."""
+
 
 class Vote:
     """Counts answers as they come in.
@@ -15,7 +18,7 @@ class Vote:
     decides, not which of them was quicker.
     """
 
-    def __init__(self, same: Callable[[str, str], bool] = equivalent) -> None:
+    def __init__(self, same: Same = equivalent) -> None:
         self._same = same
         self._groups: list[tuple[str, list[int]]] = []
 
@@ -41,13 +44,18 @@ class Vote:
         groups = self.groups
         return groups[0][0] if groups else None
 
+    @property
+    def top_two(self) -> tuple[int, int]:
+        """Votes of the leader and of the runner-up."""
+        lead, runner_up = (*(len(samples) for _, samples in self.groups), 0, 0)[:2]
+        return lead, runner_up
+
     def needed(self, remaining: int) -> int:
         """The fewest of `remaining` voters that could settle the vote, should they all agree.
 
         0 means decided: whatever the remaining voters say, the leader wins. With lead L, runner-up
         R and r remaining, x more votes for the leader decide when L + x > R + (r - x).
         """
-        counts = [len(samples) for _, samples in self.groups]
-        lead, runner_up = (*counts, 0, 0)[:2]
+        lead, runner_up = self.top_two
         margin = runner_up + remaining - lead
         return 0 if margin < 0 else min(remaining, margin // 2 + 1)

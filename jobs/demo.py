@@ -7,8 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from deepprune.config import ConsConfig
 from deepprune.errors import UserError
+from deepprune.policy_config import ConsConfig
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.display import Display
 from jobs.run import Interrupted, Task, configuration, run_folder, solve, system_for

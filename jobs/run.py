@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cluster.configs import resolve_config
-from deepprune.config import PolicyConfig, RunConfig, load_config
+from deepprune.config import RunConfig, load_config
 from deepprune.errors import UserError
+from deepprune.policy_config import PolicyConfig
 from deepprune.traces import Problem
 
 if TYPE_CHECKING:

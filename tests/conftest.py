@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from deepprune.config import PolicyConfig, RunConfig, load_config
+from deepprune.config import RunConfig, load_config
+from deepprune.policy_config import PolicyConfig
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
 

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-from deepprune.config import ConsConfig, DeepPruneConfig, PolicyConfig
+from deepprune.answers import equivalent
+from deepprune.policies.adaptive import Adaptive
 from deepprune.policies.base import Policy
 from deepprune.policies.cons import Cons
+from deepprune.policies.deepconf import DeepConf
 from deepprune.policies.deepprune import DeepPrune
+from deepprune.policies.esc import Esc
+from deepprune.policies.plus import DeepPrunePlus
+from deepprune.policy_config import (
+    AdaptiveConfig,
+    ConsConfig,
+    DeepConfConfig,
+    EscConfig,
+    PaperRules,
+    PlusConfig,
+    PolicyConfig,
+)
+from deepprune.voting import Same
 
-__all__ = ["Cons", "DeepPrune", "Policy", "make_policy"]
+__all__ = [
+    "Adaptive",
+    "Cons",
+    "DeepConf",
+    "DeepPrune",
+    "DeepPrunePlus",
+    "Esc",
+    "Policy",
+    "make_policy",
+]
 
 
-def make_policy(config: PolicyConfig, seed: int) -> Policy:
-    """Build the policy object for one problem."""
+def make_policy(config: PolicyConfig, seed: int, same: Same = equivalent) -> Policy:
+    """Build the policy object for one problem; `same` says whether two answers are equal."""
     match config:
         case ConsConfig():
-            return Cons(config)
-        case DeepPruneConfig():
-            return DeepPrune(config, seed)
+            return Cons(config, same)
+        case EscConfig():
+            return Esc(config, same)
+        case AdaptiveConfig():
+            return Adaptive(config, same)
+        case DeepConfConfig():
+            return DeepConf(config, same)
+        case PaperRules():
+            return DeepPrune(config, seed, same)
+        case PlusConfig():
+            return DeepPrunePlus(config, same)

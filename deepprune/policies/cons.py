@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from deepprune.config import ConsConfig
+from deepprune.answers import equivalent
 from deepprune.events import Command, Decision, Event, Failed, Finished, Launch, Stop
 from deepprune.policies.finishing import Finishing
+from deepprune.policy_config import ConsConfig
+from deepprune.voting import Same
 
 
 class Cons:
@@ -12,9 +14,12 @@ class Cons:
 
     pauses = False
 
-    def __init__(self, config: ConsConfig) -> None:
+    def __init__(self, config: ConsConfig, same: Same = equivalent) -> None:
         self._finishing = Finishing(
-            range(config.num_traces), {}, stop_when_decided=config.stop_when_decided
+            range(config.num_traces),
+            {},
+            stop_when_decided=config.stop_when_decided,
+            same=same,
         )
 
     def start(self) -> list[Command]:

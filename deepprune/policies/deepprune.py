@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from deepprune.answers import equivalent
 from deepprune.clustering import GreedyClustering
-from deepprune.config import DeepPruneConfig
 from deepprune.events import (
     Cancel,
     Command,
@@ -30,6 +30,8 @@ from deepprune.events import (
     Stop,
 )
 from deepprune.policies.finishing import Finishing
+from deepprune.policy_config import PaperRules
+from deepprune.voting import Same
 
 DEFAULT_TAU = 0.5
 
@@ -37,7 +39,8 @@ DEFAULT_TAU = 0.5
 class DeepPrune:
     """The paper's rules, with launching in waves and stopping when the vote is decided."""
 
-    def __init__(self, config: DeepPruneConfig, seed: int) -> None:
+    def __init__(self, config: PaperRules, seed: int, same: Same = equivalent) -> None:
+        self._same = same
         self.pauses = config.at_checkpoint == "pause"
         self._config = config
         self._random = random.Random(seed)
@@ -200,7 +203,10 @@ class DeepPrune:
         self._before_checkpoint.intersection_update(chosen)
         self._queue.clear()
         self._finishing = Finishing(
-            chosen, self._answers, stop_when_decided=self._config.stop_when_decided
+            chosen,
+            self._answers,
+            stop_when_decided=self._config.stop_when_decided,
+            same=self._same,
         )
         return commands + self._finish()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deepprune.voting import Vote
+from deepprune.answers import equivalent
+from deepprune.voting import Same, Vote
 
 
 class Finishing:
@@ -17,9 +18,14 @@ class Finishing:
     """
 
     def __init__(
-        self, chosen: Sequence[int], answers: Mapping[int, str | None], *, stop_when_decided: bool
+        self,
+        chosen: Sequence[int],
+        answers: Mapping[int, str | None],
+        *,
+        stop_when_decided: bool,
+        same: Same = equivalent,
     ) -> None:
-        self.vote = Vote()
+        self.vote = Vote(same)
         self._stop_when_decided = stop_when_decided
         self._waiting = [sample for sample in chosen if sample not in answers]
         self._running: set[int] = set()

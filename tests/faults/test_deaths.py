@@ -10,7 +10,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from deepprune.config import ConsConfig
+from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up
 
 pytestmark = pytest.mark.faults

@@ -23,13 +23,9 @@ from actors.endpoint import EndpointGenerators
 from actors.live import LiveProblem
 from actors.messages import EngineGone, TraceRequest
 from deepprune.checkpoints import CheckpointSpec, truncate
-from deepprune.config import (
-    ConsConfig,
-    EndpointGeneratorConfig,
-    LimitsConfig,
-    SamplingConfig,
-)
+from deepprune.config import EndpointGeneratorConfig, LimitsConfig, SamplingConfig
 from deepprune.errors import UserError
+from deepprune.policy_config import ConsConfig
 
 pytestmark = pytest.mark.live
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from deepprune.config import ConsConfig
 from deepprune.ledger import Fate
+from deepprune.policy_config import ConsConfig
 
 pytestmark = pytest.mark.live
 

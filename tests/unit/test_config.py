@@ -6,8 +6,6 @@ import yaml
 from pydantic import ValidationError
 
 from deepprune.config import (
-    ConsConfig,
-    DeepPruneConfig,
     EndpointGeneratorConfig,
     EngineConfig,
     JudgePrompt,
@@ -20,6 +18,7 @@ from deepprune.config import (
 )
 from deepprune.errors import UserError
 from deepprune.policies.deepprune import DEFAULT_TAU
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
 
 
 def minimal(**changes: Any) -> dict[str, Any]:

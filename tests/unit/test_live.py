@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 
 from actors.live import LiveProblem
 from actors.messages import TraceRequest, TraceUpdate
-from deepprune.config import DeepPruneConfig, LimitsConfig, SamplingConfig
+from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.ledger import Fate
+from deepprune.policy_config import DeepPruneConfig
 from deepprune.traces import Problem
 
 

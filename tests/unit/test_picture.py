@@ -3,9 +3,9 @@ from dataclasses import replace
 import matplotlib.image
 import pytest
 
-from deepprune.config import ConsConfig, DeepPruneConfig
 from deepprune.events import Decision
 from deepprune.policies import make_policy
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.traces import Problem
 from jobs import picture
 from jobs.style import PALETTE

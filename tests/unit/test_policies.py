@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepprune.config import ConsConfig, DeepPruneConfig
 from deepprune.events import (
     Cancel,
     Continue,
@@ -25,6 +24,7 @@ from deepprune.ledger import Fate
 from deepprune.policies import Cons, DeepPrune, make_policy
 from deepprune.policies.deepprune import DEFAULT_TAU
 from deepprune.policies.finishing import Finishing
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from tests.unit.driver import Driver, PSame, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)

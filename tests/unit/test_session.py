@@ -5,7 +5,6 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from deepprune.config import ConsConfig, DeepPruneConfig
 from deepprune.events import (
     Cancel,
     Continue,
@@ -22,6 +21,7 @@ from deepprune.events import (
 )
 from deepprune.ledger import Fate, Ledger
 from deepprune.policies import Cons, DeepPrune
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.session import Session
 from tests.unit.driver import PROBLEM, Driver, SimulatedTrace
 

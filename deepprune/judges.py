@@ -1,0 +1,191 @@
+"""Judges for recorded traces: perfect, deliberately imperfect, by text similarity, or recorded.
+
+Each scores all pairs of a problem's traces at once, as a matrix of P(same). What a similarity
+means as a probability is learned from other problems (`calibrated`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+MAX_LOGIT = 12.0
+PAIRS_PER_PROBLEM = 2000
+"""Pairs of a problem that take part in a calibration, at most."""
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """P(same) of all pairs of a problem's samples: `matrix[i, j]` of `samples[i]`, `samples[j]`.
+
+    A pair without a score is NaN.
+    """
+
+    samples: tuple[int, ...]
+    matrix: Array
+    reads: Literal["nothing", "prefixes", "pairs"] = "pairs"
+    _index: dict[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", {sample: i for i, sample in enumerate(self.samples)})
+
+    def p_same(self, second: int, firsts: Sequence[int]) -> Sequence[float]:
+        """P(same) of sample `second` with each of `firsts`.
+
+        Raises:
+            KeyError: a pair has no score.
+        """
+        row = self._index[second]
+        scores: list[float] = self.matrix[[self._index[first] for first in firsts], row].tolist()
+        for first, score in zip(firsts, scores, strict=True):
+            if math.isnan(score):
+                raise KeyError(f"no score of samples {first} and {second}")
+        return scores
+
+
+def oracle(answers: Mapping[int, str | None]) -> ScoredPairs:
+    """Knows the final answers; costs nothing. Traces without an answer agree with none."""
+    same = _same(answers)
+    return ScoredPairs(tuple(answers), np.where(same, 1.0 - 1e-6, 1e-6), "nothing")
+
+
+def noisy(
+    answers: Mapping[int, str | None],
+    auroc: float,
+    base_rate: float,
+    seed: int,
+    shared: float = 0.5,
+) -> ScoredPairs:
+    """An oracle blurred to a given AUROC, and calibrated at `base_rate`.
+
+    The log-odds of a pair are normal with one mean for pairs that agree and another for those that
+    do not. The share `shared` of the noise's variance comes from the two traces and is common to
+    all their pairs: a prefix that misleads the judge misleads it about every partner.
+    """
+    separation = math.sqrt(2) * _normal_quantile(auroc)
+    rng = np.random.default_rng(seed)
+    same = _same(answers)
+    by_trace = rng.normal(size=len(answers))
+    by_pair = rng.normal(size=same.shape)
+    by_pair = np.triu(by_pair, 1) + np.triu(by_pair, 1).T
+    noise = math.sqrt(shared / 2) * (by_trace[:, None] + by_trace[None, :])
+    noise = noise + math.sqrt(1 - shared) * by_pair
+    evidence = separation * noise + np.where(same, 1, -1) * separation**2 / 2
+    logits = evidence + math.log(base_rate / (1 - base_rate))
+    return ScoredPairs(tuple(answers), _sigmoid(logits), "pairs")
+
+
+def tfidf(prefixes: Mapping[int, str]) -> ScoredPairs:
+    """Cosine similarity of the prefixes' TF-IDF vectors, words and pairs of words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\S+")
+    vectors = vectorizer.fit_transform(prefixes.values())
+    return ScoredPairs(tuple(prefixes), np.asarray((vectors @ vectors.T).todense()), "prefixes")
+
+
+def similarity(samples: Sequence[int], vectors: Array) -> ScoredPairs:
+    """Cosine similarity of one vector for each prefix, (samples, dimensions)."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return ScoredPairs(tuple(samples), unit @ unit.T, "prefixes")
+
+
+def recorded(samples: Sequence[int], scores: Mapping[tuple[int, int], float]) -> ScoredPairs:
+    """Scores taken down earlier, by (first, second); one for either order serves for both."""
+    index = {sample: i for i, sample in enumerate(samples)}
+    matrix = np.full((len(index), len(index)), np.nan)
+    for (first, second), score in scores.items():
+        if first in index and second in index:
+            matrix[index[first], index[second]] = score
+    return ScoredPairs(tuple(samples), np.where(np.isnan(matrix), matrix.T, matrix), "pairs")
+
+
+def calibrated(
+    pairs: Sequence[ScoredPairs], answers: Sequence[Mapping[int, str | None]], folds: int = 5
+) -> list[tuple[ScoredPairs, float]]:
+    """Turn scores into P(same), and say how often pairs agree (the base rate).
+
+    By logistic regression on the log-odds of the score (Platt scaling). Problems are dealt into
+    folds, and those of a fold are calibrated on all others, so no problem is judged by its own
+    answers. With fewer than two problems nothing can be learned, and the scores stay as they are.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if len(pairs) < 2:
+        return [(scored, _base_rate(answers)) for scored in pairs]
+    rng = np.random.default_rng(0)
+    known = [_labelled(scored, of, rng) for scored, of in zip(pairs, answers, strict=True)]
+    fold_of = rng.permutation(len(pairs)) % min(folds, len(pairs))
+    result: list[tuple[ScoredPairs, float]] = []
+    for index, scored in enumerate(pairs):
+        others = [known[i] for i in range(len(pairs)) if fold_of[i] != fold_of[index]]
+        logits = np.concatenate([logit for logit, _ in others])
+        labels = np.concatenate([label for _, label in others])
+        if labels.min(initial=1) == labels.max(initial=0):
+            result.append((scored, float(labels.mean())))
+            continue
+        fit = LogisticRegression(C=1e6).fit(logits[:, None], labels)
+        logits = fit.coef_[0, 0] * _logit(scored.matrix) + fit.intercept_[0]
+        result.append((replace(scored, matrix=_sigmoid(logits)), float(labels.mean())))
+    return result
+
+
+def _labelled(
+    scored: ScoredPairs, answers: Mapping[int, str | None], rng: np.random.Generator
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Log-odds and labels of a problem's pairs, at most PAIRS_PER_PROBLEM of them."""
+    valid = [i for i, sample in enumerate(scored.samples) if answers[sample] is not None]
+    first, second = np.triu_indices(len(valid), 1)
+    if len(first) > PAIRS_PER_PROBLEM:
+        chosen = rng.choice(len(first), PAIRS_PER_PROBLEM, replace=False)
+        first, second = first[chosen], second[chosen]
+    at = np.array(valid, dtype=np.int64)
+    scores = scored.matrix[at[first], at[second]] if valid else np.zeros(0)
+    same = _same({sample: answers[sample] for sample in scored.samples})
+    labels = same[at[first], at[second]] if valid else np.zeros(0, dtype=np.bool_)
+    known = ~np.isnan(scores)
+    return _logit(scores[known]), labels[known]
+
+
+def _same(answers: Mapping[int, str | None]) -> npt.NDArray[np.bool_]:
+    """(n, n): whether two traces gave the same answer; no answer is like no other."""
+    names = {answer: code for code, answer in enumerate(dict.fromkeys(answers.values()))}
+    codes = np.array([names[answer] for answer in answers.values()], dtype=np.int64)
+    valid = np.array([answer is not None for answer in answers.values()], dtype=np.bool_)
+    same: npt.NDArray[np.bool_] = (codes[:, None] == codes[None, :]) & valid[:, None]
+    return same
+
+
+def _base_rate(answers: Sequence[Mapping[int, str | None]]) -> float:
+    same = [
+        _same({s: a for s, a in of.items() if a is not None})[np.triu_indices(n, 1)]
+        for of in answers
+        if (n := sum(a is not None for a in of.values())) > 1
+    ]
+    return float(np.concatenate(same).mean()) if same else 0.5
+
+
+def _logit(p: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        clipped = np.clip(p, 0.0, 1.0)
+        odds = np.log(clipped) - np.log1p(-clipped)
+    limited: Array = np.clip(odds, -MAX_LOGIT, MAX_LOGIT)
+    return limited
+
+
+def _sigmoid(logits: Array) -> Array:
+    p: Array = 1 / (1 + np.exp(-np.clip(logits, -MAX_LOGIT, MAX_LOGIT)))
+    return p
+
+
+def _normal_quantile(p: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(p)

@@ -1,0 +1,154 @@
+"""A recorded problem made ready for many replays: answers grouped, prefixes found, once."""
+
+from __future__ import annotations
+
+import operator
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from deepprune.answers import equivalent
+from deepprune.checkpoints import CheckpointSpec, truncate
+from deepprune.errors import UserError
+from deepprune.policies import make_policy
+from deepprune.policy_config import JudgingConfig, PolicyConfig
+from deepprune.replay import PairJudge, Replay, ReplayTrace, SpeedConfig
+from deepprune.session import Outcome
+
+if TYPE_CHECKING:
+    from deepprune.recordings import RecordedTrace, Recording
+
+
+class Material:
+    """One recording. Prefixes of a text without token ids are cut by characters per token."""
+
+    def __init__(self, recording: Recording, chars_per_token: float = 3.6) -> None:
+        self.problem = recording.problem
+        self.model = recording.model
+        self._chars_per_token = chars_per_token
+        self._traces = {trace.sample: trace for trace in recording.traces}
+        self.answers = _grouped({trace.sample: trace.answer for trace in recording.traces})
+        self._checkpoints: dict[CheckpointSpec, dict[int, int | None]] = {}
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """The recorded samples."""
+        return tuple(self._traces)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Roughly, by characters."""
+        return round(len(self.problem.text) / self._chars_per_token)
+
+    def prefixes(self, spec: CheckpointSpec) -> dict[int, str]:
+        """What a judge reads of each trace: up to the checkpoint, or all that is shorter."""
+        return {
+            sample: self._prefix(trace, spec) or trace.text
+            for sample, trace in self._traces.items()
+        }
+
+    def draw(self, num_traces: int, seed: int | None) -> list[int]:
+        """Recorded samples in the order a replay meets them; as recorded without a seed.
+
+        Raises:
+            UserError: fewer traces are recorded than are asked for.
+        """
+        if num_traces > len(self._traces):
+            raise UserError(
+                f"{self.problem.problem_id}: {num_traces} traces are asked for and "
+                f"{len(self._traces)} are recorded: lower num_traces or record more"
+            )
+        if seed is None:
+            return list(self.samples[:num_traces])
+        return random.Random(f"{seed}/{self.problem.problem_id}").sample(self.samples, num_traces)
+
+    def replay(
+        self,
+        policy: PolicyConfig,
+        *,
+        judge: PairJudge | None = None,
+        speed: SpeedConfig | None = None,
+        seed: int | None = None,
+    ) -> Outcome:
+        """Replay the problem under a policy.
+
+        Raises:
+            UserError: fewer traces are recorded than the policy may launch.
+        """
+        spec = None
+        if isinstance(policy, JudgingConfig):
+            spec = CheckpointSpec.parse(policy.checkpoint, policy.reasoning_words)
+        return Replay(
+            self.problem,
+            self.replay_traces(self.draw(policy.num_traces, seed), spec),
+            make_policy(policy, seed or 0, operator.eq),
+            policy.name,
+            judge=judge,
+            speed=speed,
+            prompt_tokens=self.prompt_tokens,
+        ).run()
+
+    def replay_traces(
+        self, samples: Sequence[int], spec: CheckpointSpec | None
+    ) -> list[ReplayTrace]:
+        """The traces of `samples`, in this order, with their checkpoints and confidence."""
+        checkpoints = {} if spec is None else self._checkpoints_at(spec)
+        return [
+            ReplayTrace(
+                sample,
+                self._traces[sample].num_tokens,
+                checkpoints.get(sample),
+                self.answers[sample],
+                _lows(self._traces[sample]),
+            )
+            for sample in samples
+        ]
+
+    def _checkpoints_at(self, spec: CheckpointSpec) -> dict[int, int | None]:
+        if spec not in self._checkpoints:
+            self._checkpoints[spec] = {
+                sample: self._checkpoint(trace, spec) for sample, trace in self._traces.items()
+            }
+        return self._checkpoints[spec]
+
+    def _checkpoint(self, trace: RecordedTrace, spec: CheckpointSpec) -> int | None:
+        """Tokens at a trace's checkpoint; None where it ends before."""
+        if spec.kind == "tokens":
+            return spec.count if spec.count < trace.num_tokens else None
+        prefix = self._prefix(trace, spec)
+        if prefix is None or not trace.text:
+            return None
+        tokens = max(1, round(trace.num_tokens * len(prefix) / len(trace.text)))
+        return tokens if tokens < trace.num_tokens else None
+
+    def _prefix(self, trace: RecordedTrace, spec: CheckpointSpec) -> str | None:
+        chars_per_token = self._chars_per_token
+        if spec.kind == "tokens" and trace.num_tokens and trace.text:
+            chars_per_token = len(trace.text) / trace.num_tokens
+        return truncate(trace.text, spec, chars_per_token=chars_per_token)
+
+
+def _grouped(answers: dict[int, str | None]) -> dict[int, str | None]:
+    """Each answer replaced by the first that it is equivalent to, so that equal is identical."""
+    first: list[str] = []
+    known: dict[str, str] = {}
+    for answer in answers.values():
+        if answer is not None and answer not in known:
+            same = next((other for other in first if equivalent(other, answer)), None)
+            known[answer] = same or answer
+            if same is None:
+                first.append(answer)
+    return {sample: None if a is None else known[a] for sample, a in answers.items()}
+
+
+def _lows(trace: RecordedTrace) -> tuple[tuple[int, float], ...]:
+    """Where a trace's group confidence is lower than ever before: (tokens, confidence)."""
+    if not trace.confidence or trace.confidence_window is None:
+        return ()
+    stride = max(1, trace.confidence_window // 16)
+    lows: list[tuple[int, float]] = []
+    for index, confidence in enumerate(trace.confidence):
+        if not lows or confidence < lows[-1][1]:
+            tokens = min(trace.confidence_window + index * stride, trace.num_tokens)
+            lows.append((tokens, confidence))
+    return tuple(lows)
