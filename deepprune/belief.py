@@ -1,10 +1,12 @@
-"""Which answer leads, as a probability: finished traces are votes, judged prefixes are evidence.
+"""Which answer wins, as a probability: finished traces are votes, judged prefixes are evidence.
 
-The question is Adaptive-Consistency's: of two answers, is the leader's share phi of the traces that
-give either above a half? With votes alone the posterior of phi is a Beta distribution (Aggarwal et
-al. 2023). A judged prefix adds its likelihood instead of a vote: phi times the likelihood of what
-the judge said if the trace ends in the leader's answer, plus (1 - phi) times that if it does not.
-A judge that cannot tell the two apart gives equal likelihoods, which change nothing.
+Adaptive-Consistency asks: of two answers, is the leader's share phi of the traces that give either
+above a half? With votes alone the posterior of phi is a Beta distribution (Aggarwal et al. 2023).
+Here the question is whether the leader wins the full vote of n traces, which is the same while few
+of them have been seen, and is settled once all have. A judged prefix adds its likelihood instead of
+a vote: phi times the likelihood of what the judge said if the trace ends in the leader's answer,
+plus (1 - phi) times that if it does not. A judge that cannot tell the two apart gives equal
+likelihoods, which change nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +22,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 _PHI = (np.arange(128) + 0.5) / 128
-_UPPER_HALF = _PHI > 0.5
 _LOG_PHI, _LOG_REST = np.log(_PHI), np.log1p(-_PHI)
 _EM_STEPS = 12
+_NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 64) for i in range(64)])
 
 
 @lru_cache(maxsize=4096)
@@ -42,50 +45,57 @@ def fewest_votes(leader: int, runner_up: int, threshold: float) -> int:
     return votes
 
 
+@lru_cache(maxsize=256)
+def expected_worth(auroc: float) -> float:
+    """How much of a vote one comparison is worth, for a judge of this AUROC within a problem.
+
+    Its log likelihood ratios are taken to be normal, with the variance that gives the AUROC.
+    """
+    separation = math.sqrt(2) * NormalDist().inv_cdf(min(max(auroc, 0.5), 0.9999))
+    ratio = separation**2 / 2 + separation * _NORMAL
+    return float(np.mean(np.tanh(ratio / 2) ** 2))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How things stand between the leading cluster and its closest rival.
 
-    `p_leads` is P(the leader is ahead of the closest rival); `mass` the expected number of traces
-    in each cluster, of those seen (last: in none of them); `information` how much of a vote each
-    judged prefix is worth between the two, 0 to 1.
+    `rival` is None where that is an answer no cluster has yet. `p_leads` is P(the leader is ahead
+    of the closest rival in the full vote), and `p_judged` the same if the judge can be trusted.
+    `mass`, (clusters + 1,), is the expected number of traces in each cluster, of those seen (last:
+    in none of them).
     """
 
     leader: int
+    rival: int | None
     p_leads: float
+    p_judged: float
     mass: Array
-    information: Array
 
 
-def standing(votes: Array, likelihoods: Array) -> Standing:
-    """Weigh votes and evidence.
+def standing(votes: Array, likelihoods: Array, unseen: int, leader: int | None = None) -> Standing:
+    """Weigh votes and evidence; a `leader` that is given is asked about whoever leads.
 
     `votes`: (clusters,), traces known to be in each cluster. `likelihoods`: (prefixes, clusters +
     1), of what the judge said of each prefix if it belongs to each cluster; the last column is for
-    none of them. Rows may be scaled at will. There is at least one cluster.
+    none of them. Rows may be scaled at will. `unseen` traces of the full vote are yet to be
+    launched. There is at least one cluster.
     """
     counts = np.append(votes, 0.0)
     belongs = _memberships(counts, likelihoods)
     mass = counts + belongs.sum(axis=0)
-    leader = int(np.argmax(mass[:-1]))
+    if leader is None:
+        leader = int(np.argmax(mass[:-1]))
     share = (mass + 1 / len(mass)) / (mass.sum() + 1)
     rivals = [c for c in range(len(mass)) if c != leader]
-    chances = [_p_ahead(counts, likelihoods, share, leader, rival) for rival in rivals]
+    chances = [
+        _p_wins(counts, likelihoods, belongs, share, leader, rival, unseen) for rival in rivals
+    ]
     closest = min(range(len(rivals)), key=chances.__getitem__)
-    ours, theirs = likelihoods[:, leader], likelihoods[:, rivals[closest]]
-    information = ((ours - theirs) / (ours + theirs)) ** 2
-    return Standing(leader, chances[closest], mass, information)
-
-
-def votes_needed(votes: Array, likelihoods: Array, threshold: float, limit: int) -> int:
-    """The fewest further votes for the leader that would make its lead safe, at most `limit`."""
-    leader = standing(votes, likelihoods).leader
-    hoped = votes.copy()
-    for num_votes in range(1, limit + 1):
-        hoped[leader] += 1
-        if standing(hoped, likelihoods).p_leads > threshold:
-            return num_votes
-    return limit
+    rival = rivals[closest]
+    return Standing(
+        leader, None if rival == len(votes) else rival, chances[closest], chances[closest], mass
+    )
 
 
 def _memberships(counts: Array, likelihoods: Array) -> Array:
@@ -98,12 +108,24 @@ def _memberships(counts: Array, likelihoods: Array) -> Array:
     return belongs
 
 
-def _p_ahead(counts: Array, likelihoods: Array, share: Array, leader: int, rival: int) -> float:
-    """P(phi > 1/2) between two clusters, by integration over a grid of phi."""
+def _p_wins(
+    counts: Array,
+    likelihoods: Array,
+    belongs: Array,
+    share: Array,
+    leader: int,
+    rival: int,
+    unseen: int,
+) -> float:
+    """P(leader has more votes than rival once all traces have voted).
+
+    The share phi is integrated over a grid; given it, the margin is taken to be normal: what is
+    known of it, plus what the judged prefixes and the unseen traces add, each with its variance.
+    """
     others = share.copy()
     others[[leader, rival]] = 0.0
+    either = 1.0 - float(others.sum())
     elsewhere = likelihoods @ others  # weighted by the others' share
-    either = 1.0 - others.sum()
     mixture = either * (
         np.outer(likelihoods[:, leader], _PHI) + np.outer(likelihoods[:, rival], 1 - _PHI)
     )
@@ -113,4 +135,15 @@ def _p_ahead(counts: Array, likelihoods: Array, share: Array, leader: int, rival
         + np.log(mixture + elsewhere[:, None]).sum(axis=0)
     )
     posterior = np.exp(log_posterior - log_posterior.max())
-    return float(posterior[_UPPER_HALF].sum() / posterior.sum())
+    ours, theirs = belongs[:, leader], belongs[:, rival]
+    margin = counts[leader] - counts[rival] + (ours - theirs).sum()
+    variance = (ours + theirs - (ours - theirs) ** 2).sum()
+    drift = either * (2 * _PHI - 1)
+    spread = np.sqrt(variance + unseen * (either - drift**2) + 1e-9)
+    wins = _normal_cdf((margin + unseen * drift) / spread)
+    return float((posterior * wins).sum() / posterior.sum())
+
+
+def _normal_cdf(x: Array) -> Array:
+    p: Array = 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return p

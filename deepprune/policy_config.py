@@ -157,15 +157,20 @@ class PlusConfig(JudgingConfig):
     base_rate: float | None = Field(None, gt=0, lt=1)
     """P(same) of two random traces, where the judge was calibrated. Absent: the judge's own, else
     0.7. A score equal to it is no evidence."""
-    trust: float = Field(0.95, ge=0, lt=1)
+    auroc: float | None = Field(None, ge=0.5, le=1)
+    """The judge's AUROC over pairs of one problem. Absent: the judge's own, else the paper's 0.87.
+    Says whether prefixes are worth launching before any was judged."""
+    trust: float = Field(0.7, ge=0, lt=1)
     """Probability, before anything is seen, that the judge's P(same) means what it says. Traces
     that finish raise or lower it; at 0 the judge is not asked, and every trace finishes."""
     min_finish: int = Field(1, ge=1)
     """Traces of the leading answer that finish at least."""
     max_wave: int = Field(32, ge=1)
     """Prefixes launched at a time, at most."""
-    max_asked: int = Field(3, ge=1)
-    """Clusters a prefix is compared with, at most, the largest first; one member of each."""
+    max_asked: int = Field(8, ge=1)
+    """Clusters a prefix is compared with, at most, the largest first."""
+    max_members: int = Field(4, ge=1)
+    """Members of a cluster it is compared with, at most."""
     judge_price: float = Field(0.02, ge=0)
     """Cost of a token the judge reads, in generated tokens: prefill of a small model against
     decoding with a large one."""

@@ -21,11 +21,13 @@ whether the judge was right, and moves `trust` up or down.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deepprune.belief import Array, Standing, standing, votes_needed
+from deepprune.belief import Array, Standing, expected_worth, fewest_votes, standing
+from deepprune.checkpoints import CheckpointSpec
 from deepprune.events import (
     Command,
     Continue,
@@ -46,8 +48,13 @@ from deepprune.voting import Same
 DEFAULT_BASE_RATE = 0.7
 MAX_LOG_RATIO = 4.0
 """One comparison is never worth more than odds of 55 to 1, whatever the judge says."""
-UNSEEN_WORTH = 0.75
-"""How much of a vote a judged prefix is expected to be worth before any was judged."""
+SHARED_ERROR = 0.5
+"""Correlation of the judge's errors about one trace, assumed."""
+DEFAULT_AUROC = 0.87
+"""The paper's judge (Table 1)."""
+SURE = 2.5
+"""Log-odds from which on the judge is not asked again."""
+_TOKENS_PER = {"tokens": 1, "reasoning_words": 20}
 UNSEEN_LENGTH = 4.0
 """Length of a trace in checkpoints, expected before any has finished."""
 
@@ -65,9 +72,14 @@ class Cluster:
     answer: str | None = None
 
     @property
+    def traces(self) -> list[int]:
+        """All of it, those that are surest to belong first."""
+        return list(dict.fromkeys([*self.voters, *self.anchors, *self.members]))
+
+    @property
     def size(self) -> int:
         """Traces in it, finished or not."""
-        return len({*self.anchors, *self.members, *self.voters})
+        return len(self.traces)
 
 
 class DeepPrunePlus:
@@ -79,16 +91,19 @@ class DeepPrunePlus:
         self._config = config
         self._same = same
         self._safe = 1.0 - config.risk
+        spec = CheckpointSpec.parse(config.checkpoint)
         base_rate = config.base_rate or DEFAULT_BASE_RATE
         self._base_odds = base_rate / (1 - base_rate)
         self._base_rate = base_rate
+        self._checkpoint_tokens = float(_TOKENS_PER[spec.kind] * spec.count)
+        self._worth = expected_worth(config.auroc or DEFAULT_AUROC)
         self._unlaunched = range(config.num_traces)
         self._to_checkpoint: set[int] = set()
         self._to_end: set[int] = set()
         self._paused: list[int] = []  # in order of arrival
-        self._asked: dict[int, int] = {}  # trace being compared -> the anchor it is compared with
+        self._asked: dict[int, Cluster] = {}  # compared now, and with which
         self._clusters: list[Cluster] = []
-        self._ratios: dict[int, dict[int, float]] = {}  # log likelihood ratio of same, by anchor
+        self._ratios: dict[int, dict[int, float]] = {}  # log likelihood ratio of same, both ways
         self._answers: dict[int, str | None] = {}
         self._evidence = 0.0  # log Bayes factor for the judge, against one that knows nothing
         self._judge_lost = config.trust == 0
@@ -144,10 +159,7 @@ class DeepPrunePlus:
         return Decision(
             known[0][0] if known else None,
             tuple((answer, voters) for answer, voters, _ in known),
-            tuple(
-                tuple(sorted({*cluster.anchors, *cluster.members, *cluster.voters}))
-                for cluster in self._clusters
-            ),
+            tuple(tuple(sorted(cluster.traces)) for cluster in self._clusters),
             tuple(weight for _, _, weight in known),
         )
 
@@ -166,25 +178,47 @@ class DeepPrunePlus:
         ratios = self._ratios.setdefault(sample, {})
         largest = sorted(self._clusters, key=lambda cluster: -cluster.size)
         for cluster in largest[: self._config.max_asked]:
-            if cluster.anchors and not ratios.keys() & set(cluster.anchors):
-                self._asked[sample] = cluster.anchors[0]
-                return [Judge(sample, (cluster.anchors[0],))]
+            if not ratios.keys() & set(cluster.traces):
+                return self._ask(sample, cluster)
         self._clusters.append(Cluster([sample]))
         return []
 
-    def _judged(self, sample: int, p_same: object) -> list[Command]:
-        assert isinstance(p_same, dict)
-        anchor = self._asked.pop(sample, None)
-        if anchor is None or sample in self._answers:
+    def _ask(self, sample: int, cluster: Cluster) -> list[Command]:
+        """Compare a trace with members of a cluster that it has not been compared with."""
+        known = self._ratios[sample]
+        room = self._config.max_members - sum(trace in known for trace in cluster.traces)
+        fresh = [trace for trace in cluster.traces if trace not in known and trace != sample]
+        self._asked[sample] = cluster
+        return [Judge(sample, tuple(fresh[:room]))]
+
+    def _judged(self, sample: int, p_same: Mapping[int, float]) -> list[Command]:
+        for member, p in p_same.items():
+            clipped = min(max(p, 1e-6), 1 - 1e-6)
+            ratio = math.log(clipped / (1 - clipped) / self._base_odds)
+            ratio = min(max(ratio, -MAX_LOG_RATIO), MAX_LOG_RATIO)
+            self._ratios.setdefault(sample, {})[member] = ratio
+            self._ratios.setdefault(member, {})[sample] = ratio
+        cluster = self._asked.pop(sample, None)
+        if cluster is None or sample in self._answers or self._placed(sample):
             return []
-        p = min(max(p_same[anchor], 1e-6), 1 - 1e-6)
-        ratio = math.log(p / (1 - p) / self._base_odds)
-        self._ratios[sample][anchor] = min(max(ratio, -MAX_LOG_RATIO), MAX_LOG_RATIO)
-        cluster = self._cluster_of(anchor)
-        if cluster is None or p < 0.5:
+        odds = self._base_odds * math.exp(self._log_ratio(sample, cluster) or 0.0)
+        if cluster not in self._clusters or odds < 1:
             return self._compare(sample)
         cluster.members.append(sample)
         return []
+
+    def _placed(self, sample: int) -> bool:
+        return any(sample in cluster.traces for cluster in self._clusters)
+
+    def _log_ratio(self, sample: int, cluster: Cluster) -> float | None:
+        """Evidence that a trace belongs to a cluster, from all its comparisons with it.
+
+        Comparisons of one trace err together, with a correlation of about SHARED_ERROR, so that n
+        of them are worth less than n.
+        """
+        ratios = self._ratios.get(sample, {})
+        said = [ratios[trace] for trace in cluster.traces if trace in ratios]
+        return sum(said) / (1 + SHARED_ERROR * (len(said) - 1)) if said else None
 
     def _finished(self, sample: int, answer: str | None) -> None:
         self._answers[sample] = answer
@@ -227,23 +261,13 @@ class DeepPrunePlus:
     def _test_judge(self, sample: int, answer: str) -> None:
         """Compare what the judge said of pairs with how they ended, now that `sample` has."""
         factors = []
-        for a, b, ratio in self._comparisons_of(sample):
-            other = self._answers.get(b if a == sample else a)
-            if other is not None:
+        for other, ratio in self._ratios.get(sample, {}).items():
+            known = self._answers.get(other)
+            if known is not None:
                 expected = self._base_rate * math.exp(ratio) + 1 - self._base_rate
-                agreed = self._same(other, answer)
-                factors.append((ratio if agreed else 0.0) - math.log(expected))
+                factors.append((ratio if self._same(known, answer) else 0.0) - math.log(expected))
         if factors:  # comparisons of one trace err together: they count as one
             self._evidence += sum(factors) / len(factors)
-
-    def _comparisons_of(self, sample: int) -> list[tuple[int, int, float]]:
-        own = [(sample, anchor, r) for anchor, r in self._ratios.get(sample, {}).items()]
-        others = [
-            (other, sample, ratios[sample])
-            for other, ratios in self._ratios.items()
-            if sample in ratios
-        ]
-        return own + others
 
     # --- belief ---------------------------------------------------------------------------------
 
@@ -254,13 +278,31 @@ class DeepPrunePlus:
             return 0.0
         return 1 / (1 + (1 - prior) / prior * math.exp(-self._evidence))
 
-    def _standing(self) -> Standing:
-        return standing(self._votes(), self._likelihoods(self._uncertain()))
+    def _standing(self, hoped: int = 0) -> Standing:
+        """How things stand, or would with so many more votes for the leader.
 
-    def _votes(self) -> Array:
-        return np.array(
-            [len({*c.voters, *(a for a in c.anchors if a in self._paused)}) for c in self._clusters]
-        ).astype(np.float64)
+        With probability `trust` what the judge says holds; else only finished traces count.
+        """
+        unseen = len(self._unlaunched)
+        waiting = set(self._paused)
+        cast = np.array([len(cluster.voters) for cluster in self._clusters], dtype=np.float64)
+        held = [len(waiting.intersection(cluster.anchors)) for cluster in self._clusters]
+        likelihoods = self._likelihoods(self._uncertain())
+        believed = standing(cast + held, likelihoods, unseen)
+        if hoped:
+            cast[believed.leader] += hoped
+            believed = standing(cast + held, likelihoods, max(0, unseen - hoped), believed.leader)
+        nothing = np.ones((len(waiting), len(cast) + 1))
+        doubted = standing(cast, nothing, max(0, unseen - hoped), believed.leader)
+        trust = self._trust
+        p_leads = trust * believed.p_leads + (1 - trust) * doubted.p_leads
+        return replace(believed, p_leads=p_leads, p_judged=believed.p_leads)
+
+    def _votes_needed(self) -> int:
+        """The fewest further votes that would make the lead safe, at most a wave of them."""
+        limit = self._config.max_wave
+        votes = range(1, limit)
+        return next((n for n in votes if self._standing(n).p_leads > self._safe), limit)
 
     def _uncertain(self) -> list[int]:
         """Waiting traces whose cluster is a matter of the judge's word."""
@@ -268,22 +310,11 @@ class DeepPrunePlus:
         return [sample for sample in self._paused if sample not in anchors]
 
     def _likelihoods(self, samples: list[int]) -> Array:
-        """(samples, clusters + 1): of what the judge said, if a trace belongs to each cluster.
-
-        With probability `trust` the judge's ratios hold; else what it says is as likely anywhere.
-        """
-        trust = self._trust
+        """(samples, clusters + 1): of what the judge said, if a trace belongs to each cluster."""
         rows = np.ones((len(samples), len(self._clusters) + 1))
         for row, sample in zip(rows, samples, strict=True):
-            ratios = self._ratios.get(sample, {})
-            anywhere = 1.0
             for index, cluster in enumerate(self._clusters):
-                said = [ratios[anchor] for anchor in cluster.anchors if anchor in ratios]
-                if said:
-                    row[index] = math.exp(sum(said) / len(said))
-                    anywhere *= self._base_rate * row[index] + 1 - self._base_rate
-            row *= trust
-            row += (1 - trust) * anywhere
+                row[index] = math.exp(self._log_ratio(sample, cluster) or 0.0)
         return rows
 
     # --- what next ------------------------------------------------------------------------------
@@ -294,7 +325,7 @@ class DeepPrunePlus:
         if not self._clusters:
             if self._to_end:
                 return []
-            return self._launch(votes_needed(np.zeros(1), np.ones((0, 2)), self._safe, 64))
+            return self._launch(fewest_votes(0, 0, self._safe), self._worth, *self._costs())
         now = self._standing()
         leader = self._clusters[now.leader]
         safe = now.p_leads > self._safe
@@ -302,48 +333,71 @@ class DeepPrunePlus:
             return [Stop("leader is safe")]
         if self._to_end:
             return []
-        if safe and (waiting := self._waiting_in(leader)):
-            return self._finish(waiting[: self._config.min_finish - len(leader.voters)])
-        return self._tell_apart(now)
+        # The leader's traces finish first: its answer is wanted, and a judge that would settle the
+        # matter, but is not known to be right, is put to the test.
+        missing = self._config.min_finish - len(leader.voters) if safe else self._votes_needed()
+        if (safe or now.p_judged > self._safe) and (waiting := self._waiting_in(leader)):
+            return self._finish(waiting[:missing])
+        return self._tell_apart(now, missing)
 
     def _waiting_in(self, cluster: Cluster) -> list[int]:
         return [s for s in (*cluster.anchors, *cluster.members) if s in self._paused]
 
-    def _tell_apart(self, now: Standing) -> list[Command]:
+    def _tell_apart(self, now: Standing, missing: int) -> list[Command]:
         """The lead is not safe: buy what tells most per token."""
-        uncertain = self._uncertain()
-        likelihoods = self._likelihoods(uncertain)
-        missing = votes_needed(self._votes(), likelihoods, self._safe, self._config.max_wave)
+        if asked := self._ask_again(now):
+            return asked
+        told = self._told(now)
         prefix, rest = self._costs()
-        worth = float(now.information.mean()) if uncertain else UNSEEN_WORTH
-        open_questions = self._open_questions(now, uncertain)
-        finish_gain = open_questions[0][0] / rest if open_questions else 0.0
+        worth = sum(told.values()) / len(told) if told else self._worth * self._trust
+        questions = sorted(self._paused, key=lambda sample: told.get(sample, 0.0))
+        finish_gain = (1 - told.get(questions[0], 0.0)) / rest if questions else 0.0
         launch_gain = max(worth / prefix, 1 / (prefix + rest)) if self._unlaunched else 0.0
-        if max(finish_gain, launch_gain) == 0.0:
-            return [Stop("all sampled")]
-        if finish_gain >= launch_gain:
-            return self._finish([sample for _, sample in open_questions[:missing]])
-        return self._launch(missing, worth if worth / prefix > 1 / (prefix + rest) else 0.0)
+        if finish_gain >= launch_gain > 0 or (questions and not self._unlaunched):
+            return self._finish(questions[:missing])
+        return self._launch(missing, worth, prefix, rest)
+
+    def _ask_again(self, now: Standing) -> list[Command]:
+        """Compare waiting traces once more with the contenders, where the judge was not sure."""
+        if self._judge_lost:
+            return []
+        commands: list[Command] = []
+        for index in (now.leader, now.rival):
+            cluster = self._clusters[index] if index is not None else None
+            for sample in self._paused if cluster is not None else ():
+                assert cluster is not None
+                if sample in cluster.anchors or sample in self._asked:
+                    continue
+                known = self._ratios.setdefault(sample, {})
+                num_known = sum(trace in known for trace in cluster.traces)
+                others = len(cluster.traces) - (sample in cluster.traces)
+                sure = abs(self._log_ratio(sample, cluster) or 0.0) >= SURE
+                if not sure and num_known < min(others, self._config.max_members):
+                    commands += self._ask(sample, cluster)
+        return commands
+
+    def _told(self, now: Standing) -> dict[int, float]:
+        """How much of a vote between the contenders each waiting trace is already worth."""
+        likelihoods = self._likelihoods(self._paused)
+        rival = -1 if now.rival is None else now.rival
+        ours, theirs = likelihoods[:, now.leader], likelihoods[:, rival]
+        information = self._trust * ((ours - theirs) / (ours + theirs)) ** 2
+        contenders = [*self._clusters[now.leader].anchors]
+        if now.rival is not None:
+            contenders += self._clusters[now.rival].anchors
+        return {
+            sample: float(known)
+            for sample, known in zip(self._paused, information, strict=True)
+            if sample not in contenders  # those define what the others are compared with
+        }
 
     def _costs(self) -> tuple[float, float]:
         """Tokens of a judged prefix, and from there to a trace's end."""
-        prefix = float(np.mean(self._prefix_tokens)) if self._prefix_tokens else 1.0
+        seen = self._prefix_tokens
+        prefix = float(np.mean(seen)) if seen else self._checkpoint_tokens
         whole = float(np.mean(self._trace_tokens)) if self._trace_tokens else UNSEEN_LENGTH * prefix
-        judging = self._config.judge_price * self._judge_tokens / max(1, len(self._prefix_tokens))
+        judging = self._config.judge_price * self._judge_tokens / max(1, len(seen))
         return prefix + judging, max(whole - prefix, 0.1 * prefix)
-
-    def _open_questions(self, now: Standing, uncertain: list[int]) -> list[tuple[float, int]]:
-        """Waiting traces with what finishing each would tell, most first."""
-        leader = self._clusters[now.leader]
-        told = dict(zip(uncertain, now.information, strict=True))
-        anchors = [sample for sample in self._paused if sample not in told]
-        for sample, row in zip(anchors, self._likelihoods(anchors), strict=True):
-            ours, theirs = row[now.leader], row[-1]
-            told[sample] = (
-                0.0 if sample in leader.anchors else ((ours - theirs) / (ours + theirs)) ** 2
-            )
-        questions = [(1.0 - float(told[sample]), sample) for sample in self._paused]
-        return sorted(questions, key=lambda question: -question[0])
 
     def _finish(self, samples: list[int]) -> list[Command]:
         for sample in samples:
@@ -351,9 +405,9 @@ class DeepPrunePlus:
         self._to_end.update(samples)
         return [Continue(sample) for sample in samples]
 
-    def _launch(self, missing: int, worth: float = UNSEEN_WORTH) -> list[Command]:
-        """Launch as many traces as `missing` votes take, to their end if a prefix is worthless."""
-        to_end = worth == 0.0 or self._judge_lost
+    def _launch(self, missing: int, worth: float, prefix: float, rest: float) -> list[Command]:
+        """Launch as many traces as `missing` votes take, to their end if a prefix tells less."""
+        to_end = self._judge_lost or worth / prefix <= 1 / (prefix + rest)
         size = missing if to_end else min(self._config.max_wave, math.ceil(missing / worth))
         wave, self._unlaunched = self._unlaunched[:size], self._unlaunched[size:]
         if not wave:
