@@ -25,10 +25,15 @@ from deepprune.traces import Problem
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """A problem's outcome, with its traces by sample index."""
+    """A problem's outcome under `policy`, its traces by sample index, and what the judge said.
+
+    `scores` holds P(same) by the samples judged, in the order the judge read them.
+    """
 
     outcome: Outcome
     traces: dict[int, LiveTrace]
+    policy: PolicyConfig
+    scores: dict[tuple[int, int], float]
 
 
 class Coordinator:
@@ -62,7 +67,7 @@ class Coordinator:
                 del self._problems[key]
                 self._metrics.running(len(self._problems))
         self._metrics.solved(outcome)
-        return Solved(outcome, live.traces)
+        return Solved(outcome, live.traces, policy, live.scores)
 
     async def interrupt(self, reason: str) -> None:
         """Stop every problem, running or waiting, with the vote as it is."""

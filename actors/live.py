@@ -61,6 +61,7 @@ class LiveTrace:
     token_ids: list[int] = field(default_factory=list)
     num_tokens: int = 0
     prefix_chars: int | None = None
+    prefix_tokens: int | None = None
     finish_reason: str | None = None
     answer: str | None = None
     confidence: list[float] = field(default_factory=list)
@@ -78,7 +79,7 @@ class LiveTrace:
         self.num_tokens = update.num_tokens
         self.confidence += update.confidence
         if update.prefix_chars is not None:
-            self.prefix_chars = update.prefix_chars
+            self.prefix_chars, self.prefix_tokens = update.prefix_chars, update.num_tokens
         if update.finish_reason is not None:
             self.finish_reason = update.finish_reason
 
@@ -111,6 +112,8 @@ class LiveProblem:
     seed: int = 0
     report_to: Any = None
     traces: dict[int, LiveTrace] = field(default_factory=dict)
+    scores: dict[tuple[int, int], float] = field(default_factory=dict)
+    """P(same) by the samples judged, in the order the judge read them."""
     session: Session = field(init=False)
     _events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
     _tasks: dict[int, set[asyncio.Task[None]]] = field(default_factory=dict)
@@ -308,6 +311,7 @@ class LiveProblem:
             self._tell(JudgeLost(sample))
             return
         scores = [p for reply in replies for p in reply.p_same]
+        self.scores.update({(m, sample): p for m, p in zip(members, scores, strict=True)})
         self._tell(
             Judged(
                 sample,

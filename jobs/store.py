@@ -1,6 +1,7 @@
 """A run's folder: its configuration, and Parquet parts written problem by problem.
 
-Each solved problem becomes one part of `traces/` and one of `outcomes/`, in this order, written
+Each solved problem becomes one part of `traces/`, one of `scores/` where a judge was asked, and one
+of `outcomes/`, in this order, written
 under another name, flushed to the disk and then renamed. So a run that dies has lost nothing it had
 solved and left nothing half written, and an outcome is never without its traces.
 `pyarrow.parquet.read_table(folder / "outcomes")` reads all parts as one table.
@@ -11,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,68 +22,12 @@ import yaml
 
 from deepprune.config import RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
-from deepprune.ledger import Ledger
-from jobs.tables import is_correct
+from deepprune.policy_config import JudgingConfig
+from deepprune.schemas import OUTCOMES, SCORES, TRACES
+from jobs.rows import benchmark_of, outcome_row
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
-
-LEDGER_FIELDS = [
-    (field.name, pa.float64() if field.name.endswith("_s") else pa.int64())
-    for field in fields(Ledger)
-]
-
-OUTCOMES = pa.schema(
-    [
-        pa.field("benchmark", pa.string(), nullable=False),
-        pa.field("problem_id", pa.string(), nullable=False),
-        ("reference", pa.string()),
-        ("model", pa.string()),
-        ("policy", pa.string()),
-        ("seed", pa.int64()),
-        ("answer", pa.string()),
-        ("correct", pa.bool_()),
-        ("complete", pa.bool_()),
-        (
-            "votes",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("answer", pa.string()),
-                        ("count", pa.int32()),
-                        ("samples", pa.list_(pa.int32())),
-                    ]
-                )
-            ),
-        ),
-        ("clusters", pa.list_(pa.list_(pa.int32()))),
-        *LEDGER_FIELDS,
-    ]
-)
-"""One row per problem, model, policy and seed; the ledger's entries are columns."""
-
-TRACES = pa.schema(
-    [
-        pa.field("benchmark", pa.string(), nullable=False),
-        pa.field("problem_id", pa.string(), nullable=False),
-        ("problem", pa.string()),
-        ("reference", pa.string()),
-        ("model", pa.string()),
-        ("policy", pa.string()),
-        ("sample", pa.int32()),
-        ("seed", pa.int64()),
-        ("text", pa.string()),
-        ("token_ids", pa.list_(pa.int32())),
-        ("num_tokens", pa.int32()),
-        ("prefix_chars", pa.int32()),
-        ("finish_reason", pa.string()),
-        ("fate", pa.string()),
-        ("reason", pa.string()),
-        ("answer", pa.string()),
-        ("confidence", pa.list_(pa.float32())),
-    ]
-)
-"""One row per launched trace; `seed` is the trace's own, `prefix_chars` where it was judged."""
 
 
 class RunStore:
@@ -100,8 +44,11 @@ class RunStore:
         generator = config.generator
         if isinstance(generator, VllmGeneratorConfig):
             self._model = generator.engine.model
+            self._confidence_window = generator.confidence_window if generator.confidence else None
         else:
             self._model = generator.model
+            self._confidence_window = None
+        self._judge = config.judge.engine.model if config.judge else None
         self._check()
 
     def write(self, solved: Solved) -> None:
@@ -112,6 +59,8 @@ class RunStore:
             _write_whole(self._config_path, text.encode())
         name = _part_name(solved)
         self._write_part("traces", name, self._trace_rows(solved), TRACES)
+        if solved.scores:
+            self._write_part("scores", name, self._score_rows(solved), SCORES)
         self._write_part("outcomes", name, [self._outcome_row(solved)], OUTCOMES)
 
     @property
@@ -139,20 +88,31 @@ class RunStore:
         _write_whole(self.folder / table / f"{name}.parquet", sink.getvalue())
 
     def _outcome_row(self, solved: Solved) -> dict[str, Any]:
-        outcome = solved.outcome
-        return {
-            **self._keys(solved),
-            "seed": self._seed,
-            "answer": outcome.answer,
-            "correct": is_correct(outcome),
-            "complete": outcome.complete,
-            "votes": [
-                {"answer": answer, "count": len(samples), "samples": samples}
-                for answer, samples in outcome.decision.votes
-            ],
-            "clusters": outcome.decision.clusters,
-            **{name: getattr(outcome.ledger, name) for name, _ in LEDGER_FIELDS},
-        }
+        return outcome_row(
+            solved.outcome,
+            solved.policy,
+            model=self._model,
+            driver="live",
+            judge=self._judge,
+            seed=self._seed,
+        )
+
+    def _score_rows(self, solved: Solved) -> list[dict[str, Any]]:
+        assert isinstance(solved.policy, JudgingConfig)
+        problem_id = solved.outcome.problem.problem_id
+        return [
+            {
+                "benchmark": benchmark_of(problem_id),
+                "problem_id": problem_id,
+                "model": self._model,
+                "judge": self._judge,
+                "checkpoint": solved.policy.checkpoint,
+                "first": first,
+                "second": second,
+                "p_same": p_same,
+            }
+            for (first, second), p_same in solved.scores.items()
+        ]
 
     def _trace_rows(self, solved: Solved) -> list[dict[str, Any]]:
         keys = {**self._keys(solved), "problem": solved.outcome.problem.text}
@@ -168,11 +128,13 @@ class RunStore:
                     "token_ids": trace.token_ids,
                     "num_tokens": end.num_tokens,
                     "prefix_chars": trace.prefix_chars,
+                    "prefix_tokens": trace.prefix_tokens,
                     "finish_reason": trace.finish_reason,
                     "fate": end.fate.value,
                     "reason": end.reason,
                     "answer": trace.answer,
                     "confidence": trace.confidence,
+                    "confidence_window": self._confidence_window,
                 }
             )
         return rows
@@ -180,7 +142,7 @@ class RunStore:
     def _keys(self, solved: Solved) -> dict[str, Any]:
         problem = solved.outcome.problem
         return {
-            "benchmark": problem.problem_id.rpartition("/")[0],
+            "benchmark": benchmark_of(problem.problem_id),
             "problem_id": problem.problem_id,
             "reference": problem.reference,
             "model": self._model,
@@ -204,6 +166,15 @@ def load_traces(folder: Path) -> list[dict[str, Any]]:
         UserError: there is no run in `folder`.
     """
     return _load(folder, "traces", TRACES)
+
+
+def load_scores(folder: Path) -> list[dict[str, Any]]:
+    """What the judge said in a run, one dictionary per pair.
+
+    Raises:
+        UserError: there is no run in `folder`.
+    """
+    return _load(folder, "scores", SCORES)
 
 
 def _load(folder: Path, table: str, schema: pa.Schema) -> list[dict[str, Any]]:

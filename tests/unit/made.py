@@ -8,6 +8,7 @@ from actors.coordinator import Solved
 from actors.live import LiveTrace
 from deepprune.events import Decision
 from deepprune.ledger import Fate, Ledger, TraceEnd
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
 
@@ -31,7 +32,8 @@ def cons(problem: Problem = PROBLEM) -> Solved:
         )
         for sample, answer in enumerate(answers)
     }
-    return Solved(Outcome(problem, "cons", decision, ends, ledger, complete=True), traces)
+    outcome = Outcome(problem, "cons", decision, ends, ledger, complete=True, rounds=1)
+    return Solved(outcome, traces, ConsConfig(num_traces=6), {})
 
 
 def pruned(problem: Problem = PROBLEM) -> Solved:
@@ -71,10 +73,12 @@ def pruned(problem: Problem = PROBLEM) -> Solved:
         )
         for end in ends
     }
-    return Solved(Outcome(problem, "deepprune", decision, ends, ledger, complete=True), traces)
+    outcome = Outcome(problem, "deepprune", decision, ends, ledger, complete=True, rounds=2)
+    scores = {(0, 1): 0.9, (0, 2): 0.125, (0, 3): 0.75, (1, 3): 0.75, (2, 3): 0.25}
+    return Solved(outcome, traces, DeepPruneConfig(num_traces=6, tau=0.5), scores)
 
 
 def interrupted(solved: Solved) -> Solved:
     """The same, stopped before anybody voted."""
     decision = replace(solved.outcome.decision, answer=None, votes=())
-    return Solved(replace(solved.outcome, decision=decision, complete=False), solved.traces)
+    return replace(solved, outcome=replace(solved.outcome, decision=decision, complete=False))

@@ -28,7 +28,7 @@ def test_an_outcome_comes_back_with_its_whole_ledger(store):
     assert (row["benchmark"], row["problem_id"], row["policy"]) == ("made", "made/7", "deepprune")
     assert (row["model"], row["seed"]) == ("miniature/reasoner", 3)
     assert (row["answer"], row["correct"], row["complete"]) == ("42", True, True)
-    assert row["votes"] == [{"answer": "42", "count": 2, "samples": [0, 1]}]
+    assert row["votes"] == [{"answer": "42", "count": 2, "samples": [0, 1], "weight": 2.0}]
     assert row["clusters"] == [[0, 1, 3], [2]]
 
 
