@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,12 +42,15 @@ class System:
 def connected(address: str | None) -> Iterator[None]:
     """Attach to the cluster at `address`, or start a local one and stop it at the end.
 
+    Without an address, a submitted job attaches to the cluster it runs on.
+
     Raises:
         UserError: nothing answers at `address`.
     """
     for name in ("ray", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address is None:
             ray.init(include_dashboard=False, **options)

@@ -269,7 +269,7 @@ class LiveProblem:
                     self._tell(Progress(sample, trace.num_tokens, update.confidence))
                 if update.finish_reason is not None:
                     self._streaming.discard(sample)
-                    trace.answer = extract_answer(trace.text)
+                    trace.answer = extract_answer(trace.text, self.problem.answer_kind)
                     self._tell(Finished(sample, trace.answer, trace.num_tokens))
                 elif update.prefix_chars is not None:
                     if request.pause:

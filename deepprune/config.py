@@ -231,7 +231,7 @@ def parse_config(data: Any, source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error)}") from None
+        raise UserError(f"{source}: {explained(error)}") from None
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> RunConfig:
@@ -263,7 +263,8 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
 _TAGS = ("vllm", "endpoint", *POLICY_NAMES)
 
 
-def _one_line(error: ValidationError) -> str:
+def explained(error: ValidationError) -> str:
+    """All that is wrong, in one line."""
     problems = []
     for detail in error.errors():
         path = [str(part) for part in detail["loc"]]

@@ -1,7 +1,7 @@
 """Judges for recorded traces: perfect, deliberately imperfect, by text similarity, or recorded.
 
 Each scores all pairs of a problem's traces at once, as a matrix of P(same). What a similarity
-means as a probability is learned from other problems (`calibrated`).
+means as a probability is learned from other problems (`calibrate`).
 """
 
 from __future__ import annotations
@@ -107,34 +107,56 @@ def recorded(samples: Sequence[int], scores: Mapping[tuple[int, int], float]) ->
     return ScoredPairs(tuple(samples), np.where(np.isnan(matrix), matrix.T, matrix), "pairs")
 
 
-def calibrated(
-    pairs: Sequence[ScoredPairs], answers: Sequence[Mapping[int, str | None]], folds: int = 5
-) -> list[tuple[ScoredPairs, float]]:
-    """Turn scores into P(same), and say how often pairs agree (the base rate).
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a judge's scores mean: log-odds of P(same) = slope x log-odds of the score + intercept.
 
-    By logistic regression on the log-odds of the score (Platt scaling). Problems are dealt into
-    folds, and those of a fold are calibrated on all others, so no problem is judged by its own
-    answers. With fewer than two problems nothing can be learned, and the scores stay as they are.
+    `base_rate` is how often two traces of a problem agree, and `auroc` the mean over problems of
+    the judge's AUROC within a problem, both on the pairs it was learned from.
     """
-    from sklearn.linear_model import LogisticRegression
 
-    if len(pairs) < 2:
-        return [(scored, _base_rate(answers)) for scored in pairs]
+    slope: float
+    intercept: float
+    base_rate: float
+    auroc: float
+
+    def apply(self, scored: ScoredPairs) -> ScoredPairs:
+        """The same pairs, with P(same) for scores."""
+        return replace(scored, matrix=_sigmoid(self.slope * _logit(scored.matrix) + self.intercept))
+
+
+def calibrate(
+    pairs: Sequence[ScoredPairs], answers: Sequence[Mapping[int, str | None]], folds: int = 5
+) -> list[Calibration]:
+    """One calibration for each problem, learned from other problems (Platt scaling).
+
+    Problems are dealt into folds, and those of a fold are calibrated on all others, so that no
+    problem is judged by its own answers. Where nothing can be learned, for want of a second problem
+    or of pairs of both kinds, scores stay as they are.
+    """
     rng = np.random.default_rng(0)
     known = [_labelled(scored, of, rng) for scored, of in zip(pairs, answers, strict=True)]
     fold_of = rng.permutation(len(pairs)) % min(folds, len(pairs))
-    result: list[tuple[ScoredPairs, float]] = []
-    for index, scored in enumerate(pairs):
-        others = [known[i] for i in range(len(pairs)) if fold_of[i] != fold_of[index]]
-        logits = np.concatenate([logit for logit, _ in others])
-        labels = np.concatenate([label for _, label in others])
-        if labels.min(initial=1) == labels.max(initial=0):
-            result.append((scored, float(labels.mean())))
-            continue
-        fit = LogisticRegression(C=1e6).fit(logits[:, None], labels)
-        logits = fit.coef_[0, 0] * _logit(scored.matrix) + fit.intercept_[0]
-        result.append((replace(scored, matrix=_sigmoid(logits)), float(labels.mean())))
-    return result
+    by_fold = [
+        _fit([known[i] for i in range(len(pairs)) if fold_of[i] != fold])
+        for fold in range(fold_of.max(initial=-1) + 1)
+    ]
+    return [by_fold[fold] for fold in fold_of]
+
+
+def _fit(known: Sequence[tuple[Array, npt.NDArray[np.bool_]]]) -> Calibration:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    logits = np.concatenate([np.zeros(0), *(logit for logit, _ in known)])
+    labels = np.concatenate([np.zeros(0, dtype=np.bool_), *(label for _, label in known)])
+    if labels.all() or not labels.any():
+        return Calibration(1.0, 0.0, float(labels.mean()) if len(labels) else 0.5, 0.5)
+    fit = LogisticRegression(C=1e6).fit(logits[:, None], labels)
+    aurocs = [roc_auc_score(y, x) for x, y in known if y.any() and not y.all()]
+    slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    auroc = min(max(float(np.mean(aurocs)) if aurocs else 0.5, 0.5), 1.0)
+    return Calibration(slope, intercept, float(labels.mean()), auroc)
 
 
 def _labelled(
@@ -161,15 +183,6 @@ def _same(answers: Mapping[int, str | None]) -> npt.NDArray[np.bool_]:
     valid = np.array([answer is not None for answer in answers.values()], dtype=np.bool_)
     same: npt.NDArray[np.bool_] = (codes[:, None] == codes[None, :]) & valid[:, None]
     return same
-
-
-def _base_rate(answers: Sequence[Mapping[int, str | None]]) -> float:
-    same = [
-        _same({s: a for s, a in of.items() if a is not None})[np.triu_indices(n, 1)]
-        for of in answers
-        if (n := sum(a is not None for a in of.values())) > 1
-    ]
-    return float(np.concatenate(same).mean()) if same else 0.5
 
 
 def _logit(p: Array) -> Array:

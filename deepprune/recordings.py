@@ -1,33 +1,51 @@
 """Recorded traces, read from disk: what a replay works on.
 
-A recording is a run's folder, a folder of Parquet parts, or one Parquet or JSONL file, with at
-least a problem, a text and, unless it can be read off the text, an answer for each trace.
+A recording is a run's folder, a folder of parts, or one Parquet or JSONL file, with at least a
+problem, a sample number and a text for each trace. Only finished traces can be replayed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.json
-import pyarrow.parquet as pq
-
 from deepprune.answers import AnswerKind, extract_answer
 from deepprune.errors import UserError
+from deepprune.reading import Kind, data_files, read_rows
 from deepprune.traces import Problem
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = (
-    *("benchmark", "problem_id", "problem", "reference", "model", "sample", "text", "num_tokens"),
-    *("prefix_chars", "prefix_tokens", "finish_reason", "fate", "answer"),
-    *("confidence", "confidence_window"),
-)
+COLUMNS: dict[str, Kind] = {
+    "problem_id": "text",
+    "problem": "text",
+    "reference": "text",
+    "model": "text",
+    "config": "text",
+    "policy": "text",
+    "sample": "integer",
+    "text": "text",
+    "num_tokens": "integer",
+    "prefix_chars": "integer",
+    "prefix_tokens": "integer",
+    "finish_reason": "text",
+    "fate": "text",
+    "answer": "text",
+    "confidence": "numbers",
+    "confidence_window": "integer",
+}
 REQUIRED = ("problem_id", "problem", "sample", "text")
+FINISHED = (None, "finished")
+HINT = "`deepprune import --map` brings other layouts into shape"
+
+_Key = tuple[str, str]
+_Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,84 +79,124 @@ def load_recordings(
 
     Traces that were cancelled or lost are left out. A text without a token count is counted by its
     characters; an answer is taken as recorded, or read off the text where there is no such column.
+    Where several policies recorded the same problem live, the one that finished most counts.
+    Samples of several configurations (a column `config`) are one recording, unless their numbers
+    clash: then each configuration counts as a model of its own.
 
     Raises:
         UserError: the path holds no recordings, or ones that are damaged, doubled or foreign.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[_Key, _Rows] = defaultdict(list)
     num_left_out = 0
     for row in _rows(path):
-        if row.get("fate") not in (None, "finished"):
+        if row.get("fate") in FINISHED and not (row["text"] is None and row.get("fate") is None):
+            groups[row["problem_id"], row.get("model") or ""].append(row)
+        else:
             num_left_out += 1
-            continue
-        groups.setdefault((row["problem_id"], row.get("model") or ""), []).append(row)
     if not groups:
         raise UserError(f"{path} holds no finished traces")
     if num_left_out:
         logger.info("%s: %d traces that did not finish are left out", path, num_left_out)
-    return [_recording(path, rows, kind, chars_per_token) for _, rows in sorted(groups.items())]
-
-
-def _recording(
-    path: Path, rows: list[dict[str, Any]], kind: AnswerKind, chars_per_token: float
-) -> Recording:
-    rows.sort(key=lambda row: int(row["sample"]))
-    first = rows[0]
-    for row, following in zip(rows, rows[1:], strict=False):
-        if row["sample"] == following["sample"]:
-            raise UserError(
-                f"{path}: sample {row['sample']} of {row['problem_id']} by "
-                f"{row.get('model') or 'no model'} is there twice: keep one of them"
-            )
-    traces = tuple(_trace(row, kind, chars_per_token) for row in rows)
-    problem = Problem(str(first["problem_id"]), str(first["problem"]), first.get("reference"))
-    return Recording(problem, first.get("model") or "", traces)
-
-
-def _trace(row: dict[str, Any], kind: AnswerKind, chars_per_token: float) -> RecordedTrace:
-    text = row["text"] or ""
-    return RecordedTrace(
-        sample=int(row["sample"]),
-        text=text,
-        num_tokens=row.get("num_tokens") or max(1, round(len(text) / chars_per_token)),
-        answer=row["answer"] if "answer" in row else extract_answer(text, kind),
-        finish_reason=row.get("finish_reason"),
-        prefix_chars=row.get("prefix_chars"),
-        prefix_tokens=row.get("prefix_tokens"),
-        confidence=tuple(row.get("confidence") or ()),
-        confidence_window=row.get("confidence_window"),
-    )
+    groups = {key: _of_one_policy(path, rows) for key, rows in groups.items()}
+    groups = _split_by_config(groups)
+    return [
+        _recording(path, model, rows, kind, chars_per_token)
+        for (_, model), rows in sorted(groups.items(), key=_in_natural_order)
+    ]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    files = _files(path)
-    for file in files:
-        try:
-            table = _read(file)
-        except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(f"{file} cannot be read as recorded traces: {reason}") from None
-        missing = [name for name in REQUIRED if name not in table.column_names]
-        if missing:
+    table = path / "traces"
+    for file in data_files(table if table.is_dir() else path):
+        for row in read_rows(file, COLUMNS, REQUIRED, hint=HINT):
+            for name in ("problem_id", "sample"):
+                if row[name] is None:
+                    raise UserError(f"{file}: a trace without a {name}")
+            yield row
+
+
+def _of_one_policy(path: Path, rows: _Rows) -> _Rows:
+    counts = Counter(row.get("policy") for row in rows)
+    if len(counts) == 1:
+        return rows
+    most = max(counts, key=lambda policy: (counts[policy], policy or ""))
+    logger.info("%s: %s as recorded under policy %s", path, rows[0]["problem_id"], most)
+    return [row for row in rows if row.get("policy") == most]
+
+
+def _split_by_config(groups: dict[_Key, _Rows]) -> dict[_Key, _Rows]:
+    clashing = {model for (_, model), rows in groups.items() if _configs_clash(rows)}
+    split: dict[_Key, _Rows] = defaultdict(list)
+    for (problem_id, model), rows in groups.items():
+        for row in rows:
+            name = f"{model} ({row.get('config') or 'no config'})" if model in clashing else model
+            split[problem_id, name].append(row)
+    return split
+
+
+def _configs_clash(rows: _Rows) -> bool:
+    configs: dict[int, set[str | None]] = defaultdict(set)
+    for row in rows:
+        configs[row["sample"]].add(row.get("config"))
+    return any(len(found) > 1 for found in configs.values())
+
+
+def _in_natural_order(group: tuple[_Key, _Rows]) -> tuple[object, ...]:
+    """Problem 2 before problem 10."""
+    problem_id, model = group[0]
+    parts = re.split(r"([0-9]+)", problem_id)
+    return ([(int(part), "") if part.isdecimal() else (-1, part) for part in parts], model)
+
+
+def _recording(
+    path: Path, model: str, rows: _Rows, kind: AnswerKind, chars_per_token: float
+) -> Recording:
+    problem_id = rows[0]["problem_id"]
+    rows.sort(key=lambda row: int(row["sample"]))
+    for row, following in pairwise(rows):
+        if row["sample"] == following["sample"]:
             raise UserError(
-                f"{file} is no table of traces: it has no column {', '.join(missing)}; "
-                "`deepprune import --map` brings other layouts into shape"
+                f"{path}: sample {row['sample']} of {problem_id} by {model or 'no model'} is there "
+                "twice: keep one of them"
             )
-        yield from table.select([n for n in COLUMNS if n in table.column_names]).to_pylist()
+    problem = Problem(
+        problem_id,
+        _the_one(path, problem_id, "problem", rows) or "",
+        _the_one(path, problem_id, "reference", rows),
+        kind,
+    )
+    return Recording(problem, model, tuple(_traces(path, rows, kind, chars_per_token)))
 
 
-def _read(file: Path) -> pa.Table:
-    if file.suffix in (".jsonl", ".json"):
-        return pyarrow.json.read_json(file)
-    return pq.ParquetFile(file).read()
+def _the_one(path: Path, problem_id: str, column: str, rows: _Rows) -> str | None:
+    """What all rows that say anything in a column say."""
+    found = {row[column] for row in rows if row.get(column) is not None}
+    if len(found) > 1:
+        raise UserError(
+            f"{path}: {problem_id} has {len(found)} different values of {column}: problems with "
+            "the same problem_id must be the same"
+        )
+    return next(iter(found), None)
 
 
-def _files(path: Path) -> list[Path]:
-    folder = path / "traces" if (path / "traces").is_dir() else path
-    if folder.is_dir():
-        files = sorted(f for f in folder.glob("*.parquet") if not f.name.startswith(("_", ".")))
-    else:
-        files = [folder] if folder.is_file() else []
-    if not files:
-        raise UserError(f"{path} holds no recorded traces: give a run's folder, Parquet or JSONL")
-    return files
+def _traces(
+    path: Path, rows: Iterable[dict[str, Any]], kind: AnswerKind, chars_per_token: float
+) -> Iterator[RecordedTrace]:
+    for row in rows:
+        text = row["text"]
+        if text is None:
+            raise UserError(f"{path}: sample {row['sample']} of {row['problem_id']} has no text")
+        num_tokens = row.get("num_tokens")
+        yield RecordedTrace(
+            sample=row["sample"],
+            text=text,
+            num_tokens=max(
+                1, round(len(text) / chars_per_token) if num_tokens is None else num_tokens
+            ),
+            answer=row["answer"] if "answer" in row else extract_answer(text, kind),
+            finish_reason=row.get("finish_reason"),
+            prefix_chars=row.get("prefix_chars"),
+            prefix_tokens=row.get("prefix_tokens"),
+            confidence=tuple(row.get("confidence") or ()),
+            confidence_window=row.get("confidence_window"),
+        )

@@ -61,6 +61,26 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--num-problems", type=_positive, default=24, help="default: %(default)s")
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="compare policies on the same problems, recorded or live",
+        description="Run every policy of a sweep under every setting. A sweep that was stopped "
+        "goes on where it was when it is run again with the same --out.",
+    )
+    sweep.add_argument("config", help="a sweep's file, or the name of a shipped one")
+    sweep.add_argument("--out", type=Path, help="the run's folder; default: runs/sweep-NAME-TIME")
+    sweep.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a key of the sweep, such as seeds=20 (repeatable)",
+    )
+    sweep.add_argument("--address", help="a running Ray cluster; absent: start one here")
+    sweep.add_argument("-v", "--verbose", action="store_true", help="log what happens")
+    sweep.set_defaults(run=_sweep)
     return parser
 
 
@@ -98,6 +118,12 @@ def _demo(options: argparse.Namespace) -> int:
     from jobs.demo import demo
 
     return demo(options)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from jobs.sweep import sweep
+
+    return sweep(options)
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,97 @@
+"""Judges for replays by name: the scores of all pairs of a recorded problem."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepprune import judges
+from deepprune.checkpoints import CheckpointSpec
+from deepprune.errors import UserError
+from deepprune.judges import Calibration, ScoredPairs
+from deepprune.material import Material
+from deepprune.policy_config import PlusConfig, PolicyConfig
+
+Scores = Mapping[tuple[str, str, str], Mapping[tuple[int, int], float]]
+"""Recorded P(same) by (problem id, model, checkpoint), then by (first, second)."""
+
+NEEDS_NO_CALIBRATION = ("oracle", "noisy")
+
+
+def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scores) -> ScoredPairs:
+    """Score all pairs of a problem, as the judge does, before any calibration.
+
+    Raises:
+        UserError: the judge is `recorded`, and no scores of this problem are.
+    """
+    match judge:
+        case "oracle":
+            return judges.oracle(material.answers)
+        case "tfidf":
+            return judges.tfidf(material.prefixes(spec))
+        case "embeddings":
+            from jobs.embeddings import embed
+
+            prefixes = material.prefixes(spec)
+            return judges.similarity(tuple(prefixes), embed(list(prefixes.values())))
+        case "recorded":
+            key = (material.problem.problem_id, material.model, str(spec))
+            if key not in scores:
+                raise UserError(
+                    f"no recorded scores of {key[0]} by {key[1] or 'no model'} at {key[2]}"
+                )
+            return judges.recorded(material.samples, scores[key])
+        case _:
+            raise AssertionError(f"no judge {judge!r}")
+
+
+def noisy_scores(
+    judge: str, material: Material, calibration: Calibration, seed: int
+) -> ScoredPairs:
+    """The scores of `noisy:AUROC`, drawn anew for each seed."""
+    digest = hashlib.blake2b(f"{material.problem.problem_id}/{seed}".encode(), digest_size=4)
+    return judges.noisy(
+        material.answers,
+        float(judge.partition(":")[2]),
+        calibration.base_rate,
+        int.from_bytes(digest.digest()),
+    )
+
+
+def informed(policy: PolicyConfig, judge: str, calibration: Calibration) -> PolicyConfig:
+    """The policy, told what is known of its judge, as far as its own settings leave that open."""
+    if not isinstance(policy, PlusConfig):
+        return policy
+    auroc = calibration.auroc
+    if judge.startswith("noisy:"):
+        auroc = float(judge.partition(":")[2])
+    if judge == "oracle":
+        auroc = 1.0
+    known = {"base_rate": min(max(calibration.base_rate, 0.02), 0.98), "auroc": auroc}
+    open_ = {name: value for name, value in known.items() if getattr(policy, name) is None}
+    return policy.model_copy(update=open_)
+
+
+def load_scores(paths: list[Path]) -> Scores:
+    """Read recorded scores of run folders and Parquet files.
+
+    Raises:
+        UserError: a path holds none, or is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    scores: dict[tuple[str, str, str], dict[tuple[int, int], float]] = {}
+    for path in paths:
+        source = path / "scores" if (path / "scores").is_dir() else path
+        columns = ["problem_id", "model", "checkpoint", "first", "second", "p_same"]
+        try:
+            rows = ds.dataset(source).to_table(columns=columns).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"{path} cannot be read as recorded scores: {reason}") from None
+        for row in rows:
+            key = (row["problem_id"], row["model"] or "", row["checkpoint"])
+            scores.setdefault(key, {})[row["first"], row["second"]] = row["p_same"]
+    return scores
