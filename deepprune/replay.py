@@ -74,12 +74,12 @@ class ReplayTrace:
 
 
 class PairJudge(Protocol):
-    """Scores pairs of recorded traces of one problem.
+    """Scores pairs of recorded traces of one problem."""
 
-    `reads` says what it costs: nothing, each prefix once, or both prefixes of each pair.
-    """
-
-    reads: Literal["nothing", "prefixes", "pairs"]
+    @property
+    def reads(self) -> Literal["nothing", "prefixes", "pairs"]:
+        """What it costs: nothing, each prefix once, or both prefixes of each pair."""
+        ...
 
     def p_same(self, second: int, firsts: Sequence[int]) -> Sequence[float]:
         """P(same) of recorded sample `second` with each of `firsts`."""

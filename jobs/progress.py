@@ -29,7 +29,8 @@ class Progress:
         self._title = title
         self._total = total
         self._earlier = self._done = done
-        self._started = self._last_line = time.monotonic()
+        self._begun = self._last_line = time.monotonic()
+        self._started: float | None = None
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -59,18 +60,25 @@ class Progress:
     def step(self, count: int = 1) -> None:
         """So many more are done."""
         self._done += count
-        self._bar.advance(self._task, count)
+        self._bar.update(self._task, description=self._title, advance=count)
+        if self._started is None:
+            self._started, self._earlier = time.monotonic(), self._done
+        quiet = time.monotonic() - self._last_line < PLAIN_INTERVAL_S
+        if not self._console.is_interactive and not quiet:
+            self._line()
+
+    def phase(self, text: str) -> None:
+        """Say what is done before the first step."""
+        self._bar.update(self._task, description=text)
         if not self._console.is_interactive:
-            if time.monotonic() - self._last_line >= PLAIN_INTERVAL_S:
-                self._line()
+            self._console.print(f"{self._title}: {text}")
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
-        elapsed = self._last_line - self._started
-        fresh = self._done - self._earlier
         left = ""
-        if fresh > 0 and self._done < self._total:
-            left = f", {clock_time(elapsed / fresh * (self._total - self._done))} left"
-        self._console.print(
-            f"{self._title}: {self._done} of {self._total}, {clock_time(elapsed)}{left}"
-        )
+        fresh = self._done - self._earlier
+        if self._started is not None and fresh and self._done < self._total:
+            each = (self._last_line - self._started) / fresh
+            left = f", {clock_time(each * (self._total - self._done))} left"
+        elapsed = clock_time(self._last_line - self._begun)
+        self._console.print(f"{self._title}: {self._done} of {self._total}, {elapsed}{left}")

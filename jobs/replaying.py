@@ -74,7 +74,6 @@ def judgings(
     return judgings
 
 
-@ray.remote(num_returns="streaming")
 def replay_problem(
     material: Material,
     cells: Sequence[tuple[Cell, int | None]],

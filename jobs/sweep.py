@@ -74,7 +74,7 @@ def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None
         from actors.deploy import connected
 
         with connected(address), Progress("replaying", total, total - left) as progress:
-            for place, cell, rows in _replayed(config, base, recordings, todo):
+            for place, cell, rows in _replayed(config, base, recordings, todo, progress):
                 folder.write("outcomes", part(recordings[place], cell), rows, OUTCOMES)
                 progress.step()
 
@@ -107,6 +107,7 @@ def _replayed(
     base: Path,
     recordings: Sequence[Recording],
     todo: dict[int, list[Cell]],
+    progress: Progress,
 ) -> Iterator[tuple[int, Cell, list[dict[str, Any]]]]:
     """Outcome rows as they come in, from as many problems at a time as there are CPUs."""
     import ray
@@ -115,13 +116,18 @@ def _replayed(
     from jobs.judging import load_scores
     from jobs.replaying import bench_of, judgings, prepared, replay_problem
 
+    replay = ray.remote(num_returns="streaming")(replay_problem)
     try:
+        progress.phase("grouping answers")
         materials = prepared(recordings, config)
         scores = load_scores([_resolved(path, base) for path in config.scores])
         benches = list(
             dict.fromkeys(b for cells in todo.values() for c in cells if (b := bench_of(c)))
         )
-        judged = [judgings(bench, materials, scores, config) for bench in benches]
+        judged = []
+        for bench in benches:
+            progress.phase(f"scoring pairs, {bench[0]} at {bench[1]}")
+            judged.append(judgings(bench, materials, scores, config))
         waiting = iter(todo.items())
         running: dict[Any, tuple[int, Iterator[Cell]]] = {}
         slots = int(ray.cluster_resources().get("CPU", 1)) + 1
@@ -132,7 +138,7 @@ def _replayed(
                     (cell, benches.index(bench) if (bench := bench_of(cell)) else None)
                     for cell in cells
                 ]
-                stream = replay_problem.remote(
+                stream = replay.remote(
                     materials[place],
                     places,
                     config.seeds,
