@@ -12,14 +12,19 @@ from typing import Any
 
 
 class ConfidenceMeter:
-    """Group confidence over a sliding window, read off every sixteenth of a window."""
+    """Group confidence over a sliding window.
+
+    It is read when the window is full for the first time, every sixteenth of a window after that,
+    and at the end of the trace, where the window of a short trace is the whole of it.
+    """
 
     def __init__(self, top_k: int, window: int) -> None:
         self._top_k = top_k
         self._stride = max(1, window // 16)
         self._window: deque[float] = deque(maxlen=window)
         self._sum = 0.0
-        self._since_reading = 0
+        self._until_reading = window
+        self._unread = False
         self._readings: list[float] = []
 
     def take(self, logprobs: Iterable[Mapping[int, Any]]) -> None:
@@ -30,7 +35,7 @@ class ConfidenceMeter:
 
     def drain(self, *, at_end: bool) -> tuple[float, ...]:
         """The readings since the last call; at the end of a trace, its last window too."""
-        if at_end and self._since_reading:
+        if at_end and self._unread:
             self._read()
         readings = tuple(self._readings)
         self._readings.clear()
@@ -41,10 +46,12 @@ class ConfidenceMeter:
             self._sum -= self._window[0]
         self._window.append(confidence)
         self._sum += confidence
-        self._since_reading += 1
-        if self._since_reading == self._stride:
+        self._unread = True
+        self._until_reading -= 1
+        if self._until_reading == 0:
             self._read()
+            self._until_reading = self._stride
 
     def _read(self) -> None:
         self._readings.append(self._sum / len(self._window))
-        self._since_reading = 0
+        self._unread = False

@@ -7,12 +7,15 @@ engines report about cancelled work, and answers whoever watches.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
 
 import ray
 from ray import serve
 
+from actors.collecting import Collected, collect
 from actors.live import LiveProblem, LiveTrace, Snapshot
 from actors.messages import Generators, Judges
 from actors.metrics import Metrics
@@ -34,6 +37,7 @@ class Solved:
     traces: dict[int, LiveTrace]
     policy: PolicyConfig
     scores: dict[tuple[int, int], float]
+    seed: int
 
 
 class Coordinator:
@@ -67,7 +71,25 @@ class Coordinator:
                 del self._problems[key]
                 self._metrics.running(len(self._problems))
         self._metrics.solved(outcome)
-        return Solved(outcome, live.traces, policy, live.scores)
+        return Solved(outcome, live.traces, policy, live.scores, seed)
+
+    async def collect(
+        self, problem: Problem, samples: Sequence[int], seed: int
+    ) -> AsyncGenerator[list[Collected]]:
+        """Sample traces of a problem to their ends, and yield them as they come."""
+        async with self._slots:
+            traces = collect(
+                f"c{next(self._keys)}",
+                problem,
+                samples,
+                seed,
+                sampling=self._config.generator.sampling,
+                generators=self._generators,
+                limits=self._config.limits,
+            )
+            async with aclosing(traces) as parts:
+                async for part in parts:
+                    yield part
 
     async def interrupt(self, reason: str) -> None:
         """Stop every problem, running or waiting, with the vote as it is."""

@@ -38,11 +38,14 @@ class System:
     config: RunConfig
 
 
+def running_cluster(address: str | None) -> str | None:
+    """The address as given, else that of the cluster which runs this program as a job."""
+    return address or os.environ.get("RAY_ADDRESS")
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Attach to the cluster at `address`, or start a local one and stop it at the end.
-
-    Without an address, a submitted job attaches to the cluster it runs on.
 
     Raises:
         UserError: nothing answers at `address`.
@@ -50,7 +53,6 @@ def connected(address: str | None) -> Iterator[None]:
     for name in ("ray", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address is None:
             ray.init(include_dashboard=False, **options)

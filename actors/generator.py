@@ -192,7 +192,7 @@ class _Trace:
             num_tokens=self.num_tokens,
             prefix_chars=prefix_chars,
             finish_reason=finish_reason,
-            confidence=self._confidence.drain(at_end=self.ended) if self._confidence else (),
+            confidence=self._readings(at_end=finish_reason is not None),
             prompt_computed_tokens=prompt - cached if prompt else 0,
             prompt_cached_tokens=cached if prompt else 0,
         )
@@ -200,6 +200,9 @@ class _Trace:
         self._token_ids.clear()
         self._first_update = False
         return update
+
+    def _readings(self, *, at_end: bool) -> tuple[float, ...]:
+        return self._confidence.drain(at_end=at_end) if self._confidence else ()
 
     @property
     def _pause_at(self) -> int | None:

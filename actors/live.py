@@ -8,7 +8,6 @@ from prompt to vote is `_generate` (prompt to checkpoint), `_judge` (pairs to sc
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -43,6 +42,7 @@ from deepprune.events import (
 )
 from deepprune.policies import make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
+from deepprune.seeds import stable_seed
 from deepprune.session import Outcome, Session
 from deepprune.traces import Problem
 
@@ -71,6 +71,23 @@ class LiveTrace:
     def prefix(self) -> str:
         """What the judge reads: up to the checkpoint, or all of a trace that is shorter."""
         return self.text[: self.prefix_chars]
+
+    def request(
+        self, name: str, problem: str, sampling: SamplingConfig, **options: Any
+    ) -> TraceRequest:
+        """What asks for the rest of the trace, under a name that no other request has."""
+        attempt = f"{self.num_tokens}-{self.num_reissued}"
+        return TraceRequest(
+            request_id=f"{name}/{attempt}",
+            problem=problem,
+            sampling=sampling,
+            # A resumed trace is a new draw from the same distribution: its own seed, recorded.
+            seed=stable_seed(self.seed, attempt) if self.num_tokens else self.seed,
+            prefix_text=self.text,
+            prefix_token_ids=tuple(self.token_ids),
+            prefix_num_tokens=self.num_tokens,
+            **options,
+        )
 
     def take(self, update: TraceUpdate) -> None:
         """Append what was generated since the last update."""
@@ -283,16 +300,10 @@ class LiveProblem:
             if isinstance(policy, JudgingConfig) and to_checkpoint and trace.prefix_chars is None
             else None
         )
-        attempt = f"{trace.num_tokens}-{trace.num_reissued}"
-        return TraceRequest(
-            request_id=f"{self.key}/{sample}/{attempt}",
-            problem=self.problem.text,
-            sampling=self.sampling,
-            # A resumed trace is a new draw from the same distribution: its own seed, recorded.
-            seed=stable_seed(trace.seed, attempt) if trace.num_tokens else trace.seed,
-            prefix_text=trace.text,
-            prefix_token_ids=tuple(trace.token_ids),
-            prefix_num_tokens=trace.num_tokens,
+        return trace.request(
+            f"{self.key}/{sample}",
+            self.problem.text,
+            self.sampling,
             checkpoint=watch.checkpoint if watch else None,
             reasoning_words=watch.reasoning_words if watch else None,
             pause=watch is not None and watch.pauses,
@@ -362,9 +373,3 @@ class LiveProblem:
                 self.problem.problem_id,
                 len(self._unsettled),
             )
-
-
-def stable_seed(*parts: object) -> int:
-    """A seed of 31 bits that depends on nothing but `parts`, in any process."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=4).digest()
-    return int.from_bytes(digest) >> 1

@@ -17,7 +17,7 @@ from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import EndpointGeneratorConfig, EngineConfig, RunConfig
 from deepprune.errors import UserError
-from deepprune.policy_config import DeepPruneConfig, PolicyConfig
+from deepprune.policy_config import JudgingConfig, PaperRules, PlusConfig, PolicyConfig
 from deepprune.traces import Problem
 
 HUB_TIMEOUT_S = 5.0
@@ -48,13 +48,19 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
         _check_generator(config.generator.engine, problems)
 
 
-def with_calibrated_tau(config: RunConfig) -> RunConfig:
-    """The configuration with the judge's own tau where the policy names none."""
-    policy = config.policy
-    if not isinstance(policy, DeepPruneConfig) or policy.tau is not None or config.judge is None:
+def with_calibration(config: RunConfig) -> RunConfig:
+    """The configuration with what the judge knows of itself, where the policy leaves it open."""
+    if config.judge is None or not isinstance(config.policy, PaperRules | PlusConfig):
         return config
-    tau = judge_prompt(config.judge).tau
-    return config.model_copy(update={"policy": policy.model_copy(update={"tau": tau})})
+    prompt = judge_prompt(config.judge)
+    known = {"tau": prompt.tau, "base_rate": prompt.base_rate, "auroc": prompt.auroc}
+    policy = config.policy
+    missing = {
+        name: value
+        for name, value in known.items()
+        if name in type(policy).model_fields and getattr(policy, name) is None
+    }
+    return config.model_copy(update={"policy": policy.model_copy(update=missing)})
 
 
 def _engines(config: RunConfig) -> list[EngineConfig]:
@@ -66,7 +72,7 @@ def _engines(config: RunConfig) -> list[EngineConfig]:
 
 
 def _check_checkpoint(policy: PolicyConfig, max_tokens: int) -> None:
-    if not isinstance(policy, DeepPruneConfig):
+    if not isinstance(policy, JudgingConfig):
         return
     spec = CheckpointSpec.parse(policy.checkpoint)
     if spec.kind == "tokens" and spec.count >= max_tokens:

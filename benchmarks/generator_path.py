@@ -6,7 +6,9 @@ through coordinator, Ray Serve and generator replica, in turn, in one run; the r
 Cancel lag: all problems are interrupted in mid-run. An engine's outputs carry their time, so the
 tokens that came after the decision can be counted.
 
-    python -m benchmarks.generator_path [--problems 8] [--traces 64] [--rounds 3]
+    python -m benchmarks.generator_path [--problems 8] [--traces 64] [--rounds 3] [--config gpu]
+
+Two generator engines are up at the same time: on a GPU, both have to fit on it.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ import ray
 from actors.deploy import connected, running
 from actors.engine import start_engine
 from actors.generator import prompt_token_ids
-from actors.live import stable_seed
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, VllmGeneratorConfig, load_config
 from deepprune.policy_config import ConsConfig
+from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
 
@@ -67,13 +69,13 @@ class Bare:
 
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.generator, VllmGeneratorConfig)
-        self._sampling = config.generator.sampling
+        self._generator = config.generator
         self._loop = asyncio.new_event_loop()
-        self._engine = self._loop.run_until_complete(self._start(config.generator))
+        self._engine = self._loop.run_until_complete(self._start())
         self._tokenizer = self._engine.get_tokenizer()
 
-    async def _start(self, generator: VllmGeneratorConfig) -> Any:
-        return start_engine(generator.engine, None)
+    async def _start(self) -> Any:
+        return start_engine(self._generator.engine, None)
 
     def throughput(self, problems: list[Problem], num_traces: int, seed: int) -> float:
         """Tokens generated per second, over all requests at once."""
@@ -95,12 +97,15 @@ class Bare:
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
+        sampling = self._generator.sampling
         params = SamplingParams(
-            temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
-            max_tokens=self._sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
             seed=stable_seed(seed, problem.problem_id, sample),
             output_kind=RequestOutputKind.DELTA,
+            stream_interval=self._generator.stream_interval,
         )
         prompt = tokens_input(prompt_token_ids(self._tokenizer, problem.text))
         request_id = f"{problem.problem_id}/{sample}/{seed}"
@@ -120,24 +125,29 @@ class Ours:
 
     def __init__(self, coordinator: Any) -> None:
         self._coordinator = coordinator
+        self._round_s = 0.0
 
     def throughput(self, problems: list[Problem], num_traces: int, seed: int) -> float:
         """Tokens generated per second, over all requests at once."""
         started = time.monotonic()
         solved = ray.get(self._start(problems, ConsConfig(num_traces=num_traces), seed))
-        tokens = sum(result.outcome.ledger.generated_tokens for result in solved)
-        return tokens / (time.monotonic() - started)
+        self._round_s = time.monotonic() - started
+        return sum(result.outcome.ledger.generated_tokens for result in solved) / self._round_s
 
     def cancel_lag(self, problems: list[Problem], num_traces: int) -> None:
         """Print how many tokens a trace is given after the decision to cancel it."""
         late: list[int] = []
+        mid_run_s = min(1.5, self._round_s / 2)  # a GPU may have ended a round by then
         for seed in range(100, 105):
             refs = self._start(problems, ConsConfig(num_traces=num_traces), seed)
-            time.sleep(1.5)
+            time.sleep(mid_run_s)
             ray.get(self._coordinator.interrupt.remote("measured"))
             ends = [end for result in ray.get(refs) for end in result.outcome.ends]
             ray.get(self._coordinator.resume.remote())
             late += [end.late_tokens for end in ends if end.reason == "measured" and end.num_tokens]
+        if not late:
+            print("cancel lag: no trace was running when it was cancelled; take more traces")
+            return
         late.sort()
         print(
             f"cancel lag over {len(late)} traces cancelled while they ran: median "

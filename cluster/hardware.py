@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """What one node brings. `accelerator` is Ray's name for its GPUs; memory is in GiB."""
+    """What one node brings; memory is in GiB.
+
+    `accelerator` is Ray's name for its GPUs, None where there are none or any will do.
+    """
 
     name: str
     cpus: int
@@ -22,8 +25,9 @@ NODE_TYPES = {
     for node_type in (
         NodeType("laptop", cpus=2, memory_gib=8),
         NodeType("head", cpus=8, memory_gib=32),
+        NodeType("gpu", 4, 16, gpus=1, gpu_memory_gib=16),
         NodeType("a100x4", 48, 680, gpus=4, accelerator="A100", gpu_memory_gib=80),
         NodeType("h20x8", 176, 1500, gpus=8, accelerator="H20", gpu_memory_gib=96),
     )
 }
-"""Every node type that a configuration may name; `ray_cluster.yaml` offers the same."""
+"""Every node type that a configuration may name; `ray_cluster.yaml` offers those of a cluster."""

@@ -87,7 +87,9 @@ def _match(pattern: re.Pattern[str], line: str) -> str | None:
 
 def _last_line(text: str) -> str:
     """The last line, after the tag that ends a thought where one stands in it."""
-    return _TAG.sub("", text.rstrip().rpartition("\n")[2], count=1).strip()
+    line = text.rstrip().rpartition("\n")[2]
+    tag = _TAG.match(line)  # not a search, which would begin again at each character
+    return line[tag.end() :].strip() if tag else line.strip()
 
 
 def _stated_letter(text: str) -> str | None:

@@ -82,15 +82,12 @@ def standing(votes: Array, likelihoods: Array, unseen: int, leader: int | None =
     launched. There is at least one cluster.
     """
     counts = np.append(votes, 0.0)
-    belongs = _memberships(counts, likelihoods)
-    mass = counts + belongs.sum(axis=0)
+    mass = counts + _memberships(counts, likelihoods).sum(axis=0)
     if leader is None:
         leader = int(np.argmax(mass[:-1]))
     share = (mass + 1 / len(mass)) / (mass.sum() + 1)
     rivals = [c for c in range(len(mass)) if c != leader]
-    chances = [
-        _p_wins(counts, likelihoods, belongs, share, leader, rival, unseen) for rival in rivals
-    ]
+    chances = [_p_wins(counts, likelihoods, share, leader, rival, unseen) for rival in rivals]
     closest = min(range(len(rivals)), key=chances.__getitem__)
     rival = rivals[closest]
     return Standing(
@@ -109,13 +106,7 @@ def _memberships(counts: Array, likelihoods: Array) -> Array:
 
 
 def _p_wins(
-    counts: Array,
-    likelihoods: Array,
-    belongs: Array,
-    share: Array,
-    leader: int,
-    rival: int,
-    unseen: int,
+    counts: Array, likelihoods: Array, share: Array, leader: int, rival: int, unseen: int
 ) -> float:
     """P(leader has more votes than rival once all traces have voted).
 
@@ -125,22 +116,18 @@ def _p_wins(
     others = share.copy()
     others[[leader, rival]] = 0.0
     either = 1.0 - float(others.sum())
-    elsewhere = likelihoods @ others  # weighted by the others' share
-    mixture = either * (
-        np.outer(likelihoods[:, leader], _PHI) + np.outer(likelihoods[:, rival], 1 - _PHI)
-    )
+    ours = either * np.outer(likelihoods[:, leader], _PHI)
+    theirs = either * np.outer(likelihoods[:, rival], 1 - _PHI)
+    mixture = ours + theirs + (likelihoods @ others)[:, None]  # others, weighted by their share
     log_posterior = (
-        counts[leader] * _LOG_PHI
-        + counts[rival] * _LOG_REST
-        + np.log(mixture + elsewhere[:, None]).sum(axis=0)
+        counts[leader] * _LOG_PHI + counts[rival] * _LOG_REST + np.log(mixture).sum(axis=0)
     )
     posterior = np.exp(log_posterior - log_posterior.max())
-    ours, theirs = belongs[:, leader], belongs[:, rival]
-    margin = counts[leader] - counts[rival] + (ours - theirs).sum()
-    variance = (ours + theirs - (ours - theirs) ** 2).sum()
+    belongs, gain = (ours + theirs) / mixture, (ours - theirs) / mixture  # given phi
     drift = either * (2 * _PHI - 1)
-    spread = np.sqrt(variance + unseen * (either - drift**2) + 1e-9)
-    wins = _normal_cdf((margin + unseen * drift) / spread)
+    margin = counts[leader] - counts[rival] + gain.sum(axis=0) + unseen * drift
+    variance = (belongs - gain**2).sum(axis=0) + unseen * (either - drift**2)
+    wins = _normal_cdf(margin / np.sqrt(variance + 1e-9))
     return float((posterior * wins).sum() / posterior.sum())
 
 

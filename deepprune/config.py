@@ -157,6 +157,10 @@ class JudgePrompt(Section):
     """The checkpoint the judge was trained on; a warning is logged when the policy uses another."""
     tau: float | None = Field(None, gt=0, lt=1)
     """Threshold calibrated on held-out pairs, used when the policy names none."""
+    base_rate: float | None = Field(None, gt=0, lt=1)
+    """How many of the held-out pairs agree; `deepprune+` uses it when the policy names none."""
+    auroc: float | None = Field(None, ge=0.5, le=1)
+    """AUROC over held-out pairs of one problem, the mean over problems; likewise."""
 
     @field_validator("template")
     @classmethod

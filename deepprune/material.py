@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from deepprune.answers import equivalent
 from deepprune.checkpoints import CheckpointSpec, truncate
+from deepprune.confidence import lows
 from deepprune.errors import UserError
 from deepprune.policies import make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
 from deepprune.replay import PairJudge, Replay, ReplayTrace, SpeedConfig
+from deepprune.seeds import stable_seed
 from deepprune.session import Outcome
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Material:
         return Replay(
             self.problem,
             self.replay_traces(self.draw(policy.num_traces, seed), spec),
-            make_policy(policy, seed or 0, operator.eq),
+            make_policy(policy, stable_seed(seed or 0, self.problem.problem_id), operator.eq),
             policy.name,
             judge=judge,
             speed=speed,
@@ -96,12 +98,13 @@ class Material:
         return [
             ReplayTrace(
                 sample,
-                self._traces[sample].num_tokens,
+                trace.num_tokens,
                 checkpoints.get(sample),
                 self.answers[sample],
-                _lows(self._traces[sample]),
+                lows(trace.confidence, trace.confidence_window, trace.num_tokens),
             )
             for sample in samples
+            for trace in [self._traces[sample]]
         ]
 
     def _checkpoints_at(self, spec: CheckpointSpec) -> dict[int, int | None]:
@@ -139,16 +142,3 @@ def _grouped(answers: dict[int, str | None]) -> dict[int, str | None]:
             if same is None:
                 first.append(answer)
     return {sample: None if a is None else known[a] for sample, a in answers.items()}
-
-
-def _lows(trace: RecordedTrace) -> tuple[tuple[int, float], ...]:
-    """Where a trace's group confidence is lower than ever before: (tokens, confidence)."""
-    if not trace.confidence or trace.confidence_window is None:
-        return ()
-    stride = max(1, trace.confidence_window // 16)
-    lows: list[tuple[int, float]] = []
-    for index, confidence in enumerate(trace.confidence):
-        if not lows or confidence < lows[-1][1]:
-            tokens = min(trace.confidence_window + index * stride, trace.num_tokens)
-            lows.append((tokens, confidence))
-    return tuple(lows)

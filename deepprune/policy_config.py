@@ -160,7 +160,7 @@ class PlusConfig(JudgingConfig):
     auroc: float | None = Field(None, ge=0.5, le=1)
     """The judge's AUROC over pairs of one problem. Absent: the judge's own, else the paper's 0.87.
     Says whether prefixes are worth launching before any was judged."""
-    trust: float = Field(0.7, ge=0, lt=1)
+    trust: float = Field(0.8, ge=0, lt=1)
     """Probability, before anything is seen, that the judge's P(same) means what it says. Traces
     that finish raise or lower it; at 0 the judge is not asked, and every trace finishes."""
     min_finish: int = Field(1, ge=1)

@@ -25,9 +25,11 @@ from deepprune.events import (
     Command,
     Continue,
     Event,
+    Failed,
     Finished,
     Judge,
     Judged,
+    JudgeLost,
     Launch,
     PrefixReady,
     Progress,
@@ -175,18 +177,29 @@ class Replay:
         assert self._given_order is not None
         while self._given_order:
             kind, sample = self._given_order.popleft()
-            for entry in self._replies:
-                if kind == "Judged" and entry[2].sample == sample:
-                    self._replies.remove(entry)
-                    heapq.heapify(self._replies)
-                    return entry[2]
+            if kind in ("Judged", "JudgeLost"):
+                return self._reply_about(sample, kind)
             segment = self._segments.get(sample)
-            if segment is not None and type(segment.milestones[0][1]).__name__ == kind:
+            if segment is not None and kind == "Failed":
+                self._end(sample, segment)
+                return Failed(sample, "lost when it was recorded")
+            pending = None if segment is None else type(segment.milestones[0][1]).__name__
+            if segment is not None and pending in (kind, "Progress"):
+                if pending != kind:  # a reading came with this event
+                    self._given_order.appendleft((kind, sample))
                 self._clock = max(self._clock, segment.due)
                 return self._at_milestone(segment)
-            if kind != "Progress":  # readings that were no new low have no milestone
+            if kind != "Progress":  # a reading that was no new low has no milestone
                 raise ValueError(f"the recorded order has {kind} of trace {sample}, out of place")
         raise ValueError("the recorded order ends before the policy stops")
+
+    def _reply_about(self, sample: int, kind: str) -> Event:
+        entry = next((e for e in self._replies if e[2].sample == sample), None)
+        if entry is None:
+            raise ValueError(f"the recorded order has {kind} of trace {sample}, which nobody asked")
+        self._replies.remove(entry)
+        heapq.heapify(self._replies)
+        return entry[2] if kind == "Judged" else JudgeLost(sample)
 
     def _at_milestone(self, segment: _Segment) -> Event:
         tokens, event = segment.milestones.popleft()

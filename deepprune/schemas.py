@@ -54,6 +54,7 @@ SCORES = pa.schema(
         pa.field("benchmark", pa.string(), nullable=False),
         pa.field("problem_id", pa.string(), nullable=False),
         ("model", pa.string()),
+        ("policy", pa.string()),
         ("judge", pa.string()),
         ("checkpoint", pa.string()),
         ("first", pa.int32()),
@@ -61,7 +62,10 @@ SCORES = pa.schema(
         ("p_same", pa.float32()),
     ]
 )
-"""One row per judged pair: P(same) of the prefixes of samples `first` and `second`, as shown."""
+"""One row per judged pair: P(same) of the prefixes of samples `first` and `second`, as shown.
+
+`policy` is null where all pairs were scored, for no policy in particular.
+"""
 
 _VOTE = pa.struct(
     [

@@ -1,13 +1,39 @@
-"""Outcomes as rows of the outcomes table (`deepprune/schemas.py`)."""
+"""Results as rows of the tables on disk (`deepprune/schemas.py`)."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from deepprune.config import RunConfig, VllmGeneratorConfig
+from deepprune.ledger import Fate
 from deepprune.policy_config import JudgingConfig, PaperRules, PolicyConfig
 from deepprune.schemas import LEDGER_FIELDS
 from deepprune.session import Outcome
 from jobs.tables import is_correct
+
+if TYPE_CHECKING:
+    from actors.coordinator import Solved
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The models that live results come from."""
+
+    model: str
+    judge: str | None
+    confidence_window: int | None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Origin:
+        """Those of a run."""
+        generator, window = config.generator, None
+        if isinstance(generator, VllmGeneratorConfig):
+            model = generator.engine.model
+            window = generator.confidence_window if generator.confidence else None
+        else:
+            model = generator.model
+        return cls(model, config.judge.engine.model if config.judge else None, window)
 
 
 def outcome_row(
@@ -66,3 +92,68 @@ def outcome_row(
 def benchmark_of(problem_id: str) -> str:
     """The benchmark in a problem id, `benchmark/id`."""
     return problem_id.partition("/")[0]
+
+
+def live_outcome_row(solved: Solved, origin: Origin) -> dict[str, Any]:
+    """The outcome of a problem that was solved live."""
+    return outcome_row(
+        solved.outcome,
+        solved.policy,
+        model=origin.model,
+        driver="live",
+        judge=origin.judge,
+        seed=solved.seed,
+    )
+
+
+def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
+    """One row for each pair that was judged."""
+    assert isinstance(solved.policy, JudgingConfig)
+    problem_id = solved.outcome.problem.problem_id
+    return [
+        {
+            "benchmark": benchmark_of(problem_id),
+            "problem_id": problem_id,
+            "model": origin.model,
+            "policy": solved.outcome.policy,
+            "judge": origin.judge,
+            "checkpoint": solved.policy.checkpoint,
+            "first": first,
+            "second": second,
+            "p_same": p_same,
+        }
+        for (first, second), p_same in solved.scores.items()
+    ]
+
+
+def trace_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
+    """One row for each trace that was launched."""
+    problem = solved.outcome.problem
+    rows = []
+    for end in solved.outcome.ends:
+        trace = solved.traces[end.sample]
+        rows.append(
+            {
+                "benchmark": benchmark_of(problem.problem_id),
+                "problem_id": problem.problem_id,
+                "problem": problem.text,
+                "reference": problem.reference,
+                "model": origin.model,
+                "policy": solved.outcome.policy,
+                "sample": end.sample,
+                "seed": trace.seed,
+                "text": trace.text,
+                "token_ids": trace.token_ids,
+                "num_tokens": end.num_tokens,
+                "prefix_chars": trace.prefix_chars,
+                "prefix_tokens": trace.prefix_tokens,
+                "finish_reason": trace.finish_reason,
+                "fate": end.fate.value,
+                "reason": end.reason,
+                "answer": trace.answer,
+                "confidence": trace.confidence,
+                "confidence_window": origin.confidence_window,
+                "error": end.reason if end.fate is Fate.LOST else None,
+            }
+        )
+    return rows

@@ -18,13 +18,14 @@ import yaml
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, load_config
 from deepprune.errors import UserError
-from deepprune.policy_config import PolicyConfig
+from deepprune.policy_config import ConsConfig, PolicyConfig
 from deepprune.traces import Problem
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
     from actors.deploy import System
     from jobs.display import Display
+    from jobs.progress import Progress
 
 POLL_S = 0.25
 INTERRUPT_S = 10.0
@@ -35,10 +36,11 @@ POLICY_OPTIONS = ("num_traces", "tau", "checkpoint")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A problem and the policy to solve it with."""
+    """A problem, the policy to solve it with, and the seed if it is not the configuration's."""
 
     problem: Problem
     policy: PolicyConfig
+    seed: int | None = None
 
 
 def configuration(options: argparse.Namespace) -> RunConfig:
@@ -47,12 +49,7 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     Raises:
         UserError: it does not validate.
     """
-    overrides: dict[str, Any] = {}
-    for setting in options.settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UserError(f"--set {setting}: write KEY=VALUE, such as policy.wave=64")
-        overrides[key] = yaml.safe_load(value)
+    overrides = _settings(options)
     path = resolve_config(options.config)
     if options.policy is not None and load_config(path, overrides).policy.name != options.policy:
         overrides["policy"] = {"name": options.policy} | {
@@ -63,11 +60,35 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     for name in POLICY_OPTIONS:
         if getattr(options, name) is not None:
             overrides[f"policy.{name}"] = getattr(options, name)
-    if options.seed is not None:
-        overrides["seed"] = options.seed
-    from actors.preflight import with_calibrated_tau
+    from actors.preflight import with_calibration
 
-    return with_calibrated_tau(load_config(path, overrides))
+    return with_calibration(load_config(path, overrides))
+
+
+def generator_configuration(options: argparse.Namespace) -> RunConfig:
+    """The configuration that the command line asks for, without judge and policy.
+
+    Raises:
+        UserError: it does not validate.
+    """
+    config = load_config(resolve_config(options.config), _settings(options))
+    return config.model_copy(update={"judge": None, "policy": ConsConfig()})
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What `--set` and `--seed` say, by dotted keys."""
+    settings: dict[str, Any] = {}
+    for setting in options.settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise UserError(f"--set {setting}: write KEY=VALUE, such as policy.wave=64")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {setting}: {value!r} is not a YAML value") from None
+    if options.seed is not None:
+        settings["seed"] = options.seed
+    return settings
 
 
 def run_folder(options: argparse.Namespace, command: str) -> Path:
@@ -79,7 +100,7 @@ def run_folder(options: argparse.Namespace, command: str) -> Path:
 
 @contextmanager
 def system_for(
-    config: RunConfig, problems: Sequence[Problem], address: str | None, display: Display
+    config: RunConfig, problems: Sequence[Problem], address: str | None, display: Display | Progress
 ) -> Iterator[System]:
     """Check, connect, start engines; take everything down at the end.
 
@@ -90,9 +111,10 @@ def system_for(
     from actors.preflight import check
 
     check(config, problems)
-    display.phase("starting Ray" if address is None else f"connecting to {address}")
-    from actors.deploy import connected, running
+    from actors.deploy import connected, running, running_cluster
 
+    address = running_cluster(address)
+    display.phase("starting Ray" if address is None else f"connecting to {address}")
     with connected(address):
         display.phase("starting the engines")
         with running(config, cluster_ends_too=address is None) as system:
@@ -113,9 +135,14 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     from ray.exceptions import RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
-    waiting = [coordinator.solve.remote(task.problem, task.policy, seed) for task in tasks]
+    waiting = [
+        coordinator.solve.remote(
+            task.problem, task.policy, seed if task.seed is None else task.seed
+        )
+        for task in tasks
+    ]
     deadline = math.inf
-    with _interrupt_as_flag() as interrupted:
+    with interrupt_as_flag() as interrupted:
         while waiting and time.monotonic() < deadline:
             if interrupted() and deadline == math.inf:
                 deadline = time.monotonic() + INTERRUPT_S
@@ -134,7 +161,7 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
 
 
 @contextmanager
-def _interrupt_as_flag() -> Iterator[Callable[[], bool]]:
+def interrupt_as_flag() -> Iterator[Callable[[], bool]]:
     """Note a first Ctrl-C instead of raising it wherever the program is; a second one raises."""
     noted = threading.Event()
 

@@ -20,11 +20,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-from deepprune.config import RunConfig, VllmGeneratorConfig
+from deepprune.config import RunConfig
 from deepprune.errors import UserError
-from deepprune.policy_config import JudgingConfig
 from deepprune.schemas import OUTCOMES, SCORES, TRACES
-from jobs.rows import benchmark_of, outcome_row
+from jobs.rows import Origin, live_outcome_row, score_rows, trace_rows
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
@@ -40,15 +39,7 @@ class RunStore:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder = folder
         self._config = config.model_dump(mode="json")
-        self._seed = config.seed
-        generator = config.generator
-        if isinstance(generator, VllmGeneratorConfig):
-            self._model = generator.engine.model
-            self._confidence_window = generator.confidence_window if generator.confidence else None
-        else:
-            self._model = generator.model
-            self._confidence_window = None
-        self._judge = config.judge.engine.model if config.judge else None
+        self._origin = Origin.of(config)
         self._check()
 
     def write(self, solved: Solved) -> None:
@@ -58,10 +49,10 @@ class RunStore:
             text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
             _write_whole(self._config_path, text.encode())
         name = _part_name(solved)
-        self._write_part("traces", name, self._trace_rows(solved), TRACES)
+        self._write_part("traces", name, trace_rows(solved, self._origin), TRACES)
         if solved.scores:
-            self._write_part("scores", name, self._score_rows(solved), SCORES)
-        self._write_part("outcomes", name, [self._outcome_row(solved)], OUTCOMES)
+            self._write_part("scores", name, score_rows(solved, self._origin), SCORES)
+        self._write_part("outcomes", name, [live_outcome_row(solved, self._origin)], OUTCOMES)
 
     @property
     def _config_path(self) -> Path:
@@ -86,68 +77,6 @@ class RunStore:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema), sink)
         _write_whole(self.folder / table / f"{name}.parquet", sink.getvalue())
-
-    def _outcome_row(self, solved: Solved) -> dict[str, Any]:
-        return outcome_row(
-            solved.outcome,
-            solved.policy,
-            model=self._model,
-            driver="live",
-            judge=self._judge,
-            seed=self._seed,
-        )
-
-    def _score_rows(self, solved: Solved) -> list[dict[str, Any]]:
-        assert isinstance(solved.policy, JudgingConfig)
-        problem_id = solved.outcome.problem.problem_id
-        return [
-            {
-                "benchmark": benchmark_of(problem_id),
-                "problem_id": problem_id,
-                "model": self._model,
-                "judge": self._judge,
-                "checkpoint": solved.policy.checkpoint,
-                "first": first,
-                "second": second,
-                "p_same": p_same,
-            }
-            for (first, second), p_same in solved.scores.items()
-        ]
-
-    def _trace_rows(self, solved: Solved) -> list[dict[str, Any]]:
-        keys = {**self._keys(solved), "problem": solved.outcome.problem.text}
-        rows = []
-        for end in solved.outcome.ends:
-            trace = solved.traces[end.sample]
-            rows.append(
-                {
-                    **keys,
-                    "sample": end.sample,
-                    "seed": trace.seed,
-                    "text": trace.text,
-                    "token_ids": trace.token_ids,
-                    "num_tokens": end.num_tokens,
-                    "prefix_chars": trace.prefix_chars,
-                    "prefix_tokens": trace.prefix_tokens,
-                    "finish_reason": trace.finish_reason,
-                    "fate": end.fate.value,
-                    "reason": end.reason,
-                    "answer": trace.answer,
-                    "confidence": trace.confidence,
-                    "confidence_window": self._confidence_window,
-                }
-            )
-        return rows
-
-    def _keys(self, solved: Solved) -> dict[str, Any]:
-        problem = solved.outcome.problem
-        return {
-            "benchmark": benchmark_of(problem.problem_id),
-            "problem_id": problem.problem_id,
-            "reference": problem.reference,
-            "model": self._model,
-            "policy": solved.outcome.policy,
-        }
 
 
 def load_outcomes(folder: Path) -> list[dict[str, Any]]:

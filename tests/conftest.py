@@ -41,9 +41,9 @@ def live_system() -> Iterator[LiveSystem]:
     import ray
 
     from actors.deploy import running
-    from actors.preflight import with_calibrated_tau
+    from actors.preflight import with_calibration
 
-    config = with_calibrated_tau(
+    config = with_calibration(
         load_config(
             "cluster/laptop.yaml",
             {

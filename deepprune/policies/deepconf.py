@@ -92,15 +92,20 @@ class DeepConf:
 
     def _percentile(self) -> float:
         """The lowest confidence that the kept share of the finished traces stays at or above."""
-        finished = sorted((self._confidence(sample) for sample in self._answers), reverse=True)
+        lowest = (self._lowest[sample] for sample in self._answers)
+        finished = sorted(filter(math.isfinite, lowest), reverse=True)
         if not finished:
             return -math.inf
         return finished[max(1, round(self._config.keep_share * len(finished))) - 1]
 
     def _confidence(self, sample: int) -> float:
-        """A trace without a reading was too short for a window: nothing speaks against it."""
+        """Nothing speaks against a trace without a reading: it counts as the least that is kept."""
         lowest = self._lowest[sample]
-        return lowest if math.isfinite(lowest) else 1.0
+        if math.isfinite(lowest):
+            return lowest
+        if self._threshold is None or not math.isfinite(self._threshold):
+            return 1.0
+        return self._threshold
 
     @property
     def _consensus(self) -> bool:

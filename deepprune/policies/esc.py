@@ -10,8 +10,7 @@ from deepprune.voting import Same, Vote
 class Esc:
     """Samples a window at a time and stops after one whose traces all give the same answer.
 
-    A trace without an answer agrees with none, unless the window is that trace alone. All traces
-    sampled so far vote.
+    A trace without an answer agrees with none. All traces sampled so far vote.
     """
 
     pauses = False

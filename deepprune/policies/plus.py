@@ -21,7 +21,7 @@ whether the judge was right, and moves `trust` up or down.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,7 +55,7 @@ DEFAULT_AUROC = 0.87
 SURE = 2.5
 """Log-odds from which on the judge is not asked again."""
 _TOKENS_PER = {"tokens": 1, "reasoning_words": 20}
-UNSEEN_LENGTH = 4.0
+UNSEEN_LENGTH = 3.0
 """Length of a trace in checkpoints, expected before any has finished."""
 
 
@@ -183,11 +183,22 @@ class DeepPrunePlus:
         self._clusters.append(Cluster([sample]))
         return []
 
-    def _ask(self, sample: int, cluster: Cluster) -> list[Command]:
-        """Compare a trace with members of a cluster that it has not been compared with."""
+    def _ask(
+        self, sample: int, cluster: Cluster, *, being_asked: Collection[int] = ()
+    ) -> list[Command]:
+        """Compare a trace with members of a cluster that it has not been compared with.
+
+        Those `being_asked` are left out: it may be this trace that they are compared with.
+        """
         known = self._ratios[sample]
         room = self._config.max_members - sum(trace in known for trace in cluster.traces)
-        fresh = [trace for trace in cluster.traces if trace not in known and trace != sample]
+        fresh = [
+            trace
+            for trace in cluster.traces
+            if trace not in known and trace != sample and trace not in being_asked
+        ]
+        if not fresh:
+            return []
         self._asked[sample] = cluster
         return [Judge(sample, tuple(fresh[:room]))]
 
@@ -325,7 +336,10 @@ class DeepPrunePlus:
         if not self._clusters:
             if self._to_end:
                 return []
-            return self._launch(fewest_votes(0, 0, self._safe), self._worth, *self._costs())
+            missing = fewest_votes(0, 0, self._safe)
+            if self._paused:  # their judge was lost, or what they were found alike with led nowhere
+                return self._finish(self._paused[:missing])
+            return self._launch(missing, self._worth, *self._costs())
         now = self._standing()
         leader = self._clusters[now.leader]
         safe = now.p_leads > self._safe
@@ -373,7 +387,7 @@ class DeepPrunePlus:
                 others = len(cluster.traces) - (sample in cluster.traces)
                 sure = abs(self._log_ratio(sample, cluster) or 0.0) >= SURE
                 if not sure and num_known < min(others, self._config.max_members):
-                    commands += self._ask(sample, cluster)
+                    commands += self._ask(sample, cluster, being_asked=self._asked.keys())
         return commands
 
     def _told(self, now: Standing) -> dict[int, float]:

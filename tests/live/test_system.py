@@ -75,8 +75,11 @@ def test_a_resumed_trace_is_one_text(live_system, problems):
 
 def test_confidence_is_recorded_when_asked_for(live_system, problems):
     (solved,) = live_system.solve(problems[:1], ConsConfig(num_traces=4))
+    window = live_system.config.generator.confidence_window
     for trace in solved.traces.values():
-        assert len(trace.confidence) >= trace.num_tokens // 4
+        # One when the window is full, then one every sixteenth of it, and one at the end.
+        later = max(0, trace.num_tokens - window)
+        assert len(trace.confidence) == 1 + -(-later // (window // 16))
         assert all(value > 0 for value in trace.confidence)
 
 

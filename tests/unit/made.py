@@ -33,7 +33,7 @@ def cons(problem: Problem = PROBLEM) -> Solved:
         for sample, answer in enumerate(answers)
     }
     outcome = Outcome(problem, "cons", decision, ends, ledger, complete=True, rounds=1)
-    return Solved(outcome, traces, ConsConfig(num_traces=6), {})
+    return Solved(outcome, traces, ConsConfig(num_traces=6), {}, 3)
 
 
 def pruned(problem: Problem = PROBLEM) -> Solved:
@@ -75,7 +75,7 @@ def pruned(problem: Problem = PROBLEM) -> Solved:
     }
     outcome = Outcome(problem, "deepprune", decision, ends, ledger, complete=True, rounds=2)
     scores = {(0, 1): 0.9, (0, 2): 0.125, (0, 3): 0.75, (1, 3): 0.75, (2, 3): 0.25}
-    return Solved(outcome, traces, DeepPruneConfig(num_traces=6, tau=0.5), scores)
+    return Solved(outcome, traces, DeepPruneConfig(num_traces=6, tau=0.5), scores, 3)
 
 
 def interrupted(solved: Solved) -> Solved:

@@ -30,13 +30,15 @@ def one(kind: str, gpus: int = 1) -> list[dict]:
 
 
 class TestShippedConfigurations:
-    def test_they_are_five(self):
-        assert [path.stem for path in shipped_configs()] == [*ON_GPUS, "laptop"]
+    def test_they_are_six(self):
+        names = [path.stem for path in shipped_configs()]
+        assert names == sorted([*ON_GPUS, "gpu", "laptop"])
 
     @pytest.mark.parametrize(
         ("name", "generator", "judge", "executor", "replicas"),
         [
             ("laptop", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
+            ("gpu", [{"CPU": 1, "GPU": 0.5}], [{"CPU": 1, "GPU": 0.5}], None, ((1, 1), (1, 1))),
             ("a100x4", one(A100), one(A100), None, ((3, 3), (1, 1))),
             ("a100x4-qwen3-32b", one(A100, 2), one(A100), "mp", ((1, 1), (1, 2))),
             ("h20x8", one(H20), one(H20), None, ((7, 7), (1, 1))),
@@ -60,14 +62,21 @@ class TestShippedConfigurations:
             (config.judge.replicas.min, config.judge.replicas.max),
         )
 
-    @pytest.mark.parametrize("name", ON_GPUS)
+    @pytest.mark.parametrize("name", [*ON_GPUS, "gpu"])
     def test_no_gpu_is_left_over_and_the_most_replicas_fit(self, name):
         config = load_config(resolve_config(name))
         most = sum(
-            section.replicas.max * section.engine.tensor_parallel
+            section.replicas.max * section.engine.tensor_parallel * section.engine.gpus_per_shard
             for section in (config.generator, config.judge)
         )
         assert most == sum(NODE_TYPES[node].gpus * n for node, n in config.nodes.items())
+
+    def test_two_engines_on_one_gpu_leave_each_other_room(self):
+        config = load_config(resolve_config("gpu"))
+        engines = (config.generator.engine, config.judge.engine)
+        assert sum(engine.gpu_memory_utilization for engine in engines) <= 0.9
+        # Each would measure what the other is just taking.
+        assert all("kv_cache_memory_bytes" in engine.engine_args for engine in engines)
 
     @pytest.mark.parametrize(
         ("name", "model", "sampling"),
@@ -127,7 +136,7 @@ class TestNames:
             resolve_config(name)
         assert str(refusal.value) == (
             f"there is no configuration {name!r}: give a file, or one of a100x4, "
-            "a100x4-qwen3-32b, h20x8, h20x8-qwen3-32b, laptop"
+            "a100x4-qwen3-32b, gpu, h20x8, h20x8-qwen3-32b, laptop"
         )
 
 
@@ -175,7 +184,7 @@ def refusal_of(run: RunConfig) -> str:
 class TestRefusals:
     def test_an_unknown_node_type(self):
         assert refusal_of(config({"tpu": 1}, {})) == (
-            "nodes: there is no node type 'tpu'; known are a100x4, h20x8, head, laptop"
+            "nodes: there is no node type 'tpu'; known are a100x4, gpu, h20x8, head, laptop"
         )
 
     @pytest.mark.parametrize(

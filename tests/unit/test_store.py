@@ -5,7 +5,7 @@ import pytest
 
 from deepprune.config import load_config
 from deepprune.errors import UserError
-from deepprune.ledger import Ledger
+from deepprune.ledger import Fate, Ledger
 from deepprune.traces import Problem
 from jobs.store import OUTCOMES, TRACES, RunStore, load_outcomes, load_traces
 from tests.unit import made
@@ -141,3 +141,13 @@ def test_a_trace_of_an_endpoint_has_no_token_ids(store):
     solved.traces[0] = replace(solved.traces[0], token_ids=[])
     store.write(solved)
     assert load_traces(store.folder)[0]["token_ids"] == []
+
+
+def test_a_lost_trace_says_why_and_others_say_nothing(store):
+    solved = made.cons()
+    outcome = solved.outcome
+    lost = replace(outcome.ends[2], fate=Fate.LOST, reason="replica lost")
+    ends = (*outcome.ends[:2], lost, *outcome.ends[3:])
+    store.write(replace(solved, outcome=replace(outcome, ends=ends)))
+    errors = [row["error"] for row in load_traces(store.folder)]
+    assert errors == [None, None, "replica lost", None, None, None]

@@ -1,0 +1,117 @@
+"""Traces of one problem sampled to their ends, without a policy: what `deepprune collect` records.
+
+Each sample asked for comes out exactly once: finished, or with what became of it. Its seed is the
+one that a live run gives the same sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from actors.live import LiveTrace
+from actors.messages import EngineGone, Generators
+from deepprune.answers import extract_answer
+from deepprune.config import LimitsConfig, SamplingConfig
+from deepprune.errors import UserError
+from deepprune.seeds import stable_seed
+from deepprune.traces import Problem
+
+logger = logging.getLogger(__name__)
+
+REFUSED = (RayError, RayServeException, UserError)
+"""What a generator raises for a request that it will never serve, such as too long a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A trace that has ended: by itself, or in an `error` of one line."""
+
+    sample: int
+    trace: LiveTrace
+    error: str | None = None
+
+
+async def collect(
+    key: str,
+    problem: Problem,
+    samples: Sequence[int],
+    seed: int,
+    *,
+    sampling: SamplingConfig,
+    generators: Generators,
+    limits: LimitsConfig,
+) -> AsyncGenerator[list[Collected]]:
+    """Sample `samples` of a problem, and yield them as they end, some at a time.
+
+    Leaving the iterator cancels what still runs.
+    """
+    ended: asyncio.Queue[asyncio.Task[Collected]] = asyncio.Queue()
+
+    async def follow(sample: int) -> Collected:
+        trace = LiveTrace(stable_seed(seed, problem.problem_id, sample))
+        try:
+            error = await _to_its_end(
+                f"{key}/{sample}", problem, trace, sampling, generators, limits.retries
+            )
+        except REFUSED as refusal:
+            error = _one_line(refusal)
+        if error is None:
+            trace.answer = extract_answer(trace.text, problem.answer_kind)
+        return Collected(sample, trace, error)
+
+    tasks = [asyncio.create_task(follow(sample)) for sample in samples]
+    for task in tasks:
+        task.add_done_callback(ended.put_nowait)
+    try:
+        num_left = len(samples)
+        while num_left:
+            some = [(await ended.get()).result()]
+            while not ended.empty():
+                some.append(ended.get_nowait().result())
+            num_left -= len(some)
+            yield some
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _to_its_end(
+    name: str,
+    problem: Problem,
+    trace: LiveTrace,
+    sampling: SamplingConfig,
+    generators: Generators,
+    retries: int,
+) -> str | None:
+    """Generate a trace from where it is to its end, whoever dies; what went wrong, if it did."""
+    if not problem.text.strip():
+        return "the problem is empty"
+    error = ""
+    for _ in range(retries + 1):
+        request = trace.request(name, problem.text, sampling)
+        try:
+            async with aclosing(generators.stream(request)) as updates:
+                async for update in updates:
+                    trace.take(update)
+        except EngineGone as gone:
+            error = str(gone)
+            logger.warning("%s: %s", name, gone)
+        if trace.finish_reason is not None:
+            return None
+        trace.num_reissued += 1
+    return error or "the generator ended it for no reason"
+
+
+def _one_line(error: Exception) -> str:
+    """The last line of an error that came from another process with its traceback."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(cause).__name__)[:300]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.confidence import ConfidenceMeter
+
+
+def positions(*confidences: float) -> list[dict]:
+    return [{0: SimpleNamespace(logprob=-value)} for value in confidences]
+
+
+def test_the_confidence_of_a_token_is_the_mean_over_its_likeliest():
+    meter = ConfidenceMeter(top_k=2, window=1)
+    meter.take([{i: SimpleNamespace(logprob=p) for i, p in enumerate((-9.0, -1.0, -2.0))}])
+    assert meter.drain(at_end=False) == (1.5,)
+
+
+def test_readings_begin_when_the_window_is_full_and_follow_every_sixteenth():
+    meter = ConfidenceMeter(top_k=1, window=32)
+    meter.take(positions(*[1.0] * 31))
+    assert meter.drain(at_end=False) == ()
+    meter.take(positions(33.0))
+    assert meter.drain(at_end=False) == (2.0,)
+    meter.take(positions(1.0))
+    assert meter.drain(at_end=False) == ()
+    meter.take(positions(1.0, 33.0))
+    assert meter.drain(at_end=False) == (2.0,)
+    assert meter.drain(at_end=True) == (pytest.approx(3.0),), "the last window, one token later"
+    assert meter.drain(at_end=True) == ()
+
+
+def test_a_trace_shorter_than_the_window_is_read_once_as_a_whole():
+    meter = ConfidenceMeter(top_k=1, window=2048)
+    meter.take(positions(1.0, 2.0, 6.0))
+    assert meter.drain(at_end=False) == ()
+    assert meter.drain(at_end=True) == (3.0,)
+    assert ConfidenceMeter(top_k=1, window=8).drain(at_end=True) == ()
+
+
+@given(
+    st.lists(st.floats(0, 50), max_size=200),
+    st.integers(1, 64),
+    st.lists(st.integers(1, 30), max_size=20),
+)
+def test_readings_are_where_the_schema_says_however_they_are_drained(values, window, chunks):
+    meter, readings, start = ConfidenceMeter(1, window), [], 0
+    for size in [*chunks, len(values)]:
+        meter.take(positions(*values[start : start + size]))
+        readings.extend(meter.drain(at_end=False))
+        start += size
+    readings.extend(meter.drain(at_end=True))
+    places = list(range(window, len(values) + 1, max(1, window // 16)))
+    if values and (not places or places[-1] != len(values)):
+        places.append(len(values))
+    means = [sum(values[max(0, p - window) : p]) / min(p, window) for p in places]
+    assert readings == pytest.approx(means, abs=1e-6)

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepprune.events import (
+    Continue,
+    Failed,
+    Finished,
+    Judge,
+    Judged,
+    JudgeLost,
+    Launch,
+    PrefixReady,
+    Stop,
+)
+from deepprune.ledger import Fate
+from deepprune.policies import make_policy
+from deepprune.policy_config import AdaptiveConfig, PlusConfig
+from deepprune.session import Session
+from tests.unit.driver import PROBLEM, Driver, PSame, SimulatedTrace
+
+SEEDS = st.integers(0, 2**32)
+untimed = settings(deadline=None, max_examples=80)
+
+
+def plus(num_traces: int, **options: object):
+    config = PlusConfig(name="deepprune+", num_traces=num_traces, **options)
+    return make_policy(config, 0)
+
+
+def long_traces(*answers: str | None) -> list[SimulatedTrace]:
+    return [SimulatedTrace(answer, num_tokens=60, checkpoint=4) for answer in answers]
+
+
+def perfect(plans: list[SimulatedTrace]) -> PSame:
+    return lambda a, b: 0.999 if plans[a].answer == plans[b].answer else 0.001
+
+
+def noisy(seed: int) -> PSame:
+    return lambda a, b: Random(f"{seed}/{min(a, b)}/{max(a, b)}").random()
+
+
+class Bench:
+    """A session under `deepprune+`; `tell` returns what follows from an event."""
+
+    def __init__(self, num_traces: int, **options: object) -> None:
+        options = {"checkpoint": "tokens:4", "auroc": 0.99, "base_rate": 0.5, **options}
+        self.session = Session(PROBLEM, plus(num_traces, **options), "deepprune+")
+        self.commands = self.session.start()
+        self.commanded = list(self.commands)
+
+    def tell(self, event):
+        self.commands = self.session.handle(event)
+        self.commanded += self.commands
+        return self.commands
+
+    def samples(self, kind: type) -> list[int]:
+        return [command.sample for command in self.commands if isinstance(command, kind)]
+
+    def prefixes(self, same_as: dict[int, int]) -> None:
+        """All that are under way reach their checkpoint; `same_as` says which group each is of."""
+        waiting = self.samples(Launch)
+        for sample in waiting:
+            self.answer_questions(self.tell(PrefixReady(sample, 4)), same_as)
+
+    def answer_questions(self, commands, same_as: dict[int, int]) -> None:
+        questions = [command for command in commands if isinstance(command, Judge)]
+        for question in questions:
+            group = same_as[question.sample]
+            p_same = {m: 0.999 if same_as[m] == group else 0.001 for m in question.members}
+            self.answer_questions(self.tell(Judged(question.sample, p_same)), same_as)
+
+
+# --- how good the judge is ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings_", [{"auroc": 0.5}, {"trust": 0.0}])
+def test_a_judge_known_to_be_useless_is_never_asked_and_whole_traces_are_launched(settings_):
+    for answers in (["7"] * 64, ["1", "2"] * 32, ["1", "7", "7", "7"] * 16):
+        plans = long_traces(*answers)
+        driver = Driver(plus(64, **settings_), plans, noisy(1))
+        outcome = driver.run()
+        assert not driver.commanded(Judge)
+        launches = [command for command in driver.commands if isinstance(command, Launch)]
+        assert all(command.to_end for command in launches)
+        assert outcome.answer == Counter(answers).most_common(1)[0][0]
+
+        config = AdaptiveConfig(name="adaptive", num_traces=64, wave="needed")
+        adaptive = Driver(make_policy(config, 0), plans).run()
+        assert outcome.ledger.launched_traces <= adaptive.ledger.launched_traces + 3
+
+
+def test_with_a_perfect_judge_few_finish():
+    answers = ["7", "1", "7", "7", "2", "7", "7", "1", "7", "7", "7", "7"] * 6
+    plans = long_traces(*answers)
+    driver = Driver(
+        plus(72, auroc=1.0, base_rate=0.5, checkpoint="tokens:4"), plans, perfect(plans)
+    )
+    outcome = driver.run()
+    assert outcome.answer == "7"
+    assert outcome.ledger.finished_traces <= 4
+    assert outcome.ledger.launched_traces < 40
+    assert driver.commands[-1] == Stop("leader is safe")
+
+
+def test_min_finish_traces_of_the_leader_finish():
+    plans = long_traces(*["7"] * 40)
+    driver = Driver(
+        plus(40, auroc=1.0, base_rate=0.5, min_finish=3, checkpoint="tokens:4"),
+        plans,
+        perfect(plans),
+    )
+    outcome = driver.run()
+    assert outcome.ledger.finished_traces == 3
+    assert outcome.decision.votes[0][0] == "7"
+
+
+def test_a_judge_that_turns_out_wrong_loses_its_say():
+    """It swears that all agree; they do not, and the answer is found all the same."""
+    answers = ["1", "7", "2", "7", "3", "7", "4", "7", "7", "7"] * 6
+    plans = long_traces(*answers)
+    driver = Driver(plus(60, auroc=0.95, base_rate=0.5), plans, lambda a, b: 0.999, in_order=True)
+    outcome = driver.run()
+    assert outcome.answer == "7"
+    assert outcome.ledger.finished_traces >= 4
+
+
+# --- what may go wrong --------------------------------------------------------------------------
+
+
+def test_when_the_judge_is_lost_those_that_wait_finish_and_whole_traces_follow():
+    bench = Bench(40)
+    first = bench.samples(Launch)
+    assert not any(command.to_end for command in bench.commands)
+    bench.tell(PrefixReady(0, 4))
+    assert bench.tell(PrefixReady(1, 4)) == [Judge(1, (0,))]
+    bench.tell(JudgeLost(1))
+    for sample in first[2:]:
+        bench.tell(PrefixReady(sample, 4))
+    bench.commands = bench.commanded[:]
+    waiting = bench.samples(Continue)
+    assert waiting
+    finished: set[int] = set()
+    while not bench.session.stopped:
+        running = [c.sample for c in bench.commanded if isinstance(c, Continue)] + [
+            c.sample for c in bench.commanded if isinstance(c, Launch) and c.to_end
+        ]
+        sample = next(s for s in running if s not in finished)
+        finished.add(sample)
+        bench.tell(Finished(sample, "7", 60))
+    assert bench.session.decision().answer == "7"
+    assert sum(isinstance(command, Judge) for command in bench.commanded) == 1
+
+
+def test_a_judge_that_never_answers_costs_no_answer():
+    plans = long_traces(*["7", "7", "1"] * 3)
+    outcome = Driver(plus(9, auroc=0.99), plans, noisy(0), judge_loss=1.0).run()
+    assert outcome.answer == "7"
+
+
+@pytest.mark.parametrize("event", [Finished(0, None, 60), Failed(0)])
+def test_when_the_only_anchor_ends_without_an_answer_those_found_alike_are_not_forgotten(event):
+    bench = Bench(2)
+    assert bench.samples(Launch) == [0, 1]
+    bench.prefixes({0: 0, 1: 0})
+    assert bench.samples(Continue)[:1] == [0]
+    alone = bench.samples(Continue) == [0]
+    bench.tell(event)
+    if alone:
+        assert bench.samples(Continue) == [1]
+    bench.tell(Finished(1, "7", 60))
+    assert bench.session.stopped
+    assert bench.session.decision().answer == "7"
+
+
+def test_two_clusters_that_end_in_one_answer_become_one():
+    bench = Bench(12, risk=0.001, min_finish=12)
+    groups = {sample: sample % 2 for sample in range(12)}
+    while bench.samples(Launch):
+        bench.prefixes(groups)
+    before = bench.session.decision().clusters
+    assert len(before) == 2
+    finished: set[int] = set()
+    while not bench.session.stopped and not {0, 1} <= finished:
+        running = [c.sample for c in bench.commanded if isinstance(c, Continue)]
+        pending = [s for s in running if s not in finished]
+        if not pending:
+            break
+        finished.add(pending[0])
+        bench.tell(Finished(pending[0], "7", 60))
+        bench.answer_questions(bench.commands, groups)
+    decision = bench.session.decision()
+    assert [answer for answer, _ in decision.votes] == ["7"]
+    assert set(decision.votes[0][1]) == finished
+    assert {0, 1} <= finished
+    assert len(decision.clusters) == 1
+    assert set(decision.clusters[0]) >= set(before[0]) | set(before[1])
+
+
+def test_a_trace_that_ends_elsewhere_than_its_cluster_leaves_it():
+    bench = Bench(6, min_finish=6)
+    bench.prefixes(dict.fromkeys(range(6), 0))
+    cluster = bench.session.decision().clusters[0]
+    first = bench.samples(Continue)[0]
+    assert first == cluster[0]
+    bench.tell(Finished(first, "7", 60))
+    stray = bench.samples(Continue)[0]
+    assert stray in cluster
+    bench.tell(Finished(stray, "8", 60))
+    decision = bench.session.decision()
+    assert dict(decision.votes) == {"7": (first,), "8": (stray,)}
+    homes = {c for c in decision.clusters if stray in c}
+    assert homes == {(stray,)}
+
+
+def test_no_answer_at_all_is_no_answer():
+    outcome = Driver(plus(10, auroc=0.9), long_traces(*[None] * 10), noisy(3)).run()
+    assert outcome.answer is None
+    assert outcome.ledger.launched_traces == 10
+
+
+def test_traces_that_end_before_their_checkpoint_vote_and_are_compared_with():
+    plans = [SimulatedTrace("7", num_tokens=2, checkpoint=4) for _ in range(20)]
+    driver = Driver(plus(20, auroc=0.99), plans, perfect(plans))
+    assert driver.run().answer == "7"
+    assert not driver.commanded(Judge)
+
+
+# --- whatever happens ---------------------------------------------------------------------------
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> list[SimulatedTrace]:
+    random = Random(draw(SEEDS))
+    num_answers = draw(st.integers(1, 4))
+    silent, failing = draw(st.sampled_from([(0, 0), (0.2, 0), (0, 0.2), (0.3, 0.3), (1, 0)]))
+    length = draw(st.sampled_from([8, 14, 60]))
+    return [
+        SimulatedTrace(
+            None if random.random() < silent else str(min(random.choices(range(num_answers), k=2))),
+            num_tokens=random.randint(1, length),
+            checkpoint=4,
+            fails_at=random.randint(1, length) if random.random() < failing else None,
+        )
+        for _ in range(draw(st.integers(1, 40)))
+    ]
+
+
+@st.composite
+def options(draw: st.DrawFn) -> dict[str, object]:
+    return {
+        "risk": draw(st.sampled_from([0.01, 0.05, 0.3])),
+        "base_rate": draw(st.sampled_from([0.2, 0.5, 0.9])),
+        "auroc": draw(st.sampled_from([0.5, 0.7, 0.9, 1.0])),
+        "trust": draw(st.sampled_from([0.0, 0.3, 0.7, 0.99])),
+        "min_finish": draw(st.integers(1, 4)),
+        "max_wave": draw(st.integers(1, 40)),
+        "max_asked": draw(st.integers(1, 8)),
+        "max_members": draw(st.integers(1, 6)),
+        "judge_price": draw(st.sampled_from([0, 0.02, 5])),
+        "checkpoint": "tokens:4",
+    }
+
+
+@st.composite
+def judges(draw: st.DrawFn, plans: list[SimulatedTrace]) -> PSame:
+    noise = noisy(draw(SEEDS))
+    kind = draw(st.sampled_from(["perfect", "noisy", "blurred", "all same", "none same"]))
+    right = perfect(plans)
+    known = {
+        "perfect": right,
+        "noisy": noise,
+        "blurred": lambda a, b: 0.6 * right(a, b) + 0.4 * noise(a, b),
+    }
+    return known.get(kind, lambda a, b: float(kind == "all same"))
+
+
+@untimed
+@given(data=st.data(), plans=worlds(), seed=SEEDS)
+def test_it_always_comes_to_an_end_whatever_happens(data, plans, seed):
+    chosen = data.draw(options())
+    driver = Driver(
+        plus(len(plans), **chosen),
+        plans,
+        data.draw(judges(plans)),
+        seed,
+        in_order=data.draw(st.booleans()),
+        judge_loss=data.draw(st.sampled_from([0, 0, 0.02, 0.3, 1])),
+        interrupt_at=data.draw(st.none() | st.integers(0, 100)),
+        settles=data.draw(st.booleans()),
+    )
+    outcome = driver.run()
+    decision = outcome.decision
+    finished = {end.sample for end in outcome.ends if end.fate is Fate.FINISHED}
+    voters = [(sample, answer) for answer, group in decision.votes for sample in group]
+    assert {sample for sample, _ in voters} <= finished
+    assert len(voters) == len(set(voters))
+    assert all(driver.traces[sample].plan.answer == answer for sample, answer in voters)
+    assert len(decision.weights) == len(decision.votes)
+    assert list(decision.weights) == sorted(decision.weights, reverse=True)
+    placed = [sample for cluster in decision.clusters for sample in cluster]
+    assert len(placed) == len(set(placed))
+    answered = {sample for sample in finished if driver.traces[sample].plan.answer is not None}
+    assert {sample for sample, _ in voters} == answered
+    if outcome.complete and not decision.votes:  # nothing was left that could have given an answer
+        assert len(outcome.ends) == len(plans)
+        assert all(end.fate in (Fate.FINISHED, Fate.LOST) for end in outcome.ends)
+
+
+@untimed
+@given(plans=worlds(), seed=SEEDS)
+def test_with_a_perfect_judge_the_leader_is_seldom_left(plans, seed):
+    """With all traces seen it is the majority itself, since all that were launched are judged."""
+    policy = plus(len(plans), auroc=1.0, base_rate=0.5, risk=0.001, checkpoint="tokens:4")
+    plans = [SimulatedTrace(plan.answer or "0", 30, 4) for plan in plans]
+    outcome = Driver(policy, plans, perfect(plans), seed).run()
+    sizes = Counter(plan.answer for plan in plans)
+    assert outcome.answer in sizes
+    if sizes[outcome.answer] < max(sizes.values()):
+        assert outcome.ledger.launched_traces < len(plans)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepprune.errors import UserError
+from deepprune.recordings import load_recordings
+from deepprune.schemas import TRACES
+from jobs.store import RunStore
+from tests.unit.made import PROBLEM, cons, pruned
+from tests.unit.test_store import CONFIG
+
+
+def trace(problem: int = 0, sample: int = 0, **more) -> dict:
+    return {
+        "benchmark": "b",
+        "problem_id": f"b/{problem}",
+        "problem": f"What is {problem}?",
+        "reference": str(problem),
+        "model": "m",
+        "sample": sample,
+        "text": f"It is \\boxed{{{problem}}}.",
+        "answer": str(problem),
+    } | more
+
+
+def parquet(path: Path, rows: list[dict], schema: pa.Schema | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    return path
+
+
+def jsonl(path: Path, rows: list) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_recordings(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", [parquet, jsonl])
+def test_a_file_becomes_a_recording_for_each_problem_and_model(tmp_path, write):
+    rows = [trace(p, s, model=m) for p in (10, 2) for s in (1, 0) for m in ("m", "k")]
+    recordings = load_recordings(write(tmp_path / f"traces.{write.__name__}", rows))
+    assert [(r.problem.problem_id, r.model) for r in recordings] == [
+        ("b/2", "k"),
+        ("b/2", "m"),
+        ("b/10", "k"),
+        ("b/10", "m"),
+    ]
+    first = recordings[0]
+    assert (first.problem.text, first.problem.reference) == ("What is 2?", "2")
+    assert [t.sample for t in first.traces] == [0, 1]
+    assert first.traces[0].answer == "2"
+
+
+def test_parts_of_a_folder_are_one_recording_and_unfinished_ones_are_not_read(tmp_path):
+    parquet(tmp_path / "traces" / "part-0.parquet", [trace(sample=0)])
+    parquet(tmp_path / "traces" / "part-1.parquet", [trace(sample=1)])
+    (tmp_path / "traces" / "_part-2.parquet.part").write_bytes(b"PAR1 half")
+    (recording,) = load_recordings(tmp_path)
+    assert len(recording.traces) == 2
+    assert load_recordings(tmp_path / "traces") == [recording]
+
+
+def test_only_finished_traces_can_be_replayed(tmp_path):
+    fates = ("finished", "lost", "cancelled_after_checkpoint", None)
+    rows = [trace(sample=s, fate=fate, num_tokens=7) for s, fate in enumerate(fates)]
+    (recording,) = load_recordings(parquet(tmp_path / "t.parquet", rows, TRACES))
+    assert [t.sample for t in recording.traces] == [0, 3]
+
+
+def test_all_that_was_recorded_of_a_trace_is_there(tmp_path):
+    recorded = trace(
+        num_tokens=9,
+        prefix_chars=5,
+        prefix_tokens=3,
+        finish_reason="stop",
+        confidence=[1.5, 2.0],
+        confidence_window=4,
+    )
+    (recording,) = load_recordings(parquet(tmp_path / "t.parquet", [recorded], TRACES))
+    (found,) = recording.traces
+    assert (found.num_tokens, found.prefix_chars, found.prefix_tokens) == (9, 5, 3)
+    assert (found.confidence, found.confidence_window) == ((1.5, 2.0), 4)
+    assert found.finish_reason == "stop"
+
+
+def test_tokens_and_answers_that_were_not_recorded_come_from_the_text(tmp_path):
+    row = trace(text="x" * 28 + "\\boxed{B}")
+    del row["answer"]
+    path = jsonl(tmp_path / "t.jsonl", [row])
+    (recording,) = load_recordings(path, kind="choice", chars_per_token=3.7)
+    assert recording.traces[0].num_tokens == 10
+    assert recording.traces[0].answer == "B"
+    assert recording.problem.answer_kind == "choice"
+
+
+def test_an_answer_that_was_recorded_as_none_stays_none(tmp_path):
+    (recording,) = load_recordings(jsonl(tmp_path / "t.jsonl", [trace(answer=None)]))
+    assert recording.traces[0].answer is None
+
+
+def test_configurations_are_one_recording_unless_their_samples_clash(tmp_path):
+    apart = [trace(sample=s, config=f"c{s}") for s in range(2)]
+    (recording,) = load_recordings(parquet(tmp_path / "apart.parquet", apart))
+    assert (recording.model, len(recording.traces)) == ("m", 2)
+    clashing = [trace(config=f"c{c}") for c in range(2)] + [trace(problem=1, config="c0")]
+    recordings = load_recordings(parquet(tmp_path / "clash.parquet", clashing))
+    assert [(r.problem.problem_id, r.model) for r in recordings] == [
+        ("b/0", "m (c0)"),
+        ("b/0", "m (c1)"),
+        ("b/1", "m (c0)"),
+    ]
+
+
+def test_of_several_policies_the_one_that_finished_most_is_the_recording(tmp_path):
+    store = RunStore(tmp_path / "run", CONFIG)
+    store.write(pruned())
+    store.write(cons())
+    (recording,) = load_recordings(tmp_path / "run")
+    assert recording.problem.problem_id == PROBLEM.problem_id
+    assert len(recording.traces) == 6
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_nothing_there_is_said_so(tmp_path):
+    assert "no file or folder" in refusal(tmp_path / "missing")
+    assert "no tables" in refusal(tmp_path)
+    lost = parquet(tmp_path / "t.parquet", [trace(fate="lost")])
+    assert "no finished traces" in refusal(lost)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = parquet(tmp_path / "t.parquet", [trace(sample=s) for s in range(50)])
+    path.write_bytes(path.read_bytes()[:-40])
+    assert str(path) in refusal(path)
+    path.write_bytes(b"")
+    assert str(path) in refusal(path)
+
+
+def test_damage_in_the_middle_of_a_file_is_noticed(tmp_path):
+    rows = [trace(sample=s, text=f"{s}" * 400) for s in range(300)]
+    path = parquet(tmp_path / "t.parquet", rows)
+    content = bytearray(path.read_bytes())
+    for place in range(8, len(content) // 2):
+        content[place] ^= 0x5A
+    path.write_bytes(bytes(content))
+    refusal(path)
+
+
+def test_a_foreign_table_is_refused_with_what_it_lacks(tmp_path):
+    message = refusal(parquet(tmp_path / "t.parquet", [{"prompt": "a", "response": "b"}]))
+    assert "problem_id, problem, sample, text" in message and "prompt" in message
+    assert "import --map" in message
+    assert "line 2: no column text" in refusal(
+        jsonl(tmp_path / "t.jsonl", [trace(), {k: v for k, v in trace().items() if k != "text"}])
+    )
+    (tmp_path / "t.csv").write_text("problem,text\n1,2\n")
+    assert "cannot be read as Parquet" in refusal(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sample": "three"}, "sample holds 'three', where a whole number should be"),
+        ({"sample": 1.5}, "sample holds 1.5"),
+        ({"sample": None}, "without a sample"),
+        ({"problem_id": None}, "without a problem_id"),
+        ({"text": 5}, "text holds 5, where a text should be"),
+        ({"answer": 5}, "answer holds 5"),
+        ({"text": None, "fate": "finished"}, "has no text"),
+        ({"confidence": [1, "a"]}, "confidence holds"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(tmp_path, wrong, said):
+    assert said in refusal(jsonl(tmp_path / "t.jsonl", [trace(), trace(sample=1) | wrong]))
+
+
+@pytest.mark.parametrize("line", ["[1]", "{", "\x00", '{"a": \ud800}', "[" * 100_000])
+def test_a_line_that_is_no_json_object_is_counted(tmp_path, line):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(
+        json.dumps(trace()).encode() + b"\n" + line.encode(errors="surrogatepass") + b"\n"
+    )
+    assert "line 2: expected one JSON object per line" in refusal(path)
+
+
+def test_parts_of_different_types_are_refused(tmp_path):
+    parquet(tmp_path / "a.parquet", [trace(sample=0)])
+    parquet(tmp_path / "b.parquet", [trace() | {"sample": "1"}])
+    assert "b.parquet" in refusal(tmp_path)
+
+
+def test_a_sample_that_is_there_twice_is_named(tmp_path):
+    parquet(tmp_path / "a.parquet", [trace(sample=0), trace(sample=3)])
+    parquet(tmp_path / "b.parquet", [trace(sample=3)])
+    assert "sample 3 of b/0 by m is there twice" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["problem", "reference"])
+def test_one_id_for_two_problems_is_refused(tmp_path, column):
+    path = parquet(tmp_path / "t.parquet", [trace(), trace(sample=1) | {column: "another"}])
+    assert f"b/0 has 2 different values of {column}" in refusal(path)
