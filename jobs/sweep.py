@@ -71,9 +71,12 @@ def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None
         left = sum(map(len, todo.values()))
         if not todo:
             return
-        from actors.deploy import connected
+        from actors.deploy import connected, running_cluster
 
-        with connected(address), Progress("replaying", total, total - left) as progress:
+        with (
+            connected(running_cluster(address)),
+            Progress("replaying", total, total - left) as progress,
+        ):
             for place, cell, rows in _replayed(config, base, recordings, todo, progress):
                 folder.write("outcomes", part(recordings[place], cell), rows, OUTCOMES)
                 progress.step()
@@ -122,7 +125,7 @@ def _replayed(
         materials = prepared(recordings, config)
         scores = load_scores([_resolved(path, base) for path in config.scores])
         benches = list(
-            dict.fromkeys(b for cells in todo.values() for c in cells if (b := bench_of(c)))
+            dict.fromkeys(b for cells in todo.values() for cell in cells if (b := bench_of(cell)))
         )
         judged = []
         for bench in benches:
@@ -134,13 +137,11 @@ def _replayed(
         while True:
             while len(running) < slots and (following := next(waiting, None)):
                 place, cells = following
-                places = [
-                    (cell, benches.index(bench) if (bench := bench_of(cell)) else None)
-                    for cell in cells
-                ]
+                found = [bench_of(cell) for cell in cells]
+                places = [None if bench is None else benches.index(bench) for bench in found]
                 stream = replay.remote(
                     materials[place],
-                    places,
+                    list(zip(cells, places, strict=True)),
                     config.seeds,
                     config.speed,
                     *(of_bench[place] for of_bench in judged),

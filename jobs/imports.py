@@ -1,0 +1,191 @@
+"""`deepprune import`: recorded traces of any layout, as a folder that can be replayed.
+
+Rows are read and written in batches, so memory stays flat however much there is. The folder holds
+no traces before all of them are in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepprune.answers import AnswerKind, extract_answer
+from deepprune.errors import UserError
+from deepprune.ledger import Fate
+from deepprune.reading import Kind, data_files, read_rows
+from deepprune.schemas import TRACES
+from jobs.folder import ResultFolder
+from jobs.rows import benchmark_of
+from jobs.style import counted
+
+NEEDED = ("problem", "text")
+KINDS: dict[str, Kind] = {
+    "problem": "text",
+    "text": "text",
+    "answer": "value",
+    "problem_id": "value",
+    "reference": "value",
+    "model": "text",
+    "num_tokens": "integer",
+    "finish_reason": "text",
+}
+PART_ROWS = 512
+UNFINISHED = "_importing"
+
+
+def import_traces(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: a source is damaged or foreign, or the folder already holds traces.
+    """
+    columns = parse_map(options.map)
+    config = {
+        "imported": {
+            "sources": [source.name for source in options.sources],
+            "map": columns,
+            "benchmark": options.benchmark,
+            "model": options.model,
+            "answer_kind": options.answer_kind,
+        }
+    }
+    files = [file for source in options.sources for file in data_files(source)]
+    if (options.out / "traces").exists():
+        raise UserError(f"{options.out} already holds traces: choose another --out")
+    for file in files:
+        next(_their_rows(file, columns), None)  # a wrong map leaves no folder behind
+    rows = Rows(options.benchmark, options.model, options.answer_kind)
+    with ResultFolder(options.out, config) as folder:
+        unfinished = options.out / UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)
+        part: list[dict[str, Any]] = []
+        num_parts = 0
+        for file in files:
+            for row in rows.of(file, columns):
+                part.append(row)
+                if len(part) == PART_ROWS:
+                    folder.write(UNFINISHED, f"part-{num_parts:06}", part, TRACES)
+                    part, num_parts = [], num_parts + 1
+        if part:
+            folder.write(UNFINISHED, f"part-{num_parts:06}", part, TRACES)
+        if not rows.num_traces:
+            raise UserError("the sources hold no traces: nothing was imported")
+        unfinished.rename(options.out / "traces")
+    sys.stderr.write(f"{rows.summary}: saved in {options.out}\n")
+    return 0
+
+
+def parse_map(maps: Sequence[str]) -> dict[str, str]:
+    """Our columns by theirs, of `ours=theirs,...`.
+
+    Raises:
+        UserError: a column of ours does not exist, is given twice, or one that is needed is not.
+    """
+    columns: dict[str, str] = {}
+    for entry in ",".join(maps).split(","):
+        ours, separator, theirs = (word.strip() for word in entry.partition("="))
+        if not (separator and theirs):
+            raise UserError(f"--map {entry}: write OURS=THEIRS, such as text=response")
+        if ours not in KINDS:
+            raise UserError(f"--map {entry}: {ours!r} is not one of {', '.join(KINDS)}")
+        if ours in columns:
+            raise UserError(f"--map names {ours} twice")
+        columns[ours] = theirs
+    missing = [name for name in NEEDED if name not in columns]
+    if missing:
+        raise UserError(f"--map must say which column holds the {' and the '.join(missing)}")
+    return columns
+
+
+class Rows:
+    """Turns their rows into ours; remembers of each problem only its id and how often it came."""
+
+    def __init__(self, benchmark: str, model: str, kind: AnswerKind) -> None:
+        self._benchmark = benchmark
+        self._model = model
+        self._kind = kind
+        self._problems: dict[str, bytes] = {}
+        self._next_sample: Counter[tuple[str, str]] = Counter()
+        self.num_traces = self.num_without_answer = self.num_without_text = 0
+
+    @property
+    def summary(self) -> str:
+        """What was imported, in words."""
+        problems, traces = (
+            counted(len(self._problems), "problem"),
+            counted(self.num_traces, "trace"),
+        )
+        without = f"{self.num_without_answer:,} of them without an answer"
+        textless = f", {self.num_without_text:,} without a text" if self.num_without_text else ""
+        return f"{problems}, {traces}, {without}{textless}"
+
+    def of(self, file: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """The rows of a file as rows of the traces table.
+
+        Raises:
+            UserError: a row has no problem, or another problem under a known id.
+        """
+        for number, theirs in enumerate(_their_rows(file, columns), start=1):
+            problem = theirs["problem"]
+            if problem is None or not problem.strip():
+                raise UserError(f"{file}, row {number}: {columns['problem']} is empty")
+            problem_id = self._problem_id(file, number, theirs, problem)
+            model = theirs.get("model") or self._model
+            sample = self._next_sample[problem_id, model]
+            self._next_sample[problem_id, model] += 1
+            yield self._row(theirs, problem_id, model, sample)
+
+    def _problem_id(self, file: Path, number: int, theirs: Mapping[str, Any], problem: str) -> str:
+        said = repr((problem, theirs.get("reference")))
+        digest = hashlib.blake2b(said.encode(), digest_size=8).digest()
+        if "problem_id" not in theirs:
+            text = hashlib.blake2b(problem.encode(), digest_size=6).hexdigest()
+            name = f"{self._benchmark}/{text}"
+        elif not theirs["problem_id"]:
+            raise UserError(f"{file}, row {number}: there is no problem_id")
+        else:
+            given = theirs["problem_id"]
+            name = given if "/" in given else f"{self._benchmark}/{given}"
+        if self._problems.setdefault(name, digest) != digest:
+            raise UserError(
+                f"{file}, row {number}: {name} stands for another problem or reference above"
+            )
+        return name
+
+    def _row(
+        self, theirs: Mapping[str, Any], problem_id: str, model: str, sample: int
+    ) -> dict[str, Any]:
+        text = theirs["text"]
+        answer = theirs.get("answer")
+        if "answer" not in theirs and text is not None:
+            answer = extract_answer(text, self._kind)
+        self.num_traces += 1
+        self.num_without_answer += answer is None
+        self.num_without_text += text is None
+        return {
+            "benchmark": benchmark_of(problem_id),
+            "problem_id": problem_id,
+            "problem": theirs["problem"],
+            "reference": theirs.get("reference"),
+            "model": model,
+            "sample": sample,
+            "text": text,
+            "num_tokens": theirs.get("num_tokens"),
+            "finish_reason": theirs.get("finish_reason"),
+            "fate": (Fate.LOST if text is None else Fate.FINISHED).value,
+            "reason": "imported",
+            "answer": answer,
+            "error": "imported without a text" if text is None else None,
+        }
+
+
+def _their_rows(file: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    kinds: dict[str, Kind] = {theirs: KINDS[ours] for ours, theirs in columns.items()}
+    for row in read_rows(file, kinds, required=tuple(kinds), hint="--map names their columns"):
+        yield {ours: row[theirs] for ours, theirs in columns.items()}

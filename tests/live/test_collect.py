@@ -1,0 +1,163 @@
+"""`deepprune collect` on real engines: killed half way, fed with bad problems, run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from deepprune.recordings import load_recordings
+from jobs.cli import main
+from tests.conftest import LiveSystem
+
+pytestmark = pytest.mark.live
+
+NUM_PROBLEMS, NUM_TRACES = 4, 64
+AS_THE_FIXTURE = (
+    *("--set", "generator.confidence=true", "--set", "generator.confidence_top_k=5"),
+    *("--set", "generator.confidence_window=32"),
+)
+COMMAND_ON_THE_FIXTURES_ENGINES = """
+import sys
+from contextlib import contextmanager
+import ray
+import jobs.collect
+from actors.deploy import System
+from jobs.cli import main
+
+address, namespace, *arguments = sys.argv[1:]
+
+@contextmanager
+def system_for(config, problems, _, display):
+    ray.init(address=address, namespace=namespace, log_to_driver=False)
+    yield System(ray.get(ray.get_actor("holder").coordinator.remote()), config)
+
+jobs.collect.system_for = system_for
+sys.exit(main(arguments))
+"""
+
+
+class Holder:
+    """Hands the coordinator to another process of the same cluster."""
+
+    def __init__(self, held: list) -> None:
+        self.held = held
+
+    def coordinator(self):
+        return self.held[0]
+
+
+@pytest.fixture
+def command(live_system: LiveSystem):
+    """What starts the command in a process of its own."""
+    import ray
+
+    holder = ray.remote(Holder).options(name="holder", num_cpus=0)
+    held = holder.remote([live_system.coordinator])
+    context = ray.get_runtime_context()
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        where = (context.gcs_address, context.namespace)
+        return subprocess.Popen(
+            [sys.executable, "-c", COMMAND_ON_THE_FIXTURES_ENGINES, *where, *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    yield start
+    ray.kill(held)
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return [row for part in parts_of(folder) for row in pq.read_table(part).to_pylist()]
+
+
+def parts_of(folder: Path) -> list[Path]:
+    return sorted((folder / "traces").glob("part-*.parquet"))
+
+
+def test_killed_half_way_and_run_again_every_trace_is_there_once(command, tmp_path):
+    out = tmp_path / "recording"
+    arguments = (
+        *("collect", "miniature", "--problems", f":{NUM_PROBLEMS}", "--out", str(out)),
+        *("--num-traces", str(NUM_TRACES), *AS_THE_FIXTURE),
+    )
+    process = command(*arguments)
+    deadline = time.monotonic() + 60
+    while not parts_of(out):
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {part: part.read_bytes() for part in parts_of(out)}
+    assert 0 < len(rows_of(out)) < NUM_PROBLEMS * NUM_TRACES
+
+    again = command(*arguments)
+    said = again.stderr.read()
+    assert again.wait(60) == 0, said
+    assert f"of {NUM_PROBLEMS * NUM_TRACES}" in said
+    assert all(part.read_bytes() == content for part, content in before.items())
+    rows = rows_of(out)
+    assert set(Counter((row["problem_id"], row["sample"]) for row in rows).values()) == {1}
+    assert len(rows) == NUM_PROBLEMS * NUM_TRACES
+    for row in rows:
+        assert (row["fate"], row["error"]) == ("finished", None)
+        assert row["finish_reason"] in ("stop", "length")
+        assert row["num_tokens"] == len(row["token_ids"]) > 0
+        assert row["confidence_window"] == 32
+        assert len(row["confidence"]) == readings(row["num_tokens"], 32)
+    recordings = load_recordings(out)
+    assert [len(recording.traces) for recording in recordings] == [NUM_TRACES] * NUM_PROBLEMS
+    assert all(recording.problem.reference for recording in recordings)
+
+
+def readings(num_tokens: int, window: int) -> int:
+    """One at a full window, one every sixteenth of it after that, and one at the end."""
+    if num_tokens < window:
+        return 1
+    stride = window // 16
+    return 1 + -(-(num_tokens - window) // stride)
+
+
+def test_a_bad_problem_is_recorded_and_stops_nothing(live_system, monkeypatch, tmp_path, capsys):
+    from actors.deploy import System
+
+    @contextmanager
+    def system_for(config, *_):
+        yield System(live_system.coordinator, config)
+
+    monkeypatch.setattr("jobs.collect.system_for", system_for)
+    benchmark = tmp_path / "mixed.jsonl"
+    problems = [
+        {"problem": "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?", "reference": "9"},
+        {"problem": "What is " + "3 × " * 600 + "4 modulo 10?", "reference": "8"},
+        {"problem": None, "reference": None},
+    ]
+    benchmark.write_text("\n".join(map(json.dumps, problems)))
+    out = tmp_path / "recording"
+    arguments = ("collect", str(benchmark), "--num-traces", "4", "--out", str(out))
+    assert main([*arguments, *AS_THE_FIXTURE]) == 0
+    assert "8 of them errors" in capsys.readouterr().err
+    errors = {row["problem_id"]: row["error"] for row in rows_of(out)}
+    assert errors["mixed/0"] is None
+    assert "512" in errors["mixed/1"] and "\n" not in errors["mixed/1"]
+    assert errors["mixed/2"] == "the problem is empty"
+    (recording,) = load_recordings(out)
+    assert len(recording.traces) == 4
+
+    parts = parts_of(out)
+    assert main([*arguments, *AS_THE_FIXTURE]) == 0
+    assert parts_of(out) == parts, "errors are kept unless they are to be tried again"
+    assert main([*arguments, *AS_THE_FIXTURE, "--retry-errors"]) == 0
+    keys = Counter((row["problem_id"], row["sample"]) for row in rows_of(out))
+    assert set(keys.values()) == {1} and len(keys) == 12
