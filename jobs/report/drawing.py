@@ -1,0 +1,120 @@
+"""What all plots of a report share: how they look, and how they become PNG and inlined SVG.
+
+A figure is drawn once. As PNG it stands on white paper; as SVG its greys follow the reader's light
+or dark scheme. Text from models is never read as TeX.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from deepprune.ledger import Fate
+from deepprune.policy_config import POLICY_NAMES
+from jobs.style import OTHER_COLOUR, PALETTE
+
+INK, QUIET, FAINT, PAPER = "#2f3437", "#6b7178", "#e3e6e9", "#ffffff"
+DARK = {INK: "#e4e7ea", QUIET: "#a2a9b0", FAINT: "#3a4046", PAPER: "#1b1e21"}
+"""What the greys become in the dark scheme."""
+DPI = 160
+FATE_COLOURS = {
+    Fate.FINISHED: "#009e73",
+    Fate.CANCELLED_AFTER_CHECKPOINT: "#e69f00",
+    Fate.CANCELLED_BEFORE_CHECKPOINT: "#7cc4f0",
+    Fate.LOST: "#d55e00",
+}
+JUDGE_COLOUR = "#8c6bb1"
+PLAIN: dict[str, Any] = {"color": INK, "parse_math": False}
+BAR_INCHES = 0.34
+
+_STYLE = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "deepprune",
+    "font.size": 10,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "axes.labelcolor": QUIET,
+}
+
+
+def policy_colour(policy: str) -> str:
+    """Always the same for a policy the project knows."""
+    order = ("deepprune+", "deepprune", "adaptive", "esc", "deepconf-low", "deepconf-high")
+    if policy in order:
+        return (*PALETTE[:1], *PALETTE[1:6])[order.index(policy)]
+    return INK if policy == "cons" else PALETTE[6] if policy in POLICY_NAMES else OTHER_COLOUR
+
+
+def new_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
+    """An empty figure with its axes, framed only at the left and below."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        axes = figure.subplots(**subplots)
+    for part in figure.axes:
+        part.spines[["top", "right"]].set_visible(False)
+        part.tick_params(length=3, labelsize=9)
+        part.set_axisbelow(True)
+    return figure, axes
+
+
+def bars_figure(num_bars: int) -> tuple[Figure, Any]:
+    """Room for horizontal bars, the first at the top, without a frame."""
+    figure, axes = new_figure(9, 1.15 + BAR_INCHES * num_bars)
+    axes.spines[:].set_visible(False)
+    axes.set_ylim(num_bars - 0.4, -0.6)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def legend_below(figure: Figure, axes: Any) -> None:
+    """The legend in rows under the plot."""
+    handles, names = axes.get_legend_handles_labels()
+    style = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 1.2}
+    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), **style)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """While a figure is drawn: its style, and no warnings of letters that its font lacks."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        yield
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure for papers and slides, on white."""
+    with drawing():
+        figure.savefig(path, facecolor=PAPER, dpi=DPI)
+
+
+def as_data_uri(figure: Figure) -> str:
+    """A figure as SVG for an `img`, without a background, following the reader's scheme."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with drawing():
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = re.sub(
+        r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.S
+    )
+    light = "".join(f"--{_name(grey)}:{grey};" for grey in DARK)
+    dark = "".join(f"--{_name(grey)}:{other};" for grey, other in DARK.items())
+    for grey in DARK:
+        svg = svg.replace(grey, f"var(--{_name(grey)})")
+    style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
+    svg = re.sub(r"(<svg[^>]*>)", lambda match: match[1] + style, svg, count=1)
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.strip().encode()).decode()
+
+
+def _name(grey: str) -> str:
+    return f"c{grey[1:]}"

@@ -1,0 +1,109 @@
+"""Figures as people read them: a true minus sign, no more digits than mean something."""
+
+from __future__ import annotations
+
+import math
+
+from jobs.report.bootstrap import Estimate
+
+DASH = "–"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage; two digits where there is little left of it."""
+    if math.isnan(share):
+        return DASH
+    shown = 100 * share
+    return _signed(f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.{digits}f}%")
+
+
+def percent_range(estimate: Estimate | None, digits: int = 1) -> str:
+    """The interval of a share."""
+    if estimate is None:
+        return ""
+    low, high = percent(estimate.low, digits), percent(estimate.high, digits)
+    return f"{low.removesuffix('%')}–{high}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    shown = f"{100 * difference:+.1f}"
+    return _signed(shown if float(shown) else "0.0")
+
+
+def points_range(estimate: Estimate | None) -> str:
+    """The interval of a difference of shares."""
+    return "" if estimate is None else f"{points(estimate.low)} to {points(estimate.high)}"
+
+
+def change(ratio: float) -> str:
+    """A ratio as a change in per cent: 0.2 is −80%."""
+    return _signed(f"{100 * (ratio - 1):+.1f}%")
+
+
+def change_range(estimate: Estimate | None) -> str:
+    """The interval of a ratio, as a change."""
+    return "" if estimate is None else f"{change(estimate.low)} to {change(estimate.high)}"
+
+
+def amount(number: float) -> str:
+    """A count in three digits or so: 950, 12.3k, 4.56M."""
+    if math.isnan(number):
+        return DASH
+    for limit, factor, unit in ((1e3, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (1e12, 1e9, "B")):
+        if abs(number) < limit * 0.9995:
+            return f"{_three(number / factor, whole=not unit)}{unit}"
+    return f"{number:.3g}"
+
+
+def tick(number: float) -> str:
+    """A round count at an axis: 500, 20k, 1M."""
+    for factor, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= factor * 0.9995:
+            return _signed(f"{number / factor:g}{unit}")
+    return _signed(f"{number:g}")
+
+
+def amount_range(estimate: Estimate | None) -> str:
+    """The interval of a count; nothing where there never was anything to count."""
+    if estimate is None or estimate.low == estimate.high == 0:
+        return ""
+    return f"{amount(estimate.low)}–{amount(estimate.high)}"
+
+
+def published_tokens(tokens: float) -> str:
+    """As the paper's tables print tokens."""
+    return f"{tokens / 1e8:.3g}×10⁸"
+
+
+def seconds(number: float) -> str:
+    """Seconds, minutes or hours."""
+    if number < 100:
+        return f"{_three(number)} s"
+    return f"{_three(number / 60)} min" if number < 7200 else f"{number / 3600:.1f} h"
+
+
+def rate(number: float) -> str:
+    """A mean of small counts."""
+    return _three(number)
+
+
+def rate_range(estimate: Estimate | None) -> str:
+    """The interval of a mean of small counts; nothing where there never was anything to count."""
+    if estimate is None or estimate.low == estimate.high == 0:
+        return ""
+    return f"{rate(estimate.low)}–{rate(estimate.high)}"
+
+
+def _three(number: float, *, whole: bool = False) -> str:
+    if number == 0:
+        return "0"
+    size = abs(number)
+    if whole and (size >= 10 or number == int(number)):
+        return _signed(f"{number:.0f}")
+    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2
+    return _signed(f"{number:.{digits}f}")
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−")

@@ -1,0 +1,200 @@
+"""Runs read from disk: each outcome as a typed row, whatever version of the tables wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from deepprune.errors import UserError
+from deepprune.ledger import Fate
+from deepprune.schemas import LEDGER_FIELDS, OUTCOMES
+
+REQUIRED = ("problem_id", "policy", "answer")
+NESTED = ("votes", "clusters", "ends", "events")
+TOKENS = tuple(f"{fate.value}_tokens" for fate in Fate)
+NUMBERS = ("rounds", *(name for name, _ in LEDGER_FIELDS))
+"""Columns that become figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One outcome. `values` holds the columns of NUMBERS that the run recorded."""
+
+    run: int
+    index: int
+    benchmark: str
+    problem_id: str
+    reference: str | None
+    model: str
+    driver: str | None
+    policy: str
+    judge: str | None
+    num_traces: int | None
+    checkpoint: str | None
+    tau: float | None
+    settings: str | None
+    seed: int | None
+    answer: str | None
+    correct: bool | None
+    complete: bool
+    values: dict[str, float]
+
+    @property
+    def tokens(self) -> float | None:
+        """Tokens generated, whatever became of them; None in runs that did not count them."""
+        known = [self.values[name] for name in TOKENS if name in self.values]
+        return sum(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What a page about one problem shows of an outcome."""
+
+    votes: list[dict[str, Any]]
+    clusters: list[list[int]]
+    ends: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read."""
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    outcomes: pa.Table
+    rows: tuple[Row, ...]
+    recordings: tuple[Path, ...]
+
+    def detail(self, row: Row) -> Detail:
+        """The nested columns of an outcome, which are too many to keep as Python objects."""
+        record = self.outcomes.slice(row.index, 1).to_pylist()[0]
+        return Detail(record["votes"] or [], record["clusters"] or [], record["ends"] or [])
+
+
+def load_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read runs, in the order given; one given twice is read once.
+
+    Raises:
+        UserError: a folder is no run's, holds no outcomes, or a table that is damaged or foreign.
+    """
+    paths = list(dict.fromkeys(folder.resolve() for folder in folders))
+    shown = _short_names(paths)
+    return [_load(path, index, shown[index]) for index, path in enumerate(paths)]
+
+
+def _load(folder: Path, index: int, name: str) -> Run:
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is not a run's folder: it has no config.yaml")
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder / 'config.yaml'} cannot be read: {_reason(error)}") from None
+    config = config if isinstance(config, dict) else {}
+    parts = parquet_files(folder / "outcomes")
+    tables = [_read(part) for part in parts]
+    outcomes = pa.concat_tables(tables) if tables else OUTCOMES.empty_table()
+    if outcomes.num_rows == 0:
+        raise UserError(f"{folder} holds no outcomes yet: nothing to report")
+    return Run(folder, name, config, outcomes, _rows(outcomes, index), _recordings(folder, config))
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The finished parts of a table."""
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.glob("*.parquet") if not f.name.startswith(("_", ".")))
+
+
+def _read(part: Path) -> pa.Table:
+    try:
+        table = pq.ParquetFile(part).read()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{part} cannot be read as Parquet: {_reason(error)}") from None
+    missing = [name for name in REQUIRED if name not in table.column_names]
+    if missing:
+        raise UserError(f"{part} is no table of outcomes: it has no column {', '.join(missing)}")
+    columns = []
+    for field in OUTCOMES:
+        if field.name in table.column_names:
+            columns.append(_as_declared(table.column(field.name), field, part))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    schema = pa.schema([field.with_nullable(True) for field in OUTCOMES])
+    return pa.table(columns, schema=schema)
+
+
+def _as_declared(column: pa.ChunkedArray, field: pa.Field, part: Path) -> pa.Array:
+    try:
+        if column.type == field.type or field.name not in NESTED:
+            return column.cast(field.type)
+        return pa.array(column.to_pylist(), field.type)  # fields added since are null
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise UserError(
+            f"{part} is no table of outcomes: column {field.name}: {_reason(error)}"
+        ) from None
+
+
+def _rows(table: pa.Table, run: int) -> tuple[Row, ...]:
+    flat = table.drop_columns(list(NESTED))
+    rows = []
+    for index, record in enumerate(flat.to_pylist()):
+        if record["problem_id"] is None or record["policy"] is None:
+            continue
+        complete = record["complete"]
+        rows.append(
+            Row(
+                run=run,
+                index=index,
+                benchmark=record["benchmark"] or record["problem_id"].partition("/")[0],
+                problem_id=record["problem_id"],
+                reference=record["reference"],
+                model=record["model"] or "unnamed model",
+                driver=record["driver"],
+                policy=record["policy"],
+                judge=record["judge"],
+                num_traces=record["num_traces"],
+                checkpoint=record["checkpoint"],
+                tau=record["tau"],
+                settings=record["settings"],
+                seed=record["seed"],
+                answer=record["answer"],
+                correct=record["correct"],
+                complete=True if complete is None else complete,
+                values={n: float(record[n]) for n in NUMBERS if record[n] is not None},
+            )
+        )
+    return tuple(rows)
+
+
+def _recordings(folder: Path, config: dict[str, Any]) -> tuple[Path, ...]:
+    """Where a sweep says its recordings are; relative paths may start here or in its folder."""
+    named = config.get("recordings") or []
+    paths = []
+    for item in [named] if isinstance(named, str) else named:
+        if not isinstance(item, str):
+            continue
+        path = Path(item)
+        paths.append(path if path.exists() else folder / path)
+    return tuple(paths)
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, and the one before where that is not enough."""
+    names = [path.name for path in paths]
+    return [
+        name if names.count(name) == 1 else f"{path.parent.name}/{name}"
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,167 @@
+"""Accuracy against tokens: which policy to take, and how good a judge has to be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from jobs.report.bootstrap import Estimate
+from jobs.report.drawing import FAINT, INK, PAPER, PLAIN, QUIET, new_figure, policy_colour
+from jobs.report.format import percent, points, tick
+from jobs.report.labels import Point, label_directly
+from jobs.report.summary import Setting, Summary
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats: none is at least as good on both axes and better on one."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.tokens, -p.accuracy)):
+        if not best or point.accuracy > best[-1].accuracy:
+            best.append(point)
+    return best
+
+
+def draw_pareto(setting: Setting) -> Figure | None:
+    """Accuracy over tokens per problem; hollow marks had a judge that knew the answers."""
+    shown = [s for s in setting.compared if s.accuracy and s.tokens and s.tokens.value > 0]
+    if len(shown) < 2:
+        return None
+    figure, axes = new_figure(9, 5.6)
+    for s in shown:
+        _draw_entry(axes, s)
+    axes.set_xscale("log")
+    _limits(axes, shown)
+    line = front([_point(s) for s in shown if not s.entry.is_limit])
+    if line:
+        xs = [p.tokens for p in line] + [axes.get_xlim()[1]]
+        ys = [p.accuracy for p in line] + [line[-1].accuracy]
+        axes.step(xs, ys, where="post", color=QUIET, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
+    axes.grid(color=FAINT, linewidth=0.8)
+    axes.set_xlabel("tokens generated per problem (log scale)")
+    axes.set_ylabel("accuracy")
+    axes.set_title(setting.name, loc="left", fontsize=11, pad=10, **PLAIN)
+    points = [_point(s) for s in shown]
+    label_directly(figure, axes, points, [bar for s in shown for bar in _bars(s)])
+    return figure
+
+
+def draw_judge_curve(setting: Setting) -> Figure | None:
+    """Tokens against the judge's AUROC, where judges were blurred on purpose."""
+    lines: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
+    for s in setting.summaries:
+        if s.entry.judge_auroc is not None and s.versus and s.versus.tokens:
+            kind = "deepprune" if s.entry.policy == "oracle" else s.entry.policy
+            e = s.entry
+            lines[kind, e.num_traces, e.checkpoint, e.tau, e.settings].append(s)
+    lines = defaultdict(
+        list, {k: v for k, v in lines.items() if len({s.entry.judge_auroc for s in v}) > 1}
+    )
+    if not any((s.entry.judge or "").startswith("noisy:") for v in lines.values() for s in v):
+        return None
+    figure, (left, right) = new_figure(9, 4.6, ncols=2, sharex=True)
+    figure.suptitle(setting.name, x=0.01, ha="left", fontsize=11, **PLAIN)
+    for (policy, *_), members in lines.items():
+        members.sort(key=lambda s: s.entry.judge_auroc or 0)
+        xs = [s.entry.judge_auroc or 0.0 for s in members]
+        shares = [s.versus.tokens for s in members if s.versus and s.versus.tokens]
+        _band(left, xs, shares, policy)
+        changes = [s.versus.accuracy for s in members if s.versus]
+        known = [(x, e) for x, e in zip(xs, changes, strict=True) if e is not None]
+        _band(right, [x for x, _ in known], [e for _, e in known], policy)
+    _rules(left, setting)
+    left.set_ylim(0, None)
+    left.yaxis.set_major_formatter(FuncFormatter(lambda y, _: percent(y, 0)))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda y, _: points(y).replace(".0", "")))
+    right.axhline(0, color=QUIET, linewidth=0.9)
+    left.set_title("tokens, share of cons", loc="left", fontsize=10.5, **PLAIN)
+    right.set_title("accuracy against cons, points", loc="left", fontsize=10.5, **PLAIN)
+    aurocs = sorted({s.entry.judge_auroc or 0.0 for of in lines.values() for s in of})
+    for axes in (left, right):
+        axes.set_xticks(aurocs, [f"{auroc:g}" for auroc in aurocs])
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.set_xlabel("AUROC of the judge")
+    handles, names = left.get_legend_handles_labels()
+    style = {"frameon": False, "fontsize": 9, "labelcolor": INK}
+    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), **style)
+    return figure
+
+
+def _band(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], policy: str) -> None:
+    shade = policy_colour(policy)
+    low, high = [e.low for e in estimates], [e.high for e in estimates]
+    axes.fill_between(xs, low, high, color=shade, alpha=0.13, linewidth=0)
+    style = {"color": shade, "marker": "o", "markersize": 4.5, "linewidth": 1.8}
+    axes.plot(xs, [e.value for e in estimates], label=policy, **style)
+
+
+def _rules(axes: Any, setting: Setting) -> None:
+    """What policies need that ask no judge, as level lines."""
+    best: dict[str, float] = {}
+    for s in setting.summaries:
+        if s.entry.judge is None and s.versus and s.versus.tokens and s.entry.policy != "oracle":
+            share = s.versus.tokens.value
+            best[s.entry.policy] = min(best.get(s.entry.policy, share), share)
+    for policy, share in best.items():
+        style = {"color": policy_colour(policy), "linewidth": 1.3, "linestyle": (0, (4, 2))}
+        axes.axhline(share, label=f"{policy} (no judge)", **style)
+
+
+def _point(s: Summary) -> Point:
+    assert s.tokens and s.accuracy
+    return Point(s.label, s.tokens.value, s.accuracy.value, policy_colour(s.entry.policy))
+
+
+def _intervals(s: Summary) -> tuple[Estimate, Estimate]:
+    """Tokens and accuracy with intervals of the difference to cons, if there is a cons."""
+    assert s.tokens and s.accuracy
+    versus = s.versus
+    if s.entry.is_baseline:
+        t, a = s.tokens.value, s.accuracy.value
+        return Estimate(t, t, t), Estimate(a, a, a)
+    if versus is None or versus.tokens is None or versus.accuracy is None:
+        return s.tokens, s.accuracy
+    share, change = versus.tokens, versus.accuracy
+    plain = s.accuracy.value - change.value
+    return (
+        share.scaled(s.tokens.value / share.value) if share.value > 0 else s.tokens,
+        Estimate(s.accuracy.value, plain + change.low, plain + change.high),
+    )
+
+
+def _bars(s: Summary) -> list[tuple[float, float, float, float]]:
+    """The intervals as lines from (tokens, accuracy) to (tokens, accuracy)."""
+    (tokens, accuracy), p = _intervals(s), _point(s)
+    return [
+        (tokens.low, p.accuracy, tokens.high, p.accuracy),
+        (p.tokens, max(0.0, accuracy.low), p.tokens, min(1.0, accuracy.high)),
+    ]
+
+
+def _draw_entry(axes: Any, s: Summary) -> None:
+    shade, p = policy_colour(s.entry.policy), _point(s)
+    bar = {"color": shade, "alpha": 0.4, "linewidth": 1.4, "solid_capstyle": "butt", "zorder": 2}
+    for left, low, right, high in _bars(s):
+        axes.plot([left, right], [low, high], **bar)
+    face = PAPER if s.entry.is_limit else shade
+    style = {"markerfacecolor": face, "markeredgecolor": shade, "markeredgewidth": 1.6}
+    axes.plot(p.tokens, p.accuracy, "o", markersize=7.5, zorder=4, **style)
+
+
+def _limits(axes: Any, shown: Sequence[Summary]) -> None:
+    bars = [bar for s in shown for bar in _bars(s)]
+    low, high = max(1e-9, min(bar[0] for bar in bars)), max(bar[2] for bar in bars)
+    spread = max(np.log(high / low), 0.5)
+    axes.set_xlim(low * np.exp(-0.08 * spread), high * np.exp(0.12 * spread))
+    bottom, top = min(bar[1] for bar in bars), max(bar[3] for bar in bars)
+    room = max(0.12 * (top - bottom), 0.01)
+    axes.set_ylim(bottom - room, top + room)

@@ -1,0 +1,284 @@
+"""The figures of a report: what each entry cost and how often it was right, and against cons.
+
+Outcomes are grouped into settings (a model on a benchmark) and entries. Seeds are averaged within a
+problem, and intervals are over problems. An entry is compared with the plain self-consistency of
+its size, on the problems and seeds that both have. What is missing is said in `Setting.notes`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from deepprune.answers import equivalent
+from deepprune.ledger import Fate
+from jobs.report import bootstrap
+from jobs.report.bootstrap import Array, Estimate
+from jobs.report.entries import Entry, EntryReader, in_order, labels
+from jobs.report.load import Row, Run
+from jobs.report.notes import notes_of
+from jobs.style import one_line
+
+NAME_CHARS = 80
+Key = tuple[str, int | None]
+"""Problem id and seed."""
+Rows = Mapping[Key, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """An entry beside its baseline, on the problems and seeds that both have."""
+
+    baseline: Entry
+    num_problems: int
+    accuracy: Estimate | None
+    """Difference, positive where the entry is right more often."""
+    tokens: Estimate | None
+    """Its tokens as a share of the baseline's, the judge's not counted."""
+    same_answer: Estimate | None
+    changed: Mapping[str, tuple[float, float]]
+    """Accuracy of the entry and of the baseline on problems where these differ."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one entry in one setting; those of cost are means per problem."""
+
+    entry: Entry
+    label: str
+    rows: Rows
+    num_interrupted: int
+    problems: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    total_tokens: float | None
+    accuracy: Estimate | None
+    tokens: Estimate | None
+    costs: Mapping[str, Estimate]
+    """Of each recorded column of NUMBERS."""
+    judge_tokens: Estimate | None
+    judge_share: Estimate | None
+    """Tokens the judge read, computed or cached, for each token generated."""
+    by_problem: Mapping[str, tuple[float, float]]
+    """Accuracy and tokens of each problem; NaN where unknown."""
+    versus: Versus | None = None
+
+    def fate(self, fate: Fate) -> float:
+        """Tokens per problem that met a fate."""
+        cost = self.costs.get(f"{fate.value}_tokens")
+        return cost.value if cost else 0.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model on a benchmark, with all entries that were tried there."""
+
+    model: str
+    benchmark: str
+    problems: tuple[str, ...]
+    summaries: tuple[Summary, ...]
+    notes: tuple[str, ...] = ()
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Problems that an entry lacks, by its label."""
+
+    @property
+    def name(self) -> str:
+        """As it stands above tables."""
+        return f"{one_line(self.model, NAME_CHARS)} on {one_line(self.benchmark, NAME_CHARS)}"
+
+    @property
+    def compared(self) -> tuple[Summary, ...]:
+        """The entries to set against each other: without blurred judges, if there are others."""
+        sharp = tuple(s for s in self.summaries if not s.entry.is_blurred)
+        judged = any(s.entry.judge for s in sharp)
+        return sharp if judged or len(sharp) == len(self.summaries) else self.summaries
+
+    def baseline(self) -> Summary | None:
+        """The largest plain self-consistency."""
+        plain = [s for s in self.summaries if s.entry.is_baseline]
+        return max(plain, key=lambda s: s.entry.num_traces or 0, default=None)
+
+
+@dataclass
+class _Group:
+    rows: dict[Key, Row] = field(default_factory=dict)
+    interrupted: list[Row] = field(default_factory=list)
+    num_doubled: int = 0
+
+    def add(self, row: Row) -> None:
+        key = (row.problem_id, row.seed)
+        if not row.complete:
+            self.interrupted.append(row)
+        else:
+            self.num_doubled += key in self.rows
+            self.rows[key] = row
+
+    @property
+    def runs(self) -> set[int]:
+        return {row.run for row in (*self.rows.values(), *self.interrupted)}
+
+
+def summarise(runs: Sequence[Run]) -> list[Setting]:
+    """All settings of some runs, in order of model and benchmark."""
+    grouped = _grouped(runs)
+    named = labels(in_order(entry for of in grouped.values() for entry in of))
+    return [
+        _setting(model, benchmark, grouped[model, benchmark], named)
+        for model, benchmark in sorted(grouped)
+    ]
+
+
+def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Entry, _Group]]:
+    """Rows by setting and entry; where two runs hold the same outcome, each is an entry apart."""
+    reader = EntryReader()
+    held_by: dict[tuple[str, Entry, Key], set[int]] = defaultdict(set)
+    for row in (row for run in runs for row in run.rows):
+        held_by[row.model, reader.read(row), (row.problem_id, row.seed)].add(row.run)
+    apart = {(model, entry) for (model, entry, _), held in held_by.items() if len(held) > 1}
+    grouped: dict[tuple[str, str], dict[Entry, _Group]] = defaultdict(dict)
+    for run in runs:
+        for row in run.rows:
+            entry = reader.read(row)
+            if (row.model, entry) in apart:
+                entry = reader.read(row, run.name)
+            grouped[row.model, row.benchmark].setdefault(entry, _Group()).add(row)
+    return grouped
+
+
+def _setting(
+    model: str, benchmark: str, groups: Mapping[Entry, _Group], named: Mapping[Entry, str]
+) -> Setting:
+    problems = tuple(
+        sorted({r.problem_id for g in groups.values() for r in (*g.rows.values(), *g.interrupted)})
+    )
+    summaries = []
+    for entry in in_order(groups):
+        group = groups[entry]
+        baseline = _baseline_of(entry, groups)
+        versus = None
+        if baseline is not None and baseline != entry:
+            versus = _versus(baseline, group.rows, groups[baseline].rows)
+        summaries.append(_summary(entry, named[entry], group, versus))
+    missing = {
+        summary.label: tuple(p for p in problems if p not in summary.problems)
+        for summary in summaries
+        if len(summary.problems) < len(problems)
+    }
+    notes = notes_of(
+        summaries,
+        missing,
+        doubled={named[entry]: group.num_doubled for entry, group in groups.items()},
+        interrupted={named[entry]: group.interrupted for entry, group in groups.items()},
+        num_problems=len(problems),
+    )
+    return Setting(model, benchmark, problems, tuple(summaries), notes, missing)
+
+
+def _summary(entry: Entry, label: str, group: _Group, versus: Versus | None) -> Summary:
+    rows = group.rows
+    problems = tuple(sorted({problem for problem, _ in rows}))
+    accuracy = _by_problem(rows, problems, _right)
+    tokens = _by_problem(rows, problems, lambda row: row.tokens)
+    names = dict.fromkeys(name for row in rows.values() for name in row.values)
+    costs = {
+        name: _by_problem(rows, problems, lambda row, name=name: row.values.get(name))  # type: ignore[misc]
+        for name in names
+    }
+    judge = _by_problem(rows, problems, _judge_tokens)
+    means = {name: bootstrap.mean(values) for name, values in costs.items()}
+    return Summary(
+        entry=entry,
+        label=label,
+        rows=rows,
+        num_interrupted=len(group.interrupted),
+        problems=problems,
+        seeds=tuple(sorted({seed for _, seed in rows}, key=lambda s: (s is None, s or 0))),
+        total_tokens=None if np.isnan(tokens).all() else float(np.nansum(tokens)),
+        accuracy=bootstrap.mean(accuracy),
+        tokens=bootstrap.mean(tokens),
+        costs={name: estimate for name, estimate in means.items() if estimate is not None},
+        judge_tokens=bootstrap.mean(judge),
+        judge_share=bootstrap.ratio(judge, tokens),
+        by_problem={
+            problem: (float(right), float(spent))
+            for problem, right, spent in zip(problems, accuracy, tokens, strict=True)
+        },
+        versus=versus,
+    )
+
+
+def _versus(baseline: Entry, rows: Rows, plain: Rows) -> Versus | None:
+    keys = rows.keys() & plain.keys()
+    if not keys:
+        return None
+    problems = tuple(sorted({problem for problem, _ in keys}))
+    ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
+    same = {key: float(_same(ours[key].answer, theirs[key].answer)) for key in keys}
+    right, plain_right = _by_problem(ours, problems, _right), _by_problem(theirs, problems, _right)
+    return Versus(
+        baseline=baseline,
+        num_problems=len(problems),
+        accuracy=bootstrap.difference(right, plain_right),
+        tokens=bootstrap.ratio(
+            _by_problem(ours, problems, lambda row: row.tokens),
+            _by_problem(theirs, problems, lambda row: row.tokens),
+        ),
+        same_answer=bootstrap.mean(
+            _by_problem(ours, problems, lambda row: same[row.problem_id, row.seed])
+        ),
+        changed={
+            problem: (float(a), float(b))
+            for problem, a, b in zip(problems, right, plain_right, strict=True)
+            if a != b and not np.isnan(a + b)
+        },
+    )
+
+
+def _baseline_of(entry: Entry, groups: Mapping[Entry, _Group]) -> Entry | None:
+    """Plain self-consistency of the same size; of the same run and driver where there are more."""
+    plain = [e for e in groups if e.is_baseline and e.num_traces == entry.num_traces]
+    return max(
+        plain,
+        key=lambda e: (
+            e == entry,
+            bool(groups[e].runs & groups[entry].runs),
+            e.driver == entry.driver,
+        ),
+        default=None,
+    )
+
+
+def _by_problem(
+    rows: Rows, problems: Sequence[str], figure: Callable[[Row], float | None]
+) -> Array:
+    """The mean of a figure over the seeds of each problem; NaN where there is none."""
+    place = {problem: i for i, problem in enumerate(problems)}
+    sums, counts = np.zeros(len(problems)), np.zeros(len(problems))
+    for (problem, _), row in rows.items():
+        value = figure(row)
+        if value is not None:
+            sums[place[problem]] += value
+            counts[place[problem]] += 1
+    with np.errstate(invalid="ignore"):
+        means: Array = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return means
+
+
+def _right(row: Row) -> float | None:
+    return None if row.correct is None else float(row.correct)
+
+
+def _judge_tokens(row: Row) -> float | None:
+    names = ("judge_computed_tokens", "judge_cached_tokens")
+    known = [row.values[name] for name in names if name in row.values]
+    return sum(known) if known else None
+
+
+@lru_cache(maxsize=100_000)
+def _same(a: str | None, b: str | None) -> bool:
+    if a is None or b is None or a == b:
+        return a == b
+    return equivalent(a, b)

@@ -1,0 +1,135 @@
+"""Tables 3 and 4 of the paper: the threshold's effect, and how often traces agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from deepprune.answers import equivalent
+from jobs.report import bootstrap, published
+from jobs.report.bootstrap import Estimate
+from jobs.report.format import DASH, amount, amount_range, percent, percent_range, published_tokens
+from jobs.report.load import Run
+from jobs.report.shelf import Pairs, Shelf
+from jobs.report.summary import Setting, Summary
+from jobs.report.tables import Cell, Table, estimated
+
+
+def threshold_table(setting: Setting, runs: Sequence[Run], shelf: Shelf) -> Table | None:
+    """Table 3's form, for a setting where a policy was tried with more than one threshold."""
+    swept = [s for s in setting.summaries if s.entry.tau is not None]
+    policies = {s.entry.policy for s in swept}
+    swept = [
+        s
+        for s in swept
+        if len({o.entry.tau for o in swept if o.entry.policy == s.entry.policy}) > 1
+    ]
+    if not swept:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    for s in sorted(swept, key=lambda s: (s.entry.policy, -(s.entry.tau or 0))):
+        tokens, passed = _greedy(s, runs, shelf)
+        rows.append(
+            (
+                Cell(f"{s.entry.tau:g}"),
+                Cell(s.label, kind="limit" if s.entry.is_limit else "name"),
+                _in_all(tokens, len(s.problems)),
+                estimated(passed, percent, percent_range),
+                _in_all(s.tokens, len(s.problems)),
+                estimated(s.accuracy, percent, percent_range),
+            )
+        )
+    sizes = {s.entry.num_traces for s in swept}
+    size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
+    for p in published.thresholds(setting.model, setting.benchmark, size):
+        cells = (
+            *(f"{p.tau:g}", "DeepPrune (published, Table 3)"),
+            *(published_tokens(p.clustering_tokens), percent(p.pass_at_k)),
+            *(published_tokens(p.tokens), percent(p.accuracy)),
+        )
+        rows.append(tuple(Cell(text, kind="published") for text in cells))
+    notes = (
+        "Greedy clustering: the first trace of each cluster finishes, and pass@k says how often "
+        "at least one of them is right. Tokens of the whole benchmark, seeds averaged."
+        + ("" if len(policies) == 1 else " Each policy by its own thresholds."),
+    )
+    groups = (("", 2), ("greedy clustering", 2), ("with majority vote", 2))
+    headings = ("τ", "entry", "tokens", "pass@k", "tokens", "accuracy")
+    title = f"In the form of the paper's Table 3: {setting.name}"
+    return Table(title, headings, tuple(rows), notes, groups, 2)
+
+
+def similarity_table(found: Sequence[Pairs]) -> Table | None:
+    """Appendix Table 4's form: the share of pairs of traces with the same answer."""
+    if not found:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    for pairs in found:
+        rows.append(
+            (
+                Cell(pairs.model, kind="name"),
+                Cell(f"{pairs.benchmark} ({pairs.num_problems})"),
+                Cell(f"{pairs.pairs:,}"),
+                Cell(f"{pairs.same:,}"),
+                Cell(f"{pairs.ratio:.4f}" if pairs.pairs else DASH),
+            )
+        )
+    if len(found) > 1:
+        total, same = sum(p.pairs for p in found), sum(p.same for p in found)
+        ratio = f"{same / total:.4f}" if total else DASH
+        rows.append(
+            (
+                Cell("All pairs together", kind="name"),
+                Cell(""),
+                Cell(f"{total:,}"),
+                Cell(f"{same:,}"),
+                Cell(ratio),
+            )
+        )
+    notes = ["Traces without an answer are left out of the pairs, as in the paper."]
+    for model in dict.fromkeys(pairs.model for pairs in found):
+        known = published.pairs(model)
+        if known is not None:
+            cells = (f"{known.model} (published)", "four benchmarks", f"{known.pairs:,}")
+            more = (f"{known.same:,}", f"{known.same / known.pairs:.4f}")
+            rows.append(tuple(Cell(text, kind="published") for text in (*cells, *more)))
+            notes.append("Published: Table 4 of the DeepPrune paper, up to 16 traces per problem.")
+    headings = ("model", "benchmark (problems)", "total pairs", "same-answer pairs", "ratio")
+    title = "In the form of the paper's Table 4: pairs of traces with the same answer"
+    return Table(title, headings, tuple(rows), tuple(dict.fromkeys(notes)), (), 2)
+
+
+def _greedy(
+    summary: Summary, runs: Sequence[Run], shelf: Shelf
+) -> tuple[Estimate | None, Estimate | None]:
+    """Tokens per problem, and pass@k, if the first trace of each cluster finished and no other."""
+    spent: dict[str, list[float]] = {problem: [] for problem in summary.problems}
+    right: dict[str, list[float]] = {problem: [] for problem in summary.problems}
+    for (problem, _), row in summary.rows.items():
+        texts = shelf.texts(row)
+        first = [cluster[0] for cluster in runs[row.run].detail(row).clusters if cluster]
+        if not first or row.driver != "replay" or any(sample not in texts for sample in first):
+            continue  # a live trace that was cancelled has no length and no answer
+        spent[problem].append(sum(texts[sample].num_tokens for sample in first))
+        if row.reference is not None:
+            answers = (texts[sample].answer for sample in first)
+            right[problem].append(float(any(_right(a, row.reference) for a in answers)))
+    return _mean(spent), _mean(right)
+
+
+def _mean(by_problem: dict[str, list[float]]) -> Estimate | None:
+    values = [float(np.mean(found)) if found else float("nan") for found in by_problem.values()]
+    return bootstrap.mean(np.array(values)) if values else None
+
+
+@lru_cache(maxsize=100_000)
+def _right(answer: str | None, reference: str) -> bool:
+    return answer is not None and (answer == reference or equivalent(answer, reference))
+
+
+def _in_all(estimate: Estimate | None, num_problems: int) -> Cell:
+    """Tokens of the whole benchmark."""
+    whole = estimate.scaled(num_problems) if estimate else None
+    return estimated(whole, amount, amount_range)
