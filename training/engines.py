@@ -1,0 +1,217 @@
+"""What turns a loss into an update: plain PyTorch in one process, or DeepSpeed over many.
+
+Both keep bf16 weights beside float32 ones that the updates add up in, because a small update added
+to a bf16 weight is rounded away.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+
+STATE_FILE = "state.pt"
+NEW_LAYERS = "head."
+"""Parameters so named start from random numbers; in one process they learn faster than the rest."""
+NEW_LAYERS_FACTOR = 20.0
+
+
+class Engine(Protocol):
+    """A model that is being trained, on this worker's share of each batch."""
+
+    module: Any
+    device: torch.device
+    rank: int
+    world: int
+
+    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """The judge's logits, (batch, 2)."""
+        ...
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add up gradients of one of `accumulation` batches; the last one completes an update."""
+        ...
+
+    def step(self, learning_rate: float) -> float:
+        """Update the weights; returns the norm of the gradient before clipping."""
+        ...
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all workers."""
+        ...
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write what is needed to go on after `step`; every worker calls it."""
+        ...
+
+    def load(self, folder: Path) -> int:
+        """Read it back; returns the step."""
+        ...
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """The module's whole weights on the first worker; every worker calls it."""
+        ...
+
+
+class PlainEngine:
+    """One process and AdamW."""
+
+    def __init__(self, module: nn.Module, config: TrainConfig, device: torch.device) -> None:
+        self.device, self.rank, self.world = device, 0, 1
+        self.module = module.to(device)
+        self._config = config
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self._live = [p for _, p in named]
+        self._master = [p.detach().clone().float().requires_grad_() for p in self._live]
+        if config.precision == "bf16":
+            module.to(torch.bfloat16)
+        is_new = [name.startswith(NEW_LAYERS) for name, _ in named]
+        groups = [
+            {"params": [p for p, new in zip(self._master, is_new, strict=True) if new == kind]}
+            for kind in (False, True)
+        ]
+        self._optimiser = torch.optim.AdamW(
+            groups, lr=0.0, betas=(0.9, 0.95), weight_decay=config.weight_decay
+        )
+
+    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """The judge's logits."""
+        logits: Tensor = self.module(tokens, last)
+        return logits
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add up gradients."""
+        (loss / self._config.accumulation).backward()  # type: ignore[no-untyped-call]
+        for live, master in zip(self._live, self._master, strict=True):
+            if live.grad is not None:
+                grad = live.grad.float()
+                master.grad = grad if master.grad is None else master.grad.add_(grad)
+                live.grad = None
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, and return the gradient's norm."""
+        norm = nn.utils.clip_grad_norm_(self._master, self._config.max_grad_norm)
+        pretrained, new = self._optimiser.param_groups
+        pretrained["lr"], new["lr"] = learning_rate, learning_rate * NEW_LAYERS_FACTOR
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        with torch.no_grad():
+            for live, master in zip(self._live, self._master, strict=True):
+                live.copy_(master)
+        return float(norm)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all workers."""
+        return values
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write weights and optimiser."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {"step": step, "weights": self._master, "optimiser": self._optimiser.state_dict()}
+        torch.save(state, folder / STATE_FILE)
+
+    def load(self, folder: Path) -> int:
+        """Read them back; returns the step."""
+        state = torch.load(folder / STATE_FILE, map_location=self.device, weights_only=True)
+        with torch.no_grad():
+            for live, master, saved in zip(self._live, self._master, state["weights"], strict=True):
+                master.copy_(saved)
+                live.copy_(saved)
+        self._optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """The whole weights, on the first worker."""
+        return {name: tensor.detach() for name, tensor in self.module.state_dict().items()}
+
+
+class DeepSpeedEngine:
+    """Data parallel with ZeRO 0 to 3; `torch.distributed` has to be up."""
+
+    def __init__(self, module: nn.Module, config: TrainConfig, device: torch.device) -> None:
+        import deepspeed
+
+        self.device = device
+        self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        trained = [p for p in module.parameters() if p.requires_grad]
+        self._engine, *_ = deepspeed.initialize(
+            model=module, model_parameters=trained, config=deepspeed_config(config)
+        )
+        self.module = self._engine
+
+    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """The judge's logits."""
+        logits: Tensor = self._engine(tokens, last)
+        return logits
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add up gradients."""
+        self._engine.backward(loss)
+        if not is_last:
+            self._engine.step()  # at a boundary this updates, elsewhere it only counts
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, and return the gradient's norm."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+        return float(self._engine.get_global_grad_norm() or 0.0)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all workers."""
+        values = values.to(self.device)
+        torch.distributed.all_reduce(values)
+        return values
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write weights and optimiser."""
+        self._engine.save_checkpoint(str(folder), tag="state", client_state={"step": step})
+
+    def load(self, folder: Path) -> int:
+        """Read them back; returns the step."""
+        _, client_state = self._engine.load_checkpoint(str(folder), tag="state")
+        return int(client_state["step"])
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """The whole weights, on the first worker."""
+        if self._engine.zero_optimization_stage() == 3:
+            whole = self._engine._zero3_consolidated_16bit_state_dict()
+        else:
+            whole = self._engine.module.state_dict()
+        return whole if self.rank == 0 else None
+
+
+def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
+    """The dictionary that DeepSpeed reads.
+
+    The learning rate is ours to set, step by step; PyTorch's own AdamW needs no compiler.
+    """
+    assert config.deepspeed is not None
+    zero: dict[str, Any] = {"stage": config.deepspeed.zero_stage}
+    if config.deepspeed.offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if zero["stage"] == 3:
+            zero["offload_param"] = {"device": "cpu"}
+    if zero["stage"] == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    optimizer = {
+        "lr": config.learning_rate,
+        "betas": [0.9, 0.95],
+        "weight_decay": config.weight_decay,
+        "torch_adam": True,
+    }
+    return {
+        "train_batch_size": config.pairs_per_step,
+        "train_micro_batch_size_per_gpu": config.pairs_per_batch,
+        "gradient_accumulation_steps": config.accumulation,
+        "gradient_clipping": config.max_grad_norm,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "optimizer": {"type": "AdamW", "params": optimizer},
+    }

@@ -1,0 +1,226 @@
+"""The pairwise judge as a module: a causal language model that is asked for one of two tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from actors.models import PLAIN_QUESTION, resolve_model
+from deepprune.config import JudgePrompt
+from deepprune.errors import UserError
+from training.batches import Prompt, collate, scoring_batches
+
+if TYPE_CHECKING:
+    from training.config import LoraConfig, TrainConfig
+
+JUDGE_FILE = "judge.json"
+
+
+class JudgeModel(nn.Module):
+    """A language model's logits for the two answers, at the end of each prompt.
+
+    The head is applied to those positions only: a vocabulary of logits for every token of a pair
+    would take more memory than the model.
+    """
+
+    def __init__(self, language_model: Any, answer_ids: tuple[int, int]) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self._answers = list(answer_ids)
+
+    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """(batch, 2) logits, "different" first, of prompts (batch, length) that end at `last`."""
+        hidden = self._bare().get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+        return self._answer_logits(hidden, last)
+
+    def continued(self, beginning: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
+        """The same for prompts that all start with `beginning`, (1, shared), computed once."""
+        from transformers import DynamicCache
+
+        decoder = self._bare().get_decoder()
+        cache = DynamicCache(config=decoder.config)
+        if beginning.shape[1]:
+            decoder(input_ids=beginning, past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(len(tokens))
+        out = decoder(input_ids=tokens, past_key_values=cache, use_cache=True)
+        return self._answer_logits(out.last_hidden_state, last)
+
+    def _answer_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
+        ends = hidden[torch.arange(len(last), device=last.device), last]
+        logits: Tensor = self._bare().get_output_embeddings()(ends)
+        return logits[:, self._answers].float()
+
+    def _bare(self) -> Any:
+        """The language model without peft's wrapper."""
+        model = self.language_model
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def load_language_model(
+    name: str, *, dtype: torch.dtype = torch.float32, gradient_checkpointing: bool = False
+) -> Any:
+    """A causal language model with its weights.
+
+    Raises:
+        UserError: there is no such model, or it cannot be read here.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(resolve_model(name), dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {name!r} cannot be loaded: {_line(error)}") from None
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        UserError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve_model(name))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the tokenizer of {name!r} cannot be loaded: {_line(error)}") from None
+
+
+def prompt_for(config: TrainConfig) -> JudgePrompt:
+    """How the judge is going to be asked.
+
+    Raises:
+        UserError: the base model's `judge.json` does not validate.
+    """
+    return config.prompt or prompt_beside(config.model)
+
+
+def prompt_beside(model: str) -> JudgePrompt:
+    """What `judge.json` in a model's folder says, else the plain question.
+
+    Raises:
+        UserError: it does not validate.
+    """
+    beside = Path(resolve_model(model)) / JUDGE_FILE
+    if not beside.is_file():
+        return PLAIN_QUESTION
+    try:
+        return JudgePrompt.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{beside} does not validate: {_line(error)}") from None
+
+
+def with_lora(language_model: Any, config: LoraConfig) -> Any:
+    """The model with low-rank additions that alone are trained.
+
+    Raises:
+        UserError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig as PeftConfig
+        from peft import get_peft_model
+    except ImportError:
+        raise UserError("a lora section needs the package peft: pip install peft") from None
+    return get_peft_model(
+        language_model,
+        PeftConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=config.targets,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:
+    """Write a Hugging Face folder that vLLM loads, with `judge.json` in it; LoRA is merged."""
+    if hasattr(language_model, "merge_and_unload"):
+        language_model = language_model.merge_and_unload()
+    language_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_prompt(prompt, folder)
+
+
+def save_prompt(prompt: JudgePrompt, folder: Path) -> None:
+    """Write `judge.json`: how to ask, at which checkpoint, with which threshold."""
+    text = json.dumps(prompt.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
+    (folder / JUDGE_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def score_prompts(
+    forward: Callable[[Tensor, Tensor], Tensor],
+    prompts: Sequence[Prompt],
+    device: torch.device,
+    *,
+    tokens_per_batch: int = 65536,
+    rank: int = 0,
+    world: int = 1,
+) -> npt.NDArray[np.float64]:
+    """(pairs,): the judge's log-odds of P(same) of each prompt.
+
+    Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
+    needs. Each returns zeros for the pairs of others: the sum over the workers is the result.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    scores = np.zeros(len(prompts))
+    for index in scoring_batches(lengths, tokens_per_batch * world):
+        mine = index[rank::world]
+        shown = mine if len(mine) else index[:1]
+        unknown = np.zeros(len(shown), dtype=np.bool_)
+        batch = collate([prompts[i] for i in shown], unknown, 0)
+        logits = forward(batch.tokens.to(device), batch.last.to(device))
+        z = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+        scores[mine] = z[: len(mine)]
+    return scores
+
+
+@torch.no_grad()
+def score_sharing(
+    module: JudgeModel,
+    prompts: Sequence[Prompt],
+    first: npt.NDArray[np.int64],
+    device: torch.device,
+) -> npt.NDArray[np.float64]:
+    """Like `score_prompts` in one process, but what pairs with an equal `first` share is read once.
+
+    The beginning that a group's prompts have in common goes through the model once, and its keys
+    and values serve all of them, as the engine's prefix cache does. That saves half of the work
+    where each trace meets many others.
+    """
+    scores = np.zeros(len(prompts))
+    for value in np.unique(first):
+        group = np.flatnonzero(first == value)
+        shared = _common_length([prompts[i] for i in group])
+        rests = [prompts[i][shared:] for i in group]
+        batch = collate(rests, np.zeros(len(group), dtype=np.bool_), 0)
+        beginning = torch.from_numpy(prompts[group[0]][None, :shared].astype(np.int64))
+        logits = module.continued(
+            beginning.to(device), batch.tokens.to(device), batch.last.to(device)
+        )
+        scores[group] = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+    return scores
+
+
+def _common_length(prompts: Sequence[Prompt]) -> int:
+    """Tokens that all prompts begin with, leaving each at least one of its own."""
+    length = min(len(prompt) for prompt in prompts) - 1
+    for prompt in prompts[1:]:
+        differs = np.flatnonzero(prompt[:length] != prompts[0][:length])
+        length = int(differs[0]) if len(differs) else length
+    return length
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

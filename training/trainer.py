@@ -1,0 +1,209 @@
+"""The training loop, the same in one process and in each of many workers.
+
+Which pairs a step sees follows from the seed and the step alone, so a training that is taken up
+again from a checkpoint goes on as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from deepprune.errors import UserError
+from training.batches import PairEncoder, Prompt, collate, training_batches
+from training.config import TrainConfig
+from training.data import PairSet
+from training.engines import Engine
+from training.judge import score_prompts
+from training.losses import pair_loss
+from training.metrics import auroc, mean_auroc
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of a training's log."""
+
+    step: int
+    num_steps: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    pairs_per_s: float
+    auroc: float | None = None
+    """Of all validation pairs, pooled."""
+    mean_auroc: float | None = None
+    """The mean over validation problems: what chooses the best checkpoint."""
+
+
+class Reporter(Protocol):
+    """Told about every step; keeps the checkpoints."""
+
+    def progress(self, progress: Progress) -> None:
+        """A step is done."""
+        ...
+
+    def checkpoint(self, engine: Engine, progress: Progress) -> None:
+        """Weights have been evaluated: save them. Every worker calls it."""
+        ...
+
+
+class Trainer:
+    """Trains one judge on encoded pairs.
+
+    Raises:
+        UserError: the training pairs are empty or all of one class.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: PairEncoder,
+        train: PairSet,
+        validation: PairSet,
+        config: TrainConfig,
+        pad_id: int,
+    ) -> None:
+        check_classes(train)
+        self._engine = engine
+        self._config = config
+        self._pad_id = pad_id
+        self._train, self._prompts = train, encoder.encode_all(train)
+        self._validation = validation.limited(config.evaluation_pairs, config.seed)
+        self._validation_prompts = encoder.encode_all(self._validation)
+        self.num_steps = max(
+            1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step)
+        )
+        if encoder.num_cut:
+            logger.warning(
+                "%d prefixes are longer than max_tokens allows and lost their middle",
+                encoder.num_cut,
+            )
+
+    def run(self, reporter: Reporter, start: int = 0) -> None:
+        """Train from step `start` to the end.
+
+        Raises:
+            UserError: the loss is no number any more; checkpoints saved before are kept.
+        """
+        self._engine.module.train()
+        batches = self._batches(start)
+        since = time.monotonic()
+        for step in range(start + 1, self.num_steps + 1):
+            rate = self.learning_rate(step)
+            loss, grad_norm = self._step(batches, rate)
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss of step {step} is {loss}: training stops, and the last checkpoint "
+                    "is kept; lower learning_rate or use precision: fp32"
+                )
+            pairs_per_s = self._config.pairs_per_step / (time.monotonic() - since)
+            progress = Progress(step, self.num_steps, loss, rate, grad_norm, pairs_per_s)
+            if step % self._config.evaluate_every == 0 or step == self.num_steps:
+                progress = self._evaluated(progress)
+                reporter.checkpoint(self._engine, progress)
+            reporter.progress(progress)
+            since = time.monotonic()
+
+    def learning_rate(self, step: int) -> float:
+        """Rises to its height in a straight line, then falls to a tenth along a cosine."""
+        warmup = max(1, round(self._config.warmup * self.num_steps))
+        if step <= warmup:
+            return self._config.learning_rate * step / warmup
+        done = (step - warmup) / max(1, self.num_steps - warmup)
+        return self._config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
+
+    def _batches(self, start: int) -> Iterator[npt.NDArray[np.int64]]:
+        """This worker's share of each batch, from step `start` on."""
+        config = self._config
+        lengths = np.array([len(prompt) for prompt in self._prompts], dtype=np.int64)
+        every = training_batches(
+            lengths,
+            self._train.copies,
+            config.pairs_per_batch * self._engine.world,
+            self.num_steps * config.accumulation,
+            config.seed,
+        )
+        rank, world = self._engine.rank, self._engine.world
+        return (index[rank::world] for index in islice(every, start * config.accumulation, None))
+
+    def _step(self, batches: Iterator[npt.NDArray[np.int64]], rate: float) -> tuple[float, float]:
+        engine, accumulation = self._engine, self._config.accumulation
+        total = torch.zeros((), device=engine.device)
+        for number in range(1, accumulation + 1):
+            index = next(batches)
+            batch = collate(
+                [self._prompts[i] for i in index], self._train.same[index], self._pad_id
+            )
+            logits = engine.forward(batch.tokens.to(engine.device), batch.last.to(engine.device))
+            loss = pair_loss(logits, batch.same.to(engine.device), self._config.loss)
+            engine.backward(loss, is_last=number == accumulation)
+            total += loss.detach()
+        mean = engine.total(total / accumulation / engine.world)
+        return float(mean), engine.step(rate)
+
+    def _evaluated(self, progress: Progress) -> Progress:
+        if not len(self._validation):
+            return progress
+        scores = self.score(self._validation_prompts)
+        pooled = auroc(self._validation.same, scores)
+        within = mean_auroc(self._validation.same, scores, self._validation.problem)
+        return Progress(
+            progress.step,
+            progress.num_steps,
+            progress.loss,
+            progress.learning_rate,
+            progress.grad_norm,
+            progress.pairs_per_s,
+            pooled,
+            within,
+        )
+
+    def score(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
+        """(pairs,): log-odds of P(same), computed by all workers together."""
+        engine = self._engine
+        engine.module.eval()
+        part = score_prompts(
+            engine.forward,
+            prompts,
+            engine.device,
+            tokens_per_batch=self._config.pairs_per_batch * self._config.max_tokens,
+            rank=engine.rank,
+            world=engine.world,
+        )
+        engine.module.train()
+        scores: npt.NDArray[np.float64] = engine.total(torch.from_numpy(part)).cpu().numpy()
+        return scores
+
+
+def check_classes(train: PairSet) -> None:
+    """Refuse pairs that nothing can be learned from.
+
+    Raises:
+        UserError: there are none, or all are of one class.
+    """
+    if not len(train):
+        raise UserError("there are no pairs to train on: more problems, or smaller held-out shares")
+    if train.same.all() or not train.same.any():
+        kind = "agree" if train.same.all() else "differ"
+        raise UserError(
+            f"all {len(train)} training pairs {kind}, so there is nothing to tell apart: add "
+            "problems that the model gets wrong at times"
+        )
+
+
+def latest(folder: Path) -> Path | None:
+    """The last whole checkpoint in a folder, None where there is none."""
+    found = [path for path in folder.glob("step-*") if path.is_dir()]
+    return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
