@@ -1,0 +1,10 @@
+"""The commands of `deepprune`: their arguments, and the job each hands over to.
+
+One module a command, with `HELP`, `DESCRIPTION`, `arguments(parser)` and `run(options)`. Nothing
+heavy is imported before `run`: `--help` has to answer at once.
+"""
+
+from __future__ import annotations
+
+NAMES = ("answer", "demo", "collect", "import", "sweep", "report")
+"""In the order of `deepprune --help`."""

@@ -1,0 +1,36 @@
+"""`deepprune import`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jobs.commands.options import ANSWER_KINDS, add_verbose
+
+HELP = "bring recorded traces of another layout into shape"
+DESCRIPTION = "Read any Parquet or JSONL with prompts and responses as a recording."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="files or folders")
+    parser.add_argument(
+        "--map",
+        action="append",
+        required=True,
+        metavar="OURS=THEIRS,...",
+        help="their columns: problem and text are needed; answer, problem_id, reference, model, "
+        "num_tokens and finish_reason may be given",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--benchmark", default="imported", metavar="NAME")
+    parser.add_argument("--model", default="imported", metavar="NAME", help="where no column says")
+    parser.add_argument("--answer-kind", choices=ANSWER_KINDS, default="auto")
+    add_verbose(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Hand over to the job."""
+    from jobs.imports import import_traces
+
+    return import_traces(options)
