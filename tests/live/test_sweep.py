@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -117,6 +118,54 @@ def test_more_traces_than_are_recorded_are_refused_before_anything_starts(config
     assert result.returncode == 2
     assert f"num_traces 25 is more than are recorded: made/0 has {NUM_TRACES}" in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path):
+    """Half of it, then all of it: what was solved is not solved again, and all can be replayed."""
+    from actors.deploy import System
+    from deepprune.recordings import load_recordings
+    from jobs import live_sweep
+    from jobs.cli import main
+
+    @contextmanager
+    def system_for(*_):
+        yield System(live_system.coordinator, live_system.config)
+
+    written: list[str] = []
+    runs: list[int] = []
+    solve = live_sweep.solve
+
+    def solve_some(system, tasks, display):
+        runs.append(len(tasks))
+        for number, solved in enumerate(solve(system, tasks, display)):
+            if number == 3 and len(runs) == 1:
+                raise KeyboardInterrupt
+            yield solved
+            written.append(solved.outcome.problem.problem_id)
+
+    monkeypatch.setattr(live_sweep, "system_for", system_for)
+    monkeypatch.setattr(live_sweep, "solve", solve_some)
+    path = tmp_path / "live.yaml"
+    keys = {
+        "runs": ["laptop"],
+        "benchmarks": ["miniature"],
+        "problems": "0:3",
+        "policies": [{"name": "cons"}, {"name": "deepprune"}],
+        "num_traces": [12],
+        "checkpoints": ["tokens:54"],
+    }
+    path.write_text(yaml.safe_dump(keys))
+    arguments = ["sweep", str(path), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 130
+    before = {part: part.read_bytes() for part in parts_of(tmp_path / "run")}
+    assert len(before) == len(written) == 3
+    assert main(arguments) == 0
+    assert runs == [6, 3], "only what was missing"
+    assert all(part.read_bytes() == content for part, content in before.items())
+    rows = outcomes_of(tmp_path / "run")
+    assert len({(row["problem_id"], row["policy"]) for row in rows}) == len(rows) == 6
+    assert all(row["driver"] == "live" and row["complete"] for row in rows)
+    assert [len(r.traces) for r in load_recordings(tmp_path / "run")] == [12] * 3
 
 
 @pytest.fixture
