@@ -1,4 +1,7 @@
-"""`deepprune pairs`: recorded traces become pairs to train a judge on."""
+"""`deepprune pairs`: recorded traces become pairs to train a judge on.
+
+Also what `ray job submit -- python -m jobs.pairs SOURCE --out FOLDER` runs.
+"""
 
 from __future__ import annotations
 
@@ -142,3 +145,9 @@ def _num_traces(files: Any) -> int:
     import pyarrow.parquet as pq
 
     return sum(pq.read_metadata(f).num_rows for f in files if f.suffix == ".parquet")
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["pairs", *sys.argv[1:]]))
