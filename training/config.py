@@ -71,6 +71,9 @@ class LossConfig(Section):
     """Focal loss only: how strongly pairs that are already judged well are played down."""
     alpha: float = Field(0.25, gt=0, lt=1)
     """Focal loss only: weight of pairs that agree; pairs that differ weigh 1 - alpha."""
+    reading: float = Field(0.0, ge=0)
+    """Weight of predicting the second prefix as well, token by token, which teaches a small model
+    to find the same step in both; it takes a vocabulary of logits for each of these tokens."""
 
 
 class LoraConfig(Section):
