@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from deepprune.errors import UserError
+from tests.command import deepprune
 from training.batches import PairEncoder
 from training.build import PairsBuild
 from training.config import PairsConfig, TrainConfig, load
@@ -30,8 +31,9 @@ from training.judge import (
     prompt_beside,
     score_prompts,
 )
+from training.log import read_log
 from training.metrics import auroc
-from training.run import fetch_best, run
+from training.run import run
 from training.survey import look_at
 
 pytestmark = pytest.mark.faults
@@ -40,11 +42,12 @@ SETTINGS = {"evaluate_every": 10, "epochs": 1.5, "evaluation_pairs": 100}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
+def cluster() -> Iterator[str]:
+    """A cluster's address."""
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
 
@@ -74,6 +77,7 @@ def pairs(cluster, tmp_path_factory) -> Path:
     assert sum(work.cut()) == len(rows)
     assert sum(work.pair()) == 30
     (folder / "manifest.json").write_text(json.dumps(work.manifest([])))
+    (folder / "config.yaml").write_text("pairs: made for a test\n")
     return folder
 
 
@@ -91,26 +95,31 @@ def workers() -> list[psutil.Process]:
     ]
 
 
-def test_training_goes_on_after_a_killed_worker_along_the_same_curve(pairs, tmp_path):
-
-    whole = []
-    result = train(pairs, tmp_path / "whole", whole.append)
-    steps = [progress.step for progress in whole]
-    assert steps == list(range(1, whole[0].num_steps + 1))
+def test_training_goes_on_after_a_killed_worker_along_the_same_curve(cluster, pairs, tmp_path):
+    settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    arguments = ("train", str(pairs), "--config", "tiny", "--out", "whole", *settings)
+    done = deepprune(*arguments, "--address", cluster, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = read_log(tmp_path / "whole")
+    num_steps = int(whole[0]["num_steps"])
+    assert [int(row["step"]) for row in whole] == list(range(1, num_steps + 1))
 
     # The best judge is a folder like any other, and knows what it is worth.
-    step = fetch_best(result, tmp_path / "judge")
-    evaluated = {p.step: p for p in whole if p.mean_auroc is not None}
-    assert evaluated[step].score == max(p.score for p in evaluated.values())
-    folder = str(tmp_path / "judge")
+    evaluated = [row for row in whole if row["mean_auroc"]]
+    best = max(evaluated, key=lambda row: float(row["mean_auroc"]))
+    folder = str(tmp_path / "whole" / "judge")
     prompt = prompt_beside(folder)
     assert prompt.checkpoint == "tokens:8"
-    assert prompt.tau is not None
+    assert prompt.tau == pytest.approx(float(best["tau"]), abs=1e-4)
     encoder = PairEncoder(prompt, load_tokenizer(folder), 192)
     module = JudgeModel(load_language_model(folder), encoder.answer_ids).eval()
     held_out = load_pairs(pairs, ["validation"])
     scores = score_prompts(module, encoder.encode_all(held_out), torch.device("cpu"))
-    assert auroc(held_out.same, scores) == pytest.approx(evaluated[step].auroc, abs=1e-3)
+    assert auroc(held_out.same, scores) == pytest.approx(float(best["auroc"]), abs=1e-3)
+
+    again = deepprune(*arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(read_log(tmp_path / "whole")) == num_steps, "what is done is not done again"
 
     interrupted, killed = [], []
 
@@ -128,14 +137,16 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(pairs, tmp_
     assert len(jumps) == 1, "one new start, from a checkpoint and not from the beginning"
     assert jumps[0] in (11, 21, 31)
     losses = {progress.step: progress.loss for progress in interrupted}
-    assert sorted(losses) == [progress.step for progress in whole]
+    assert sorted(losses) == list(range(1, num_steps + 1))
     np.testing.assert_allclose(
-        [losses[step] for step in sorted(losses)], [p.loss for p in whole], rtol=1e-3
+        [losses[step] for step in sorted(losses)],
+        [float(row["loss"]) for row in whole],
+        rtol=1e-3,
     )
 
     # Taken up once more, at a rate that blows it up, it stops and leaves what was good.
     with pytest.raises(UserError, match="the last checkpoint is kept"):
         train(pairs, tmp_path / "interrupted", interrupted.append, learning_rate=1e30, epochs=4)
     kept = sorted((tmp_path / "interrupted").glob("*/step-*"))
-    assert int(kept[-1].name.removeprefix("step-")) == len(whole)
+    assert int(kept[-1].name.removeprefix("step-")) == num_steps
     load_language_model(str(kept[-1] / "judge"))
