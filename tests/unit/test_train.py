@@ -12,9 +12,10 @@ import torch
 
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
+from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
 from training.batches import PairEncoder
 from training.config import TrainConfig, load, shipped_configs
-from training.data import PairSet, Prefix
+from training.data import PairSet
 from training.engines import PlainEngine, deepspeed_config
 from training.judge import (
     JudgeModel,
@@ -29,18 +30,6 @@ from training.log import TrainLog, read_log
 from training.trainer import Progress, Trainer
 from training.worker import known
 
-MODEL = "miniature/judge"
-CONFIG = TrainConfig(
-    model=MODEL,
-    max_tokens=96,
-    learning_rate=1e-3,
-    pairs_per_step=8,
-    pairs_per_batch=4,
-    precision="fp32",
-    evaluate_every=5,
-    epochs=2,
-)
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -49,35 +38,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def made_pairs(num_problems: int = 6, num_traces: int = 6) -> PairSet:
-    """Traces that say early what their answer will be."""
-    rng = np.random.default_rng(0)
-    digits = rng.integers(0, 2, (num_problems, num_traces))
-    prefixes = [
-        Prefix("b", f"b/{p}", "m", s, "What?", f"so {p} times {digits[p, s]} then", False)
-        for p in range(num_problems)
-        for s in range(num_traces)
-    ]
-    a, b = np.triu_indices(num_traces, 1)
-    first = np.concatenate([p * num_traces + a for p in range(num_problems)])
-    second = np.concatenate([p * num_traces + b for p in range(num_problems)])
-    same = digits.ravel()[first] == digits.ravel()[second]
-    return PairSet(prefixes, first, second, same, np.ones(len(first), dtype=np.int64))
-
-
-class Kept:
-    """A reporter that keeps what it is told, and checkpoints in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, []
-
-    def progress(self, progress: Progress) -> None:
-        self.log.append(progress)
-
-    def checkpoint(self, engine, progress: Progress) -> None:
-        engine.save(self.folder / f"step-{progress.step}", progress.step)
 
 
 def trainer(config: TrainConfig = CONFIG, pairs: PairSet | None = None) -> Trainer:
