@@ -25,8 +25,10 @@ class PairsConfig(Section):
     """Where prefixes end; several give one set of pairs each."""
     reasoning_words: list[str] | None = None
     """Replaces the built-in list for `reasoning_words:W`."""
+    tokenizer: str | None = None
+    """The reasoner's tokenizer (a folder or hub name), to place `tokens:K` at the exact token."""
     chars_per_token: float = Field(3.6, gt=0)
-    """For `tokens:K` where a trace comes without its number of tokens."""
+    """For `tokens:K` without a tokenizer, where a trace comes without its number of tokens."""
     answers: Literal["recorded", "auto", "choice", "math"] = "recorded"
     """Take the answers as recorded, or read them off the texts in one of these ways."""
     short_traces: Literal["whole", "exclude"] = "whole"
@@ -34,7 +36,7 @@ class PairsConfig(Section):
     pairs_per_problem: int | None = Field(None, ge=1)
     """At most this many pairs of each problem and model, drawn by the seed; absent: all."""
     balanced: bool = False
-    """Draw at most half of `pairs_per_problem` from either class."""
+    """Draw at most half of `pairs_per_problem` from either class, which needs 2 or more."""
     validation: float = Field(0.1, ge=0, lt=1)
     """Share of the problems that choose the best checkpoint and the threshold."""
     test: float = Field(0.1, ge=0, le=1)
@@ -56,6 +58,8 @@ class PairsConfig(Section):
     def _something_is_left(self) -> PairsConfig:
         if self.validation + self.test > 1:
             raise ValueError("validation and test together are more than all problems")
+        if self.balanced and (self.pairs_per_problem or 0) < 2:
+            raise ValueError("balanced needs pairs_per_problem, 2 or more")
         return self
 
 
@@ -67,6 +71,9 @@ class LossConfig(Section):
     """Focal loss only: how strongly pairs that are already judged well are played down."""
     alpha: float = Field(0.25, gt=0, lt=1)
     """Focal loss only: weight of pairs that agree; pairs that differ weigh 1 - alpha."""
+    reading: float = Field(0.0, ge=0)
+    """Weight of predicting the second prefix as well, token by token, which teaches a small model
+    to find the same step in both; it takes a vocabulary of logits for each of these tokens."""
 
 
 class LoraConfig(Section):

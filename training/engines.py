@@ -29,8 +29,8 @@ class Engine(Protocol):
     rank: int
     world: int
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """The judge's logits, (batch, 2)."""
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the module makes of its inputs, such as a judge's logits, (batch, 2)."""
         ...
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
@@ -79,10 +79,9 @@ class PlainEngine:
             groups, lr=0.0, betas=(0.9, 0.95), weight_decay=config.weight_decay
         )
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """The judge's logits."""
-        logits: Tensor = self.module(tokens, last)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        """The module's outputs."""
+        return self.module(*inputs)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add up gradients."""
@@ -136,6 +135,9 @@ class DeepSpeedEngine:
     def __init__(self, module: nn.Module, config: TrainConfig, device: torch.device) -> None:
         import deepspeed
 
+        if device.type == "cpu":
+            # Or each worker would first compile shared-memory collectives that gloo does without.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.device = device
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         trained = [p for p in module.parameters() if p.requires_grad]
@@ -144,10 +146,9 @@ class DeepSpeedEngine:
         )
         self.module = self._engine
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """The judge's logits."""
-        logits: Tensor = self._engine(tokens, last)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        """The module's outputs."""
+        return self._engine(*inputs)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add up gradients."""
@@ -212,6 +213,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": config.precision == "bf16"},
         "optimizer": {"type": "AdamW", "params": optimizer},
     }

@@ -10,14 +10,14 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from deepprune.errors import UserError
 from training.batches import PairEncoder, Prompt, collate, training_batches
@@ -26,7 +26,7 @@ from training.data import PairSet
 from training.engines import Engine
 from training.judge import score_prompts
 from training.losses import pair_loss
-from training.metrics import auroc, mean_auroc
+from training.metrics import auroc, mean_auroc, threshold_at_fnr
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,16 @@ class Progress:
     """Of all validation pairs, pooled."""
     mean_auroc: float | None = None
     """The mean over validation problems: what chooses the best checkpoint."""
+    tau: float | None = None
+    """P(same) below which lies the target error's share of the validation pairs that agree."""
+    base_rate: float | None = None
+    """How many of the validation pairs agree."""
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: the AUROC, else steps."""
+        found = (value for value in (self.mean_auroc, self.auroc) if value is not None)
+        return next((value for value in found if not math.isnan(value)), float(self.step))
 
 
 class Reporter(Protocol):
@@ -82,13 +92,12 @@ class Trainer:
         self._train, self._prompts = train, encoder.encode_all(train)
         self._validation = validation.limited(config.evaluation_pairs, config.seed)
         self._validation_prompts = encoder.encode_all(self._validation)
-        self.num_steps = max(
-            1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step)
-        )
-        if encoder.num_cut:
+        self.num_steps = num_steps(train, config)
+        if self._prompts.num_cut:
             logger.warning(
-                "%d prefixes are longer than max_tokens allows and lost their middle",
-                encoder.num_cut,
+                "%d prefixes of %d pairs are longer than max_tokens allows and lose their middle",
+                self._prompts.num_cut,
+                len(train),
             )
 
     def run(self, reporter: Reporter, start: int = 0) -> None:
@@ -103,11 +112,7 @@ class Trainer:
         for step in range(start + 1, self.num_steps + 1):
             rate = self.learning_rate(step)
             loss, grad_norm = self._step(batches, rate)
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss of step {step} is {loss}: training stops, and the last checkpoint "
-                    "is kept; lower learning_rate or use precision: fp32"
-                )
+            _refuse_no_number(f"the loss of step {step}", loss)
             pairs_per_s = self._config.pairs_per_step / (time.monotonic() - since)
             progress = Progress(step, self.num_steps, loss, rate, grad_norm, pairs_per_s)
             if step % self._config.evaluate_every == 0 or step == self.num_steps:
@@ -127,9 +132,8 @@ class Trainer:
     def _batches(self, start: int) -> Iterator[npt.NDArray[np.int64]]:
         """This worker's share of each batch, from step `start` on."""
         config = self._config
-        lengths = np.array([len(prompt) for prompt in self._prompts], dtype=np.int64)
         every = training_batches(
-            lengths,
+            self._prompts.lengths,
             self._train.copies,
             config.pairs_per_batch * self._engine.world,
             self.num_steps * config.accumulation,
@@ -142,32 +146,44 @@ class Trainer:
         engine, accumulation = self._engine, self._config.accumulation
         total = torch.zeros((), device=engine.device)
         for number in range(1, accumulation + 1):
-            index = next(batches)
-            batch = collate(
-                [self._prompts[i] for i in index], self._train.same[index], self._pad_id
-            )
-            logits = engine.forward(batch.tokens.to(engine.device), batch.last.to(engine.device))
-            loss = pair_loss(logits, batch.same.to(engine.device), self._config.loss)
+            loss, of_verdicts = self._losses(next(batches))
             engine.backward(loss, is_last=number == accumulation)
-            total += loss.detach()
+            total += of_verdicts.detach()
         mean = engine.total(total / accumulation / engine.world)
         return float(mean), engine.step(rate)
+
+    def _losses(self, index: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the part of it that is logged: the loss on the answer tokens."""
+        engine, config = self._engine, self._config.loss
+        batch = collate(
+            [self._prompts[i] for i in index],
+            self._train.same[index],
+            self._pad_id,
+            self._prompts.seconds[index] if config.reading else None,
+        )
+        tokens, last, same = (x.to(engine.device) for x in (batch.tokens, batch.last, batch.same))
+        if batch.read is None:
+            verdicts = pair_loss(engine.forward(tokens, last), same, config)
+            return verdicts, verdicts
+        logits, reading = engine.forward(tokens, last, batch.read.to(engine.device))
+        verdicts = pair_loss(logits, same, config)
+        return verdicts + config.reading * reading, verdicts
 
     def _evaluated(self, progress: Progress) -> Progress:
         if not len(self._validation):
             return progress
         scores = self.score(self._validation_prompts)
-        pooled = auroc(self._validation.same, scores)
-        within = mean_auroc(self._validation.same, scores, self._validation.problem)
-        return Progress(
-            progress.step,
-            progress.num_steps,
-            progress.loss,
-            progress.learning_rate,
-            progress.grad_norm,
-            progress.pairs_per_s,
-            pooled,
-            within,
+        _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
+        same = self._validation.same
+        tau = None
+        if same.any():
+            tau = expit(threshold_at_fnr(same, scores, self._config.target_error))
+        return replace(
+            progress,
+            auroc=auroc(same, scores),
+            mean_auroc=mean_auroc(same, scores, self._validation.problem),
+            tau=tau,
+            base_rate=float(same.mean()),
         )
 
     def score(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
@@ -187,6 +203,24 @@ class Trainer:
         return scores
 
 
+def _refuse_no_number(what: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise UserError(
+            f"{what} is {value}: training stops, and the last checkpoint is kept; lower "
+            "learning_rate or use precision: fp32"
+        )
+
+
+def num_steps(train: PairSet, config: TrainConfig) -> int:
+    """Updates in a whole training."""
+    return max(1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step))
+
+
+def expit(z: float) -> float:
+    """The probability whose log-odds are `z`."""
+    return 1 / (1 + math.exp(-max(-700.0, min(700.0, z))))
+
+
 def check_classes(train: PairSet) -> None:
     """Refuse pairs that nothing can be learned from.
 
@@ -201,9 +235,3 @@ def check_classes(train: PairSet) -> None:
             f"all {len(train)} training pairs {kind}, so there is nothing to tell apart: add "
             "problems that the model gets wrong at times"
         )
-
-
-def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint in a folder, None where there is none."""
-    found = [path for path in folder.glob("step-*") if path.is_dir()]
-    return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
