@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from deepprune import judges
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.errors import UserError
+from deepprune.feature_judge import Sample, sampled
 from deepprune.judges import Calibration, ScoredPairs
 from deepprune.material import Material
 from deepprune.policy_config import PlusConfig, PolicyConfig
@@ -44,6 +47,14 @@ def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scor
             return judges.recorded(material.samples, scores[key])
         case _:
             raise AssertionError(f"no judge {judge!r}")
+
+
+def feature_sample(material: Material, spec: CheckpointSpec) -> Sample:
+    """Pairs of a recorded problem that a feature judge may learn from."""
+    answers = np.array([material.answers[sample] or "" for sample in material.samples])
+    prefixes = list(material.prefixes(spec).values())
+    same = answers[:, None] == answers[None, :]
+    return sampled(material.problem.text, prefixes, same, answers != "")
 
 
 def noisy_scores(
