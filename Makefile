@@ -1,6 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both do all the set-up themselves.
 PYTHON ?= python3
-EXTRAS ?= cpu,dev
+EXTRAS ?= cpu,train,dev
 # Where PyPI's default torch is a CUDA build, this asks uv for the CPU one.
 TORCH_BACKEND ?= cpu
 

@@ -8,7 +8,7 @@ row and the column. Rows come in batches, so memory stays flat however large a f
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ Kind = Literal["text", "integer", "numbers", "value"]
 FORMATS = "Parquet (.parquet) or JSONL (.jsonl: one JSON object per line)"
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
 BATCH_ROWS = 256
+BUFFER_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 28
 
 
@@ -54,17 +55,20 @@ def read_rows(
     *,
     hint: str = "",
     limit: int | None = None,
+    row_groups: Sequence[int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The rows of a file, at most `limit`, with those of `columns` that it has.
 
     `required` columns must be there, if only to hold nulls; `hint` ends the message when they are
-    not.
+    not. `row_groups` chooses a part of a Parquet file, within which rows are then numbered.
 
     Raises:
         UserError: the file is damaged or foreign, or a value is not of its column's kind.
     """
     is_jsonl = file.suffix in JSONL_SUFFIXES
-    rows = _jsonl_rows(file) if is_jsonl else _parquet_rows(file, columns, required, hint)
+    rows = (
+        _jsonl_rows(file) if is_jsonl else _parquet_rows(file, columns, required, hint, row_groups)
+    )
     for number, row in enumerate(rows, start=1):
         if limit is not None and number > limit:
             return
@@ -79,14 +83,19 @@ def read_rows(
 
 
 def _parquet_rows(
-    file: Path, columns: Collection[str], required: Collection[str], hint: str
+    file: Path,
+    columns: Collection[str],
+    required: Collection[str],
+    hint: str,
+    row_groups: Sequence[int] | None,
 ) -> Iterator[dict[str, Any]]:
     try:
-        with pq.ParquetFile(file) as table:
+        # Without a buffer, a row group's column is read whole, however large it is.
+        with pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as table:
             names = table.schema_arrow.names
             _refuse_missing(str(file), names, required, hint)
             wanted = [name for name in names if name in columns]
-            for batch in table.iter_batches(BATCH_ROWS, columns=wanted):
+            for batch in table.iter_batches(BATCH_ROWS, row_groups, columns=wanted):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]

@@ -68,25 +68,15 @@ class ResultFolder:
         """
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="zstd")
-        self._write_whole(self.path / table / f"{part}.parquet", sink.getvalue())
+        self.write_file(f"{table}/{part}.parquet", sink.getvalue())
 
-    def _claim(self) -> None:
-        path = self.path / "config.yaml"
-        if not path.exists():
-            text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
-            self._write_whole(path, text.encode())
-            return
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if found != self._config:
-            differing = sorted(_differences(found, self._config))
-            shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-            raise UserError(
-                f"{self.path} holds results of another configuration (different: {shown}): choose "
-                "another --out, or the configuration it was made with"
-            )
+    def write_file(self, name: str, data: Any) -> None:
+        """Write a file that is there whole or not at all, whenever process or machine die.
 
-    def _write_whole(self, path: Path, data: Any) -> None:
-        """Write a file that is there whole or not at all, whenever process or machine die."""
+        Raises:
+            UserError: the disk is full, or fails.
+        """
+        path = self.path / name
         unfinished = path.with_name(f"_{path.name}.part")  # readers of Parquet skip `_` names
         try:
             path.parent.mkdir(exist_ok=True)
@@ -100,6 +90,21 @@ class ResultFolder:
                 f"cannot write {path}: {error.strerror or error}; what was written before is safe: "
                 "make room, and run the same command again to go on"
             ) from None
+
+    def _claim(self) -> None:
+        path = self.path / "config.yaml"
+        if not path.exists():
+            text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
+            self.write_file(path.name, text.encode())
+            return
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if found != self._config:
+            differing = sorted(_differences(found, self._config))
+            shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
+            raise UserError(
+                f"{self.path} holds results of another configuration (different: {shown}): choose "
+                "another --out, or the configuration it was made with"
+            )
 
     def _unlock(self) -> None:
         if self._lock is not None:

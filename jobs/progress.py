@@ -73,6 +73,10 @@ class Progress:
         if not self._console.is_interactive:
             self._console.print(f"{self._title}: {text}")
 
+    def note(self, text: str) -> None:
+        """Leave a line that stays."""
+        self._console.print(text)
+
     def _line(self) -> None:
         self._last_line = time.monotonic()
         left = ""

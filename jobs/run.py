@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, load_config
 from deepprune.errors import UserError
 from deepprune.policy_config import ConsConfig, PolicyConfig
 from deepprune.traces import Problem
+from jobs.settings import settings_of
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
@@ -77,15 +76,7 @@ def generator_configuration(options: argparse.Namespace) -> RunConfig:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """What `--set` and `--seed` say, by dotted keys."""
-    settings: dict[str, Any] = {}
-    for setting in options.settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UserError(f"--set {setting}: write KEY=VALUE, such as policy.wave=64")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {setting}: {value!r} is not a YAML value") from None
+    settings = settings_of(options.settings, example="policy.wave=64")
     if options.seed is not None:
         settings["seed"] = options.seed
     return settings

@@ -15,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from deepprune.errors import UserError
 from deepprune.schemas import OUTCOMES
 from deepprune.sweep_config import Cell, SweepConfig, load_sweep
 from jobs.folder import ResultFolder
 from jobs.progress import Progress
+from jobs.settings import settings_of
 
 if TYPE_CHECKING:
     from deepprune.recordings import Recording
@@ -38,7 +37,7 @@ def sweep(options: argparse.Namespace) -> int:
         UserError: the sweep, its recordings, its folder or the cluster cannot work.
     """
     path = resolve_sweep(options.config)
-    config = load_sweep(path, _overrides(options.settings))
+    config = load_sweep(path, settings_of(options.settings, example="seeds=20"))
     out = options.out or Path("runs") / f"sweep-{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if config.runs:
         from jobs.live_sweep import live_sweep
@@ -204,16 +203,6 @@ def _resolved(source: str, base: Path) -> Path:
     """A path as given, or else beside the sweep's file."""
     path = Path(source).expanduser()
     return path.absolute() if path.exists() or path.is_absolute() else (base / path).absolute()
-
-
-def _overrides(settings: Sequence[str]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UserError(f"--set {setting}: write KEY=VALUE, such as seeds=20")
-        overrides[key] = yaml.safe_load(value)
-    return overrides
 
 
 if __name__ == "__main__":

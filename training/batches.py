@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Prompt = npt.NDArray[np.int32]
+Tokens = tuple[int, ...]
 
 WINDOW = 50
 """Batches that are sorted by length together: wide enough to pad little, narrow enough to mix."""
@@ -31,7 +32,7 @@ class PairEncoder:
     """Renders pairs exactly as the served judge does, as long as they fit.
 
     A pair longer than `max_tokens` loses the middle of each prefix that takes more than its half of
-    the room: where a trace starts and where it stands matter most. `num_cut` counts such prefixes.
+    the room: where a trace starts and where it stands matter most. `Prompts.num_cut` counts those.
 
     Raises:
         UserError: an answer is not a single token, or the template alone fills `max_tokens`.
@@ -42,50 +43,53 @@ class PairEncoder:
             answer_token_id(tokenizer, prompt.different_token),
             answer_token_id(tokenizer, prompt.same_token),
         )
-        self.num_cut = 0
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._encode: Callable[[str], tuple[int, ...]] = lru_cache(maxsize=65536)(self._tokens)
-        self._around: Callable[[str], tuple[tuple[int, ...], ...]] = lru_cache(maxsize=4096)(
+        self._encode: Callable[[str], Tokens] = lru_cache(maxsize=65536)(self._tokens)
+        self._around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=4096)(
             self._template_around
         )
 
     def token_ids(self, problem: str, first: str, second: str) -> list[int]:
         """The prompt of one pair, at most `max_tokens` long."""
-        head, middle, tail = self._around(problem)
-        room = self._max_tokens - len(head) - len(middle) - len(tail)
+        a, b, around = self._encode(first), self._encode(second), self._around(problem)
+        return self.assemble(a, b, around)
+
+    def encode_all(self, pairs: PairSet) -> Prompts:
+        """The prompts of all pairs, in their order, put together when they are asked for."""
+        used = np.unique(np.concatenate([pairs.first, pairs.second]))
+        prefixes = {int(i): pairs.prefixes[i] for i in used}
+        tokens = {i: self._encode(prefix.text) for i, prefix in prefixes.items()}
+        around = {i: self._around(prefix.problem) for i, prefix in prefixes.items()}
+        for pieces in around.values():
+            self._room(pieces)
+        return Prompts(self, pairs.first, pairs.second, tokens, around)
+
+    def assemble(self, a: Tokens, b: Tokens, around: tuple[Tokens, ...]) -> list[int]:
+        """A prompt out of two encoded prefixes and the template around them."""
+        head, middle, tail = around
+        limit_a, limit_b = self.limits(len(a), len(b), around)
+        return [*head, *_without_middle(a, limit_a), *middle, *_without_middle(b, limit_b), *tail]
+
+    def limits(self, a: int, b: int, around: tuple[Tokens, ...]) -> tuple[int, int]:
+        """How many tokens of prefixes of these lengths are kept."""
+        room = self._room(around)
+        if a + b <= room:
+            return a, b
+        half = room // 2
+        return min(a, max(half, room - b)), min(b, max(half, room - a))
+
+    def _room(self, around: tuple[Tokens, ...]) -> int:
+        room = self._max_tokens - sum(map(len, around))
         if room < 2:
             raise UserError(
                 f"the judge's template and a problem take {self._max_tokens - room} tokens and "
                 f"leave no room for prefixes: raise max_tokens above {self._max_tokens}"
             )
-        a, b = self._encode(first), self._encode(second)
-        if len(a) + len(b) > room:
-            half = room // 2
-            a, b = self._cut(a, max(half, room - len(b))), self._cut(b, max(half, room - len(a)))
-        return [*head, *a, *middle, *b, *tail]
+        return room
 
-    def encode_all(self, pairs: PairSet) -> list[Prompt]:
-        """The prompts of all pairs, in their order."""
-        prefixes = pairs.prefixes
-        return [
-            np.array(
-                self.token_ids(prefixes[i].problem, prefixes[i].text, prefixes[j].text),
-                dtype=np.int32,
-            )
-            for i, j in zip(pairs.first, pairs.second, strict=True)
-        ]
-
-    def _cut(self, tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
-        if len(tokens) <= room:
-            return tokens
-        self.num_cut += 1
-        start = (room + 1) // 2
-        end = room - start
-        return tokens[:start] + (tokens[-end:] if end else ())
-
-    def _template_around(self, problem: str) -> tuple[tuple[int, ...], ...]:
+    def _template_around(self, problem: str) -> tuple[Tokens, ...]:
         template = self._prompt.template
         if self._prompt.chat:
             template = self._tokenizer.apply_chat_template(
@@ -99,8 +103,48 @@ class PairEncoder:
             self._tokens(piece.replace("{problem}", problem)) for piece in (head, middle, tail)
         )
 
-    def _tokens(self, text: str) -> tuple[int, ...]:
+    def _tokens(self, text: str) -> Tokens:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+class Prompts(Sequence[Prompt]):
+    """The prompts of a set of pairs. Each prefix is kept once, however many pairs it is in."""
+
+    def __init__(
+        self,
+        encoder: PairEncoder,
+        first: Ints,
+        second: Ints,
+        tokens: Mapping[int, Tokens],
+        around: Mapping[int, tuple[Tokens, ...]],
+    ) -> None:
+        self._encoder, self._first, self._second = encoder, first, second
+        self._tokens, self._around = tokens, around
+        self.num_cut = 0
+        """How many prefixes, counted once for each pair, have lost their middle."""
+        self.lengths: Ints = np.zeros(len(first), dtype=np.int64)
+        """(pairs,): tokens of each prompt."""
+        for place, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            a, b = len(tokens[i]), len(tokens[j])
+            kept_a, kept_b = encoder.limits(a, b, around[i])
+            self.num_cut += (kept_a < a) + (kept_b < b)
+            self.lengths[place] = sum(map(len, around[i])) + kept_a + kept_b
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @overload
+    def __getitem__(self, place: int) -> Prompt: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Prompt]: ...
+
+    def __getitem__(self, place: int | slice) -> Prompt | Sequence[Prompt]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        i, j = int(self._first[place]), int(self._second[place])
+        ids = self._encoder.assemble(self._tokens[i], self._tokens[j], self._around[i])
+        return np.array(ids, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -113,6 +157,13 @@ class Batch:
     """(batch,), int64: where each prompt ends and its answer is read."""
     same: Tensor
     """(batch,), float32."""
+
+
+def _without_middle(tokens: Tokens, limit: int) -> Tokens:
+    if len(tokens) <= limit:
+        return tokens
+    end = limit // 2
+    return tokens[: limit - end] + (tokens[-end:] if end else ())
 
 
 def collate(prompts: Sequence[Prompt], same: npt.NDArray[np.bool_], pad_id: int) -> Batch:
@@ -129,6 +180,13 @@ def collate(prompts: Sequence[Prompt], same: npt.NDArray[np.bool_], pad_id: int)
         torch.tensor(lengths) - 1,
         torch.from_numpy(same.astype(np.float32)),
     )
+
+
+def lengths_of(prompts: Sequence[Prompt]) -> Ints:
+    """(prompts,): tokens of each."""
+    if isinstance(prompts, Prompts):
+        return prompts.lengths
+    return np.array([len(prompt) for prompt in prompts], dtype=np.int64)
 
 
 def epoch_order(copies: Ints, rng: np.random.Generator) -> Ints:

@@ -34,7 +34,7 @@ class PairsConfig(Section):
     pairs_per_problem: int | None = Field(None, ge=1)
     """At most this many pairs of each problem and model, drawn by the seed; absent: all."""
     balanced: bool = False
-    """Draw at most half of `pairs_per_problem` from either class."""
+    """Draw at most half of `pairs_per_problem` from either class, which needs 2 or more."""
     validation: float = Field(0.1, ge=0, lt=1)
     """Share of the problems that choose the best checkpoint and the threshold."""
     test: float = Field(0.1, ge=0, le=1)
@@ -56,6 +56,8 @@ class PairsConfig(Section):
     def _something_is_left(self) -> PairsConfig:
         if self.validation + self.test > 1:
             raise ValueError("validation and test together are more than all problems")
+        if self.balanced and (self.pairs_per_problem or 0) < 2:
+            raise ValueError("balanced needs pairs_per_problem, 2 or more")
         return self
 
 

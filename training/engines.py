@@ -136,6 +136,9 @@ class DeepSpeedEngine:
     def __init__(self, module: nn.Module, config: TrainConfig, device: torch.device) -> None:
         import deepspeed
 
+        if device.type == "cpu":
+            # Or each worker would first compile shared-memory collectives that gloo does without.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.device = device
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         trained = [p for p in module.parameters() if p.requires_grad]
@@ -212,6 +215,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": config.precision == "bf16"},
         "optimizer": {"type": "AdamW", "params": optimizer},
     }

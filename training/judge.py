@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from actors.models import PLAIN_QUESTION, resolve_model
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
-from training.batches import Prompt, collate, scoring_batches
+from training.batches import Prompt, collate, lengths_of, scoring_batches
 
 if TYPE_CHECKING:
     from training.config import LoraConfig, TrainConfig
@@ -33,7 +33,7 @@ class JudgeModel(nn.Module):
     def __init__(self, language_model: Any, answer_ids: tuple[int, int]) -> None:
         super().__init__()
         self.language_model = language_model
-        self._answers = list(answer_ids)
+        self.answer_ids = answer_ids
 
     def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
         """(batch, 2) logits, "different" first, of prompts (batch, length) that end at `last`."""
@@ -55,7 +55,7 @@ class JudgeModel(nn.Module):
     def _answer_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         ends = hidden[torch.arange(len(last), device=last.device), last]
         logits: Tensor = self._bare().get_output_embeddings()(ends)
-        return logits[:, self._answers].float()
+        return logits[:, list(self.answer_ids)].float()
 
     def _bare(self) -> Any:
         """The language model without peft's wrapper."""
@@ -152,6 +152,16 @@ def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder:
     save_prompt(prompt, folder)
 
 
+def trained_model(module: Any, weights: Mapping[str, Tensor], config: TrainConfig) -> Any:
+    """The language model of a `JudgeModel` in training, on the CPU, with `weights` of the whole."""
+    language_model = load_language_model(config.model, dtype=next(iter(weights.values())).dtype)
+    if config.lora is not None:
+        language_model = with_lora(language_model, config.lora)
+    judge = JudgeModel(language_model, module.answer_ids)
+    judge.load_state_dict({name: tensor.cpu() for name, tensor in weights.items()})
+    return judge.language_model
+
+
 def save_prompt(prompt: JudgePrompt, folder: Path) -> None:
     """Write `judge.json`: how to ask, at which checkpoint, with which threshold."""
     text = json.dumps(prompt.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
@@ -173,7 +183,7 @@ def score_prompts(
     Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
     needs. Each returns zeros for the pairs of others: the sum over the workers is the result.
     """
-    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    lengths = lengths_of(prompts)
     scores = np.zeros(len(prompts))
     for index in scoring_batches(lengths, tokens_per_batch * world):
         mine = index[rank::world]

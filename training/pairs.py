@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from deepprune.answers import equivalent, extract_answer
 from deepprune.checkpoints import CheckpointSpec, truncate
+from deepprune.recordings import FINISHED
 from training.config import PairsConfig
-from training.data import Split
+from training.data import PAIRS, Split
 
 Row = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Excluded(StrEnum):
     NO_ANSWER = "no answer"
     CUT_OFF = "cut off"
     NOT_FINISHED = "cancelled or lost"
+    OTHER_POLICY = "recorded under another policy too"
     SHORT = "ended before its checkpoint"
 
 
@@ -44,13 +46,14 @@ def prefixes_of(trace: Row, config: PairsConfig) -> tuple[list[Row], list[str]]:
     prefixes: list[Row] = []
     reasons: list[str] = []
     for checkpoint in config.checkpoints:
-        prefix = cut(trace, CheckpointSpec.parse(checkpoint, config.reasoning_words), config)
+        spec = CheckpointSpec.parse(checkpoint, config.reasoning_words)
+        prefix = cut(trace, spec, config)
         if prefix is None and config.short_traces == "exclude":
             reasons.append(Excluded.SHORT)
             continue
         prefixes.append(
             {
-                "benchmark": trace.get("benchmark") or trace["problem_id"].partition("/")[0],
+                "benchmark": trace["problem_id"].partition("/")[0],
                 "problem_id": trace["problem_id"],
                 "problem": trace["problem"],
                 "model": trace.get("model"),
@@ -76,35 +79,42 @@ def cut(trace: Row, spec: CheckpointSpec, config: PairsConfig) -> str | None:
     return truncate(trace["text"], spec, chars_per_token=chars_per_token)
 
 
-def pair_up(prefixes: Sequence[Row], config: PairsConfig, split: Split) -> list[Row]:
+def pair_up(prefixes: Sequence[Row], config: PairsConfig, split: Split) -> pa.Table:
     """Pairs of one problem's prefixes by one model at one checkpoint, labelled (Section 4.1.1).
 
     All pairs, or as many as the configuration allows. In training a coin decides which trace is
-    shown first; elsewhere it is the lower sample.
+    shown first; elsewhere it is the lower sample. The prefixes' texts are not needed.
     """
-    prefixes = sorted(prefixes, key=lambda row: int(row["sample"]))
     if len(prefixes) < 2:
-        return []
+        return PAIRS.empty_table()
+    prefixes = sorted(prefixes, key=lambda row: int(row["sample"]))
     key = prefixes[0]
-    rng = random.Random(f"{config.seed}/{key['problem_id']}/{key['model']}/{key['checkpoint']}")
-    first, second = np.triu_indices(len(prefixes), 1)
-    same = agreement([row["answer"] for row in prefixes])[first, second]
-    rows = []
-    for index in _chosen(same, config, rng):
-        a, b = prefixes[first[index]], prefixes[second[index]]
-        if split == "train" and rng.random() < 0.5:
-            a, b = b, a
-        rows.append(
-            {
-                **{name: key[name] for name in ("benchmark", "problem_id", "model", "checkpoint")},
-                "first": a["sample"],
-                "second": b["sample"],
-                "same": bool(same[index]),
-                "unfinished": not (a["ended"] or b["ended"]),
-                "split": split,
-            }
+    rng = np.random.default_rng(
+        _seed(config.seed, key["problem_id"], key["model"], key["checkpoint"])
+    )
+    a, b = np.triu_indices(len(prefixes), 1)
+    same = agreement([row["answer"] for row in prefixes])[a, b]
+    chosen = _chosen(same, config, rng)
+    a, b, same = a[chosen], b[chosen], same[chosen]
+    if split == "train":
+        swap = rng.random(len(chosen)) < 0.5
+        a, b = np.where(swap, b, a), np.where(swap, a, b)
+    samples = np.array([row["sample"] for row in prefixes], dtype=np.int32)
+    ended = np.array([row["ended"] for row in prefixes], dtype=np.bool_)
+    columns: dict[str, Any] = {
+        name: pa.repeat(pa.scalar(value, pa.string()), len(chosen))
+        for name, value in (
+            *((name, key[name]) for name in ("benchmark", "problem_id", "model", "checkpoint")),
+            ("split", split),
         )
-    return rows
+    }
+    columns |= {
+        "first": samples[a],
+        "second": samples[b],
+        "same": same,
+        "unfinished": ~(ended[a] | ended[b]),
+    }
+    return pa.table({name: columns[name] for name in PAIRS.names}, PAIRS)
 
 
 def agreement(answers: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -143,7 +153,7 @@ def split_problems(keys: Iterable[str], config: PairsConfig) -> dict[str, Split]
 
 def _valid(trace: Row, config: PairsConfig) -> tuple[str | None, str | None]:
     """Why a trace is excluded, or its answer."""
-    if trace.get("fate") not in (None, "finished"):
+    if trace.get("fate") not in FINISHED or trace["text"] is None:
         return Excluded.NOT_FINISHED, None
     if trace.get("finish_reason") in CUT_OFF:
         return Excluded.CUT_OFF, None
@@ -154,22 +164,19 @@ def _valid(trace: Row, config: PairsConfig) -> tuple[str | None, str | None]:
     return (None, answer) if answer and answer.strip() else (Excluded.NO_ANSWER, None)
 
 
-def _chosen(same: npt.NDArray[np.bool_], config: PairsConfig, rng: random.Random) -> list[int]:
+def _chosen(
+    same: npt.NDArray[np.bool_], config: PairsConfig, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
     """Indices of the pairs to keep, ascending."""
-    limit = config.pairs_per_problem or len(same)
+    limit = config.pairs_per_problem
+    if limit is None:
+        return np.arange(len(same))
     if not config.balanced:
-        return sorted(rng.sample(range(len(same)), min(limit, len(same))))
-    agreeing, differing = np.flatnonzero(same).tolist(), np.flatnonzero(~same).tolist()
-    half = max(1, limit // 2)
-    return sorted(
-        rng.sample(agreeing, min(half, len(agreeing)))
-        + rng.sample(differing, min(half, len(differing)))
-    )
+        return np.sort(rng.permutation(len(same))[:limit])
+    halves = [rng.permutation(np.flatnonzero(same == kind))[: limit // 2] for kind in (True, False)]
+    return np.sort(np.concatenate(halves))
 
 
-def class_counts(rows: Iterable[Row]) -> Counter[tuple[str, str, str, str, bool]]:
-    """Pairs by benchmark, model, checkpoint, split and class: what the manifest counts."""
-    return Counter(
-        (row["benchmark"], row["model"] or "", row["checkpoint"], row["split"], row["same"])
-        for row in rows
-    )
+def _seed(*parts: object) -> int:
+    """The same number for the same parts, on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")

@@ -10,9 +10,8 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +25,7 @@ from training.data import PairSet
 from training.engines import Engine
 from training.judge import score_prompts
 from training.losses import pair_loss
-from training.metrics import auroc, mean_auroc
+from training.metrics import auroc, mean_auroc, threshold_at_fnr
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +44,16 @@ class Progress:
     """Of all validation pairs, pooled."""
     mean_auroc: float | None = None
     """The mean over validation problems: what chooses the best checkpoint."""
+    tau: float | None = None
+    """P(same) below which lies the target error's share of the validation pairs that agree."""
+    base_rate: float | None = None
+    """How many of the validation pairs agree."""
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: the AUROC, else steps."""
+        found = (value for value in (self.mean_auroc, self.auroc) if value is not None)
+        return next((value for value in found if not math.isnan(value)), float(self.step))
 
 
 class Reporter(Protocol):
@@ -82,13 +91,12 @@ class Trainer:
         self._train, self._prompts = train, encoder.encode_all(train)
         self._validation = validation.limited(config.evaluation_pairs, config.seed)
         self._validation_prompts = encoder.encode_all(self._validation)
-        self.num_steps = max(
-            1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step)
-        )
-        if encoder.num_cut:
+        self.num_steps = num_steps(train, config)
+        if self._prompts.num_cut:
             logger.warning(
-                "%d prefixes are longer than max_tokens allows and lost their middle",
-                encoder.num_cut,
+                "%d prefixes of %d pairs are longer than max_tokens allows and lose their middle",
+                self._prompts.num_cut,
+                len(train),
             )
 
     def run(self, reporter: Reporter, start: int = 0) -> None:
@@ -127,9 +135,8 @@ class Trainer:
     def _batches(self, start: int) -> Iterator[npt.NDArray[np.int64]]:
         """This worker's share of each batch, from step `start` on."""
         config = self._config
-        lengths = np.array([len(prompt) for prompt in self._prompts], dtype=np.int64)
         every = training_batches(
-            lengths,
+            self._prompts.lengths,
             self._train.copies,
             config.pairs_per_batch * self._engine.world,
             self.num_steps * config.accumulation,
@@ -157,17 +164,16 @@ class Trainer:
         if not len(self._validation):
             return progress
         scores = self.score(self._validation_prompts)
-        pooled = auroc(self._validation.same, scores)
-        within = mean_auroc(self._validation.same, scores, self._validation.problem)
-        return Progress(
-            progress.step,
-            progress.num_steps,
-            progress.loss,
-            progress.learning_rate,
-            progress.grad_norm,
-            progress.pairs_per_s,
-            pooled,
-            within,
+        same = self._validation.same
+        tau = None
+        if same.any():
+            tau = expit(threshold_at_fnr(same, scores, self._config.target_error))
+        return replace(
+            progress,
+            auroc=auroc(same, scores),
+            mean_auroc=mean_auroc(same, scores, self._validation.problem),
+            tau=tau,
+            base_rate=float(same.mean()),
         )
 
     def score(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
@@ -187,6 +193,16 @@ class Trainer:
         return scores
 
 
+def num_steps(train: PairSet, config: TrainConfig) -> int:
+    """Updates in a whole training."""
+    return max(1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step))
+
+
+def expit(z: float) -> float:
+    """The probability whose log-odds are `z`."""
+    return 1 / (1 + math.exp(-max(-700.0, min(700.0, z))))
+
+
 def check_classes(train: PairSet) -> None:
     """Refuse pairs that nothing can be learned from.
 
@@ -201,9 +217,3 @@ def check_classes(train: PairSet) -> None:
             f"all {len(train)} training pairs {kind}, so there is nothing to tell apart: add "
             "problems that the model gets wrong at times"
         )
-
-
-def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint in a folder, None where there is none."""
-    found = [path for path in folder.glob("step-*") if path.is_dir()]
-    return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
