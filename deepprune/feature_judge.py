@@ -20,6 +20,7 @@ from deepprune.section import Section
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 FILE = "features.json"
 PAIRS_PER_CLASS = 300
@@ -98,33 +99,32 @@ class FeatureJudge(Section):
 
 
 def sampled(
-    problem: str, prefixes: Sequence[str], same: Bools, known: Bools, seed: int = 0
+    problem: str, prefixes: Sequence[str], first: Ints, second: Ints, same: Bools, seed: int = 0
 ) -> Sample:
     """Some pairs of each class of a problem to learn from.
 
     Args:
         problem: its text.
         prefixes: n of them.
-        same: (n, n), whether two traces agree.
-        known: (n,), which traces have an answer; others take part in no pair.
+        first: (pairs,), the place of a pair's one prefix.
+        second: (pairs,), that of the other.
+        same: (pairs,), whether their traces agree.
         seed: of the draw.
     """
-    features = pair_features(problem, prefixes)
-    first, second = np.triu_indices(len(prefixes), 1)
-    usable = known[first] & known[second]
-    first, second = first[usable], second[usable]
-    agree = same[first, second]
+    if not len(same):
+        return Sample(np.zeros((0, len(feature_names()))), same, np.zeros(0))
     rng = np.random.default_rng(seed)
     drawn, weight = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
     for kind in (True, False):
-        of_kind = np.flatnonzero(agree == kind)
+        of_kind = np.flatnonzero(same == kind)
         if len(of_kind):
             num = min(PAIRS_PER_CLASS, len(of_kind))
             drawn.append(rng.choice(of_kind, num, replace=False))
-            weight.append(np.full(num, len(of_kind) / num / len(agree)))
+            weight.append(np.full(num, len(of_kind) / num / len(same)))
     index = np.concatenate(drawn)
+    features = pair_features(problem, prefixes)
     table = np.stack([f[first[index], second[index]] for f in features.values()], axis=-1)
-    return Sample(table, agree[index], np.concatenate(weight))
+    return Sample(table, same[index], np.concatenate(weight))
 
 
 def learn(samples: Sequence[Sample], folds: int = FOLDS) -> FeatureJudge | None:

@@ -51,10 +51,13 @@ def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scor
 
 def feature_sample(material: Material, spec: CheckpointSpec) -> Sample:
     """Pairs of a recorded problem that a feature judge may learn from."""
-    answers = np.array([material.answers[sample] or "" for sample in material.samples])
-    prefixes = list(material.prefixes(spec).values())
-    same = answers[:, None] == answers[None, :]
-    return sampled(material.problem.text, prefixes, same, answers != "")
+    prefixes = material.prefixes(spec)
+    answered = [sample for sample in prefixes if material.answers[sample] is not None]
+    first, second = np.triu_indices(len(answered), 1)
+    answers = np.array([material.answers[sample] for sample in answered], dtype=object)
+    same = np.asarray(answers[first] == answers[second], dtype=np.bool_)
+    texts = [prefixes[sample] for sample in answered]
+    return sampled(material.problem.text, texts, first, second, same)
 
 
 def noisy_scores(
