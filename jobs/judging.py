@@ -34,7 +34,7 @@ def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scor
         case "tfidf":
             return judges.tfidf(material.prefixes(spec))
         case "embeddings":
-            from jobs.embeddings import embed
+            from training.embeddings import embed
 
             prefixes = material.prefixes(spec)
             return judges.similarity(tuple(prefixes), embed(list(prefixes.values())))
