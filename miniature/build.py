@@ -22,20 +22,20 @@ import torch
 from deepprune.traces import Problem
 from miniature import train_judge, train_reasoner
 from miniature.cards import judge_card, reasoner_card
-from miniature.judge_spec import CHECKPOINT_TOKENS, JudgeSpec
+from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Judge, Pair
-from miniature.measure import choose_tau, measure_judge, measure_reasoner
+from miniature.measure import measure_judge, measure_reasoner
 from miniature.model import load_model, num_parameters, save_model
 from miniature.problems import generate_problems
 from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
 from miniature.simulate import score_table, simulate
 from miniature.tokenizer import load_tokenizer, train_tokenizer
+from training.judge import prompt_beside, save_prompt
 
 MODELS = Path(__file__).parent / "models"
 NOMINAL_MINUTES = 30.0
 NUM_DEMO, NUM_DEMO_TRACES = 60, 64
 NUM_JUDGE, NUM_JUDGE_TRACES = 600, 16
-NUM_HELD_OUT = 60
 PAIRS_PER_PROBLEM = 120
 NUM_PRUNED = 30
 
@@ -69,33 +69,30 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
     """Sample the reasoner in `models`, train the judge beside it, and measure both."""
     reasoner_folder = models / "reasoner"
     share = min(1.0, scale)
-    num_held_out = max(2, round(NUM_HELD_OUT * share))
     demo = generate_problems(seed, max(4, round(NUM_DEMO * share)))
-    practice = generate_problems(seed, max(8, round(NUM_JUDGE * share)), split="judge")
+    practice = generate_problems(seed, max(20, round(NUM_JUDGE * share)), split="judge")
     demo_traces = _sample(reasoner_folder, demo, NUM_DEMO_TRACES, seed)
     practice_traces = _sample(reasoner_folder, practice, NUM_JUDGE_TRACES, seed)
     metrics = {"reasoner": measure_reasoner(demo_traces)}
     logger.info("reasoner: %s", metrics["reasoner"])
 
-    reasoner, tokenizer = load_model(reasoner_folder), load_tokenizer(reasoner_folder)
-    held_out, rest = practice_traces[:num_held_out], practice_traces[num_held_out:]
-    pairs = train_judge.make_pairs(rest, tokenizer, PAIRS_PER_PROBLEM, seed)
-    num_steps = round(train_judge.NUM_STEPS * scale)
-    model = train_judge.train_judge(reasoner, tokenizer, pairs, num_steps, seed)
-
-    judge = Judge(model, tokenizer, JudgeSpec())
-    tuning = train_judge.make_pairs(held_out, tokenizer, PAIRS_PER_PROBLEM, seed + 1)
-    spec = judge.spec.with_tau(choose_tau(tuning, _score(judge, tuning)))
-    judge.spec = spec
+    tokenizer = load_tokenizer(reasoner_folder)
+    with tempfile.TemporaryDirectory() as work:
+        trained = train_judge.train_judge(
+            practice_traces, reasoner_folder, Path(work), PAIRS_PER_PROBLEM, share, seed
+        )
+        model, prompt = load_model(trained), prompt_beside(str(trained))
     save_model(model, tokenizer, models / "judge")
-    spec.save(models / "judge")
+    save_prompt(prompt, models / "judge")
+    judge = Judge(load_model(models / "judge").eval(), tokenizer, prompt)
 
     tests = train_judge.make_pairs(demo_traces, tokenizer, PAIRS_PER_PROBLEM, seed + 2)
-    metrics["judge"] = {**measure_judge(tests, _score(judge, tests)), "tau": spec.tau}
+    tau = prompt.tau or 0.5
+    metrics["judge"] = {**measure_judge(tests, _score(judge, tests)), "tau": tau}
     logger.info("judge: %s", metrics["judge"])
     pruned = demo_traces[:NUM_PRUNED]
     tables = [score_table(judge, item) for item in pruned]
-    metrics["pruning"] = simulate(pruned, tables, spec.tau)
+    metrics["pruning"] = simulate(pruned, tables, tau)
     logger.info("pruning: %s", metrics["pruning"])
     return metrics
 

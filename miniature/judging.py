@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from miniature.judge_spec import CHECKPOINT_TOKENS, JudgeSpec
+from deepprune.config import JudgePrompt
+from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.optimise import Row, collate
 from miniature.sample import Sampled
 
@@ -33,17 +34,17 @@ class Judge:
     """Scores pairs of prefixes with the weights at hand."""
 
     def __init__(
-        self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, spec: JudgeSpec
+        self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: JudgePrompt
     ) -> None:
         """Hold the model and find its two answer tokens."""
-        self.model, self.tokenizer, self.spec = model, tokenizer, spec
-        self.same_id = single_token(tokenizer, spec.same_token)
-        self.different_id = single_token(tokenizer, spec.different_token)
+        self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
+        self.same_id = single_token(tokenizer, prompt.same_token)
+        self.different_id = single_token(tokenizer, prompt.different_token)
 
     def encode(self, first: str, second: str) -> list[int]:
         """The prompt's tokens."""
-        prompt = self.spec.prompt(first, second)
-        return list(self.tokenizer.encode(prompt, add_special_tokens=self.spec.add_special_tokens))
+        text = self.prompt.template.format(first=first, second=second)
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     @torch.inference_mode()
     def p_same(self, pairs: Sequence[tuple[str, str]], batch: int = 256) -> list[float]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from deepprune.traces import Trace
 from miniature.judging import Pair
@@ -74,14 +74,3 @@ def calibration_error(same: np.ndarray, p_same: np.ndarray, num_bins: int = 10) 
         float((bins == b).mean()) * abs(float(same[bins == b].mean() - p_same[bins == b].mean()))
         for b in np.unique(bins)
     )
-
-
-def choose_tau(pairs: Sequence[Pair], scores: Sequence[float], margin: float = 0.01) -> float:
-    """0.5 unless another threshold is clearly better in balanced accuracy on these pairs."""
-    same, p_same = [pair.same for pair in pairs], np.array(scores)
-
-    def quality(tau: float) -> float:
-        return float(balanced_accuracy_score(same, p_same > tau))
-
-    best = max((round(0.05 * i, 2) for i in range(2, 19)), key=quality)
-    return best if quality(best) > quality(0.5) + margin else 0.5

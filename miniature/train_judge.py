@@ -1,38 +1,102 @@
-"""Train the judge on pairs of unfinished traces that the reasoner sampled.
+"""Train the judge on traces that the reasoner sampled, by the pipeline that trains any judge.
 
-It starts from the reasoner's weights. Besides the verdict it keeps modelling the second prefix
-given the first, which teaches it to find the same step in the other trace, so as to compare them.
+It starts from the reasoner's weights: `training/configs/miniature.yaml` says how it goes on.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
+import json
 import logging
 import random
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerFast
 
-from miniature.judge_spec import JudgeSpec
-from miniature.judging import Judge, Pair, prefixes_of
-from miniature.optimise import IGNORE, Optimiser, Row, batches, collate, token_loss
+from deepprune.schemas import TRACES
+from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
+from miniature.judging import Pair, prefixes_of
 from miniature.sample import Sampled
-from miniature.tokenizer import SECOND
+from training.build import PairsBuild, described
+from training.config import PairsConfig, TrainConfig, load
+from training.data import MANIFEST
+from training.survey import look_at
 
-LEARNING_RATE = 2e-3
-BATCH = 32
-NUM_STEPS = 1600
-READING_WEIGHT = 0.3
+CONFIG = "miniature"
+MODEL = "miniature/reasoner"
 
 logger = logging.getLogger(__name__)
+
+
+def train_judge(
+    sampled: Sequence[Sampled],
+    reasoner: Path,
+    work: Path,
+    pairs_per_problem: int,
+    scale: float = 1.0,
+    seed: int = 0,
+) -> Path:
+    """Traces to pairs to a judge, all in the folder `work`; returns the judge's folder.
+
+    `scale` multiplies the number of steps.
+    """
+    from actors.deploy import connected
+    from training.run import fetch_best, run
+
+    checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
+    traces, pairs, judge = work / "traces.parquet", work / "pairs", work / "judge"
+    write_traces(sampled, traces)
+    how = PairsConfig(
+        checkpoints=[checkpoint],
+        tokenizer=str(reasoner),
+        pairs_per_problem=pairs_per_problem,
+        test=0,
+        oversampling=1,
+        seed=seed,
+    )
+    settings = {"model": str(reasoner), "prompt": PROMPT.model_dump(), "seed": seed}
+    config = load(TrainConfig, CONFIG, settings)
+    config = config.model_copy(update={"epochs": config.epochs * scale})
+    with connected(None):
+        build = PairsBuild([traces], look_at([traces]), how, pairs)
+        logger.info("cut %d traces", sum(build.cut()))
+        logger.info("paired the traces of %d problems", sum(build.pair()))
+        (pairs / MANIFEST).write_text(json.dumps(build.manifest(described([traces])), indent=2))
+        result = run(config, pairs, checkpoint, str(work / "checkpoints"), _say)
+        logger.info("the best judge is that of step %d", fetch_best(result, judge))
+    return judge
+
+
+def write_traces(sampled: Sequence[Sampled], path: Path) -> None:
+    """A recording of sampled traces, as `deepprune collect` writes it."""
+    rows = [
+        {
+            "benchmark": "miniature",
+            "problem_id": item.problem.problem_id,
+            "problem": item.problem.text,
+            "reference": item.problem.reference,
+            "model": MODEL,
+            "sample": trace.sample,
+            "text": trace.text,
+            "token_ids": token_ids,
+            "num_tokens": trace.num_tokens,
+            "finish_reason": trace.finish_reason,
+            "fate": "finished",
+            "answer": trace.answer,
+        }
+        for item in sampled
+        for trace, token_ids in zip(item.traces, item.token_ids, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, TRACES), path)
 
 
 def make_pairs(
     sampled: Sequence[Sampled], tokenizer: PreTrainedTokenizerFast, per_problem: int, seed: int
 ) -> list[Pair]:
-    """Pairs within each problem, in random order, labelled by whether the boxed answers agree."""
+    """Pairs to measure a judge on, in random order, cut at the sampled tokens themselves."""
     rng = random.Random(f"pairs-{seed}")
     pairs = []
     for j, item in enumerate(sampled):
@@ -47,42 +111,7 @@ def make_pairs(
     return pairs
 
 
-def train_judge(
-    reasoner: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    pairs: Sequence[Pair],
-    num_steps: int = NUM_STEPS,
-    seed: int = 0,
-) -> LlamaForCausalLM:
-    """Cross-entropy on the answer token, plus a share of the loss of reading the second prefix."""
-    model = copy.deepcopy(reasoner)
-    judge = Judge(model, tokenizer, JudgeSpec())
-    rng = random.Random(f"judge-{seed}")
-    chosen = rng.sample(pairs, min(len(pairs), num_steps * BATCH))
-    rows = [_row(judge, pair) for pair in chosen]
-    num_steps = -(-len(rows) // BATCH)
-    logger.info("judge: %d pairs, %d steps", len(rows), num_steps)
-    optimiser = Optimiser(model, LEARNING_RATE, num_steps)
-    started, recent = time.monotonic(), 0.0
-    model.train()
-    for step, batch in enumerate(batches(rows, BATCH, rng), start=1):
-        tokens, targets = collate(batch, tokenizer.pad_token_id)
-        logits = model(input_ids=tokens).logits
-        is_verdict = (targets == judge.same_id) | (targets == judge.different_id)
-        verdict = token_loss(logits, targets.masked_fill(~is_verdict, IGNORE))
-        reading = token_loss(logits, targets.masked_fill(is_verdict, IGNORE))
-        optimiser.step(verdict + READING_WEIGHT * reading)
-        recent += verdict.item()
-        if step % 50 == 0:
-            minutes = (time.monotonic() - started) / 60
-            logger.info("step %d  verdict loss %.4f  %.1f min", step, recent / 50, minutes)
-            recent = 0.0
-    return model.eval()
-
-
-def _row(judge: Judge, pair: Pair) -> Row:
-    prompt = judge.encode(pair.first, pair.second)
-    start = prompt.index(judge.tokenizer.convert_tokens_to_ids(SECOND)) + 1
-    answer = judge.same_id if pair.same else judge.different_id
-    targets = [IGNORE] * start + prompt[start:-1] + [IGNORE, answer]
-    return Row([*prompt, answer], targets)
+def _say(progress: object) -> None:
+    step = getattr(progress, "step", 0)
+    if step % 50 == 0:
+        logger.info("%s", progress)

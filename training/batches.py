@@ -78,7 +78,7 @@ class PairEncoder:
         if a + b <= room:
             return a, b
         half = room // 2
-        return min(a, max(half, room - b)), min(b, max(half, room - a))
+        return min(a, max(half, room - b)), min(b, max(room - half, room - a))
 
     def _room(self, around: tuple[Tokens, ...]) -> int:
         room = self._max_tokens - sum(map(len, around))
@@ -124,11 +124,16 @@ class Prompts(Sequence[Prompt]):
         """How many prefixes, counted once for each pair, have lost their middle."""
         self.lengths: Ints = np.zeros(len(first), dtype=np.int64)
         """(pairs,): tokens of each prompt."""
+        self.seconds: Ints = np.zeros((len(first), 2), dtype=np.int64)
+        """(pairs, 2): where the second prefix begins and ends in each prompt."""
         for place, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
             a, b = len(tokens[i]), len(tokens[j])
             kept_a, kept_b = encoder.limits(a, b, around[i])
             self.num_cut += (kept_a < a) + (kept_b < b)
-            self.lengths[place] = sum(map(len, around[i])) + kept_a + kept_b
+            head, middle, tail = map(len, around[i])
+            start = head + kept_a + middle
+            self.seconds[place] = start, start + kept_b
+            self.lengths[place] = start + kept_b + tail
 
     def __len__(self) -> int:
         return len(self._first)
@@ -157,6 +162,8 @@ class Batch:
     """(batch,), int64: where each prompt ends and its answer is read."""
     same: Tensor
     """(batch,), float32."""
+    read: Tensor | None = None
+    """(batch, length), bool: the tokens of the second prefixes, where they are to be predicted."""
 
 
 def _without_middle(tokens: Tokens, limit: int) -> Tokens:
@@ -166,8 +173,13 @@ def _without_middle(tokens: Tokens, limit: int) -> Tokens:
     return tokens[: limit - end] + (tokens[-end:] if end else ())
 
 
-def collate(prompts: Sequence[Prompt], same: npt.NDArray[np.bool_], pad_id: int) -> Batch:
-    """One batch of prompts."""
+def collate(
+    prompts: Sequence[Prompt],
+    same: npt.NDArray[np.bool_],
+    pad_id: int,
+    seconds: Ints | None = None,
+) -> Batch:
+    """One batch of prompts; `seconds`, (batch, 2), says where second prefixes begin and end."""
     import torch
 
     lengths = [len(prompt) for prompt in prompts]
@@ -179,7 +191,14 @@ def collate(prompts: Sequence[Prompt], same: npt.NDArray[np.bool_], pad_id: int)
         torch.from_numpy(tokens),
         torch.tensor(lengths) - 1,
         torch.from_numpy(same.astype(np.float32)),
+        None if seconds is None else torch.from_numpy(_inside(seconds, longest)),
     )
+
+
+def _inside(spans: Ints, length: int) -> npt.NDArray[np.bool_]:
+    places = np.arange(length)
+    inside: npt.NDArray[np.bool_] = (places >= spans[:, :1]) & (places < spans[:, 1:])
+    return inside
 
 
 def lengths_of(prompts: Sequence[Prompt]) -> Ints:

@@ -25,8 +25,10 @@ class PairsConfig(Section):
     """Where prefixes end; several give one set of pairs each."""
     reasoning_words: list[str] | None = None
     """Replaces the built-in list for `reasoning_words:W`."""
+    tokenizer: str | None = None
+    """The reasoner's tokenizer (a folder or hub name), to place `tokens:K` at the exact token."""
     chars_per_token: float = Field(3.6, gt=0)
-    """For `tokens:K` where a trace comes without its number of tokens."""
+    """For `tokens:K` without a tokenizer, where a trace comes without its number of tokens."""
     answers: Literal["recorded", "auto", "choice", "math"] = "recorded"
     """Take the answers as recorded, or read them off the texts in one of these ways."""
     short_traces: Literal["whole", "exclude"] = "whole"
@@ -69,6 +71,9 @@ class LossConfig(Section):
     """Focal loss only: how strongly pairs that are already judged well are played down."""
     alpha: float = Field(0.25, gt=0, lt=1)
     """Focal loss only: weight of pairs that agree; pairs that differ weigh 1 - alpha."""
+    reading: float = Field(0.0, ge=0)
+    """Weight of predicting the second prefix as well, token by token, which teaches a small model
+    to find the same step in both; it takes a vocabulary of logits for each of these tokens."""
 
 
 class LoraConfig(Section):

@@ -6,6 +6,7 @@ and `manifest.json`. A pair names its prefixes by sample, so n traces cost n tex
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -126,8 +127,8 @@ def load_pairs(
     """Read the pairs of some splits. `checkpoint` may be left out where there is only one.
 
     Raises:
-        UserError: the folder holds no pairs, several checkpoints and none named, or a pair whose
-            prefixes are missing.
+        UserError: the folder holds no pairs, several checkpoints and none named, a pair whose
+            prefixes are missing, or a problem on two sides of the split.
     """
     manifest = load_manifest(folder)
     known: list[str] = manifest["config"]["checkpoints"]
@@ -141,7 +142,14 @@ def load_pairs(
     chosen = here & ds.field("split").isin(list(splits))
     pairs = _table(folder / "pairs", PAIRS).to_table(filter=chosen)
     joined = _join(folder, texts, pairs)
+    _refuse_leaks(folder, joined.prefixes)
     return joined.oversampled(manifest["config"]["oversampling"]) if "train" in splits else joined
+
+
+def problem_key(problem_id: str, problem: str | None) -> str:
+    """What makes two problems the same: their text, for one may be in two benchmarks."""
+    text = " ".join((problem or "").split()) or problem_id
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
@@ -191,6 +199,22 @@ def _join(folder: Path, texts: pa.Table, pairs: pa.Table) -> PairSet:
         raise UserError(f"{folder} has a pair without its prefix: {error.args[0]}") from None
     same = pairs["same"].to_numpy().astype(np.bool_)
     return PairSet(prefixes, first, second, same, np.ones(len(same), dtype=np.int64))
+
+
+def _refuse_leaks(folder: Path, prefixes: Sequence[Prefix]) -> None:
+    """A problem, by its text, belongs to one split: else what is measured was learned by heart."""
+    keys = {p.problem_id: problem_key(p.problem_id, p.problem) for p in prefixes}
+    split_of: dict[str, str] = {}
+    for batch in _table(folder / "pairs", PAIRS).to_batches(columns=["problem_id", "split"]):
+        distinct = pa.Table.from_batches([batch]).group_by(["problem_id", "split"]).aggregate([])
+        for row in distinct.to_pylist():
+            problem_id, split = row["problem_id"], row["split"]
+            other = split_of.setdefault(keys.get(problem_id, problem_id), split)
+            if other != split:
+                raise UserError(
+                    f"{folder} leaks: {problem_id} is in the {other} and in the {split} split; "
+                    "build the pairs again from all recordings at once"
+                )
 
 
 def _table(folder: Path, schema: pa.Schema) -> ds.Dataset:

@@ -29,8 +29,8 @@ class Engine(Protocol):
     rank: int
     world: int
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """The judge's logits, (batch, 2)."""
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the module makes of its inputs, such as a judge's logits, (batch, 2)."""
         ...
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
@@ -79,10 +79,9 @@ class PlainEngine:
             groups, lr=0.0, betas=(0.9, 0.95), weight_decay=config.weight_decay
         )
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """The judge's logits."""
-        logits: Tensor = self.module(tokens, last)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        """The module's outputs."""
+        return self.module(*inputs)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add up gradients."""
@@ -147,10 +146,9 @@ class DeepSpeedEngine:
         )
         self.module = self._engine
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """The judge's logits."""
-        logits: Tensor = self._engine(tokens, last)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        """The module's outputs."""
+        return self._engine(*inputs)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add up gradients."""

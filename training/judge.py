@@ -37,10 +37,18 @@ class JudgeModel(nn.Module):
         self.language_model = language_model
         self.answer_ids = answer_ids
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """(batch, 2) logits, "different" first, of prompts (batch, length) that end at `last`."""
+    def forward(self, tokens: Tensor, last: Tensor, read: Tensor | None = None) -> Any:
+        """(batch, 2) logits, "different" first, of prompts (batch, length) that end at `last`.
+
+        With `read`, (batch, length), also the mean cross-entropy of predicting these tokens.
+        """
         hidden = self._bare().get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
-        return self._answer_logits(hidden, last)
+        logits = self._answer_logits(hidden, last)
+        if read is None:
+            return logits
+        inside = read[:, 1:]
+        predicted = self._bare().get_output_embeddings()(hidden[:, :-1][inside]).float()
+        return logits, nn.functional.cross_entropy(predicted, tokens[:, 1:][inside])
 
     def continued(self, beginning: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
         """The same for prompts that all start with `beginning`, (1, shared), computed once."""

@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,27 @@ def prefixes_of(trace: Row, config: PairsConfig) -> tuple[list[Row], list[str]]:
 def cut(trace: Row, spec: CheckpointSpec, config: PairsConfig) -> str | None:
     """The prefix of a recorded trace; None where it ends before its checkpoint.
 
-    Without the text of each token, `tokens:k` is placed by the trace's own characters per token,
-    or by the configured ones where its number of tokens is not recorded.
+    Without a tokenizer, `tokens:k` is placed by the trace's own characters per token, or by the
+    configured ones where its number of tokens is not recorded.
     """
+    text = trace["text"]
+    if spec.kind == "tokens" and config.tokenizer is not None:
+        tokens = _tokenizer(config.tokenizer)(
+            text, add_special_tokens=False, return_offsets_mapping=True
+        )
+        ends = [end for _, end in tokens["offset_mapping"][: spec.count]]
+        return text[: ends[-1]] if len(ends) == spec.count else None
     chars_per_token = config.chars_per_token
-    if trace.get("num_tokens") and trace["text"]:
-        chars_per_token = len(trace["text"]) / trace["num_tokens"]
-    return truncate(trace["text"], spec, chars_per_token=chars_per_token)
+    if trace.get("num_tokens") and text:
+        chars_per_token = len(text) / trace["num_tokens"]
+    return truncate(text, spec, chars_per_token=chars_per_token)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(name: str) -> Any:
+    from actors.preflight import load_tokenizer
+
+    return load_tokenizer(name)
 
 
 def pair_up(prefixes: Sequence[Row], config: PairsConfig, split: Split) -> pa.Table:
@@ -127,12 +142,6 @@ def agreement(answers: Sequence[str]) -> npt.NDArray[np.bool_]:
             same[i, j] = same[j, i] = equivalent(a, names[j])
     agrees: npt.NDArray[np.bool_] = same[of[:, None], of[None, :]]
     return agrees
-
-
-def problem_key(problem_id: str, problem: str | None) -> str:
-    """What makes two problems the same: their text, for one may be in two benchmarks."""
-    text = " ".join((problem or "").split()) or problem_id
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def split_problems(keys: Iterable[str], config: PairsConfig) -> dict[str, Split]:

@@ -150,6 +150,7 @@ def fetch_best(result: Result, folder: Path) -> int:
 
     assert result.best_checkpoints, "a training ends with a checkpoint"
     best, metrics = max(result.best_checkpoints, key=lambda entry: entry[1]["score"])
+    folder.mkdir(exist_ok=True)
     pyarrow.fs.copy_files(
         f"{best.path}/{JUDGE}",
         str(folder.absolute()),

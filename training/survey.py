@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from deepprune.errors import UserError
 from deepprune.reading import JSONL_SUFFIXES, Kind, data_files, read_rows
 from deepprune.recordings import COLUMNS, FINISHED, HINT, REQUIRED
-from training.pairs import Row, problem_key
+from training.data import problem_key
+from training.pairs import Row
 
 SLICE_ROWS = 2048
 """Traces that one task cuts, unless a file's row groups are larger."""

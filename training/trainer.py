@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from deepprune.errors import UserError
 from training.batches import PairEncoder, Prompt, collate, training_batches
@@ -111,11 +112,7 @@ class Trainer:
         for step in range(start + 1, self.num_steps + 1):
             rate = self.learning_rate(step)
             loss, grad_norm = self._step(batches, rate)
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss of step {step} is {loss}: training stops, and the last checkpoint "
-                    "is kept; lower learning_rate or use precision: fp32"
-                )
+            _refuse_no_number(f"the loss of step {step}", loss)
             pairs_per_s = self._config.pairs_per_step / (time.monotonic() - since)
             progress = Progress(step, self.num_steps, loss, rate, grad_norm, pairs_per_s)
             if step % self._config.evaluate_every == 0 or step == self.num_steps:
@@ -149,21 +146,34 @@ class Trainer:
         engine, accumulation = self._engine, self._config.accumulation
         total = torch.zeros((), device=engine.device)
         for number in range(1, accumulation + 1):
-            index = next(batches)
-            batch = collate(
-                [self._prompts[i] for i in index], self._train.same[index], self._pad_id
-            )
-            logits = engine.forward(batch.tokens.to(engine.device), batch.last.to(engine.device))
-            loss = pair_loss(logits, batch.same.to(engine.device), self._config.loss)
+            loss, of_verdicts = self._losses(next(batches))
             engine.backward(loss, is_last=number == accumulation)
-            total += loss.detach()
+            total += of_verdicts.detach()
         mean = engine.total(total / accumulation / engine.world)
         return float(mean), engine.step(rate)
+
+    def _losses(self, index: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the part of it that is logged: the loss on the answer tokens."""
+        engine, config = self._engine, self._config.loss
+        batch = collate(
+            [self._prompts[i] for i in index],
+            self._train.same[index],
+            self._pad_id,
+            self._prompts.seconds[index] if config.reading else None,
+        )
+        tokens, last, same = (x.to(engine.device) for x in (batch.tokens, batch.last, batch.same))
+        if batch.read is None:
+            verdicts = pair_loss(engine.forward(tokens, last), same, config)
+            return verdicts, verdicts
+        logits, reading = engine.forward(tokens, last, batch.read.to(engine.device))
+        verdicts = pair_loss(logits, same, config)
+        return verdicts + config.reading * reading, verdicts
 
     def _evaluated(self, progress: Progress) -> Progress:
         if not len(self._validation):
             return progress
         scores = self.score(self._validation_prompts)
+        _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
         same = self._validation.same
         tau = None
         if same.any():
@@ -191,6 +201,14 @@ class Trainer:
         engine.module.train()
         scores: npt.NDArray[np.float64] = engine.total(torch.from_numpy(part)).cpu().numpy()
         return scores
+
+
+def _refuse_no_number(what: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise UserError(
+            f"{what} is {value}: training stops, and the last checkpoint is kept; lower "
+            "learning_rate or use precision: fp32"
+        )
 
 
 def num_steps(train: PairSet, config: TrainConfig) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from miniature.judge_spec import JudgeSpec
+from miniature.judge_spec import PROMPT
 from miniature.problems import (
     ALL_DIFFICULTIES,
     MAX_DIFFICULTY,
@@ -19,6 +19,7 @@ from miniature.problems import (
     generate_problems,
     slip_rate,
 )
+from training.judge import prompt_beside
 
 MODELS = Path(__file__).parents[2] / "miniature" / "models"
 WORDS = {"wait", "so", "then", "since", "thus", "first", "next", "hence", "therefore", "check"}
@@ -118,14 +119,13 @@ def test_the_chat_template_makes_the_prompt(tokenizer):
 
 
 def test_the_judge_can_be_asked_from_its_folder():
-    spec = JudgeSpec.load(MODELS / "judge")
+    prompt = prompt_beside(str(MODELS / "judge"))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / "judge")
-    for word in (spec.same_token, spec.different_token):
+    for word in (prompt.same_token, prompt.different_token):
         assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
-    assert spec.template.index("{first}") < spec.template.index("{second}")
-    assert 0 < spec.tau < 1
-    assert re.fullmatch(r"tokens:\d+", spec.checkpoint)
-    assert "{second}" in spec.prompt("{second}", "b")
+    assert prompt.template.index("{first}") < prompt.template.index("{second}")
+    assert prompt.tau is not None
+    assert (prompt.template, prompt.checkpoint) == (PROMPT.template, PROMPT.checkpoint)
 
 
 def test_prefixes_encode_back_to_the_tokens_they_were_cut_from(tokenizer):

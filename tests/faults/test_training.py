@@ -1,0 +1,152 @@
+"""A judge trained for real: two workers, DeepSpeed over gloo, one of them killed on the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from deepprune.errors import UserError
+from tests.command import deepprune
+from training.batches import PairEncoder
+from training.build import PairsBuild
+from training.config import PairsConfig, TrainConfig, load
+from training.data import load_pairs
+from training.judge import (
+    JudgeModel,
+    load_language_model,
+    load_tokenizer,
+    prompt_beside,
+    score_prompts,
+)
+from training.log import read_log
+from training.metrics import auroc
+from training.run import run
+from training.survey import look_at
+
+pytestmark = pytest.mark.faults
+
+SETTINGS = {"evaluate_every": 10, "epochs": 1.5, "evaluation_pairs": 100}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A cluster's address."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pairs(cluster, tmp_path_factory) -> Path:
+    """Pairs of traces that say early what their answer will be."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = random.Random(0)
+    rows = [
+        {
+            "problem_id": f"made/{p}",
+            "problem": f"Problem {p}?",
+            "model": "m",
+            "sample": s,
+            "text": f"so {p % 10} × {a} then we have {a} . since {a} , the answer is {a}.",
+            "answer": str(a),
+        }
+        for p in range(30)
+        for s in range(8)
+        for a in [rng.randrange(2)]
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "t.parquet")
+    config = PairsConfig(
+        checkpoints=["tokens:8"], tokenizer="miniature/reasoner", pairs_per_problem=16
+    )
+    work = PairsBuild([folder / "t.parquet"], look_at([folder / "t.parquet"]), config, folder)
+    assert sum(work.cut()) == len(rows)
+    assert sum(work.pair()) == 30
+    (folder / "manifest.json").write_text(json.dumps(work.manifest([])))
+    (folder / "config.yaml").write_text("pairs: made for a test\n")
+    return folder
+
+
+def train(pairs: Path, folder: Path, seen, **settings):
+    config = load(TrainConfig, "tiny", SETTINGS | settings)
+    folder.mkdir(exist_ok=True)
+    return run(config, pairs, "tokens:8", folder.absolute().as_uri(), seen)
+
+
+def workers() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "RayTrainWorker" in process.name() or "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+
+
+def test_training_goes_on_after_a_killed_worker_along_the_same_curve(cluster, pairs, tmp_path):
+    settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    arguments = ("train", str(pairs), "--config", "tiny", "--out", "whole", *settings)
+    done = deepprune(*arguments, "--address", cluster, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = read_log(tmp_path / "whole")
+    num_steps = int(whole[0]["num_steps"])
+    assert [int(row["step"]) for row in whole] == list(range(1, num_steps + 1))
+
+    # The best judge is a folder like any other, and knows what it is worth.
+    evaluated = [row for row in whole if row["mean_auroc"]]
+    best = max(evaluated, key=lambda row: float(row["mean_auroc"]))
+    folder = str(tmp_path / "whole" / "judge")
+    prompt = prompt_beside(folder)
+    assert prompt.checkpoint == "tokens:8"
+    assert prompt.tau == pytest.approx(float(best["tau"]), abs=1e-4)
+    encoder = PairEncoder(prompt, load_tokenizer(folder), 192)
+    module = JudgeModel(load_language_model(folder), encoder.answer_ids).eval()
+    held_out = load_pairs(pairs, ["validation"])
+    scores = score_prompts(module, encoder.encode_all(held_out), torch.device("cpu"))
+    assert auroc(held_out.same, scores) == pytest.approx(float(best["auroc"]), abs=1e-3)
+
+    again = deepprune(*arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(read_log(tmp_path / "whole")) == num_steps, "what is done is not done again"
+
+    interrupted, killed = [], []
+
+    def kill_one(progress) -> None:
+        interrupted.append(progress)
+        if progress.step >= 12 and not killed:
+            victim = workers()[-1]
+            killed.append(victim)
+            os.kill(victim.pid, signal.SIGKILL)
+
+    train(pairs, tmp_path / "interrupted", kill_one)
+    assert killed
+    steps = [progress.step for progress in interrupted]
+    jumps = [b for a, b in pairwise(steps) if b != a + 1]
+    assert len(jumps) == 1, "one new start, from a checkpoint and not from the beginning"
+    assert jumps[0] in (11, 21, 31)
+    losses = {progress.step: progress.loss for progress in interrupted}
+    assert sorted(losses) == list(range(1, num_steps + 1))
+    np.testing.assert_allclose(
+        [losses[step] for step in sorted(losses)],
+        [float(row["loss"]) for row in whole],
+        rtol=1e-3,
+    )
+
+    # Taken up once more, at a rate that blows it up, it stops and leaves what was good.
+    with pytest.raises(UserError, match="the last checkpoint is kept"):
+        train(pairs, tmp_path / "interrupted", interrupted.append, learning_rate=1e30, epochs=4)
+    kept = sorted((tmp_path / "interrupted").glob("*/step-*"))
+    assert int(kept[-1].name.removeprefix("step-")) == num_steps
+    load_language_model(str(kept[-1] / "judge"))

@@ -1,0 +1,52 @@
+"""Pairs, a configuration and a reporter for tests that train the miniature's judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from training.config import TrainConfig
+from training.data import PairSet, Prefix
+from training.trainer import Progress
+
+MODEL = "miniature/judge"
+CONFIG = TrainConfig(
+    model=MODEL,
+    max_tokens=96,
+    learning_rate=1e-3,
+    pairs_per_step=8,
+    pairs_per_batch=4,
+    precision="fp32",
+    evaluate_every=5,
+    epochs=2,
+)
+
+
+def made_pairs(num_problems: int = 6, num_traces: int = 6) -> PairSet:
+    """Traces that say early what their answer will be."""
+    rng = np.random.default_rng(0)
+    digits = rng.integers(0, 2, (num_problems, num_traces))
+    prefixes = [
+        Prefix("b", f"b/{p}", "m", s, "What?", f"so {p} times {digits[p, s]} then", False)
+        for p in range(num_problems)
+        for s in range(num_traces)
+    ]
+    a, b = np.triu_indices(num_traces, 1)
+    first = np.concatenate([p * num_traces + a for p in range(num_problems)])
+    second = np.concatenate([p * num_traces + b for p in range(num_problems)])
+    same = digits.ravel()[first] == digits.ravel()[second]
+    return PairSet(prefixes, first, second, same, np.ones(len(first), dtype=np.int64))
+
+
+class Kept:
+    """A reporter that keeps what it is told, and checkpoints in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, []
+
+    def progress(self, progress: Progress) -> None:
+        self.log.append(progress)
+
+    def checkpoint(self, engine, progress: Progress) -> None:
+        engine.save(self.folder / f"step-{progress.step}", progress.step)
