@@ -27,7 +27,7 @@ from deepprune.policy_config import (
 from deepprune.replay import SpeedConfig
 from deepprune.section import Section
 
-_JUDGE = re.compile(r"oracle|tfidf|embeddings|recorded|noisy:(0\.\d+|1\.0)|model")
+_JUDGE = re.compile(r"oracle|tfidf|embeddings|features|recorded|noisy:(0\.\d+|1\.0)|model")
 
 
 class SweepConfig(Section):
@@ -51,7 +51,7 @@ class SweepConfig(Section):
     policies: tuple[PolicyConfig, ...] = Field(min_length=1)
     judges: tuple[str, ...] = ("tfidf",)
     """For replays: `oracle`, `noisy:AUROC` (an oracle blurred to that AUROC), `tfidf`,
-    `embeddings`, `recorded`."""
+    `embeddings`, `features` (learned from the other problems), `recorded`."""
     calibrate: bool = True
     """Learn what scores mean as P(same) from the other problems; an oracle needs none."""
     num_traces: tuple[int, ...] = (64,)
@@ -70,7 +70,8 @@ class SweepConfig(Section):
         for judge in judges:
             if not _JUDGE.fullmatch(judge):
                 raise ValueError(
-                    f"{judge!r} is no judge: oracle, noisy:0.8, tfidf, embeddings or recorded"
+                    f"{judge!r} is no judge: oracle, noisy:0.8, tfidf, embeddings, features or "
+                    "recorded"
                 )
         return judges
 

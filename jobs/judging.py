@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from deepprune import judges
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.errors import UserError
+from deepprune.feature_judge import Sample, sampled
 from deepprune.judges import Calibration, ScoredPairs
 from deepprune.material import Material
 from deepprune.policy_config import PlusConfig, PolicyConfig
@@ -31,7 +34,7 @@ def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scor
         case "tfidf":
             return judges.tfidf(material.prefixes(spec))
         case "embeddings":
-            from jobs.embeddings import embed
+            from training.embeddings import embed
 
             prefixes = material.prefixes(spec)
             return judges.similarity(tuple(prefixes), embed(list(prefixes.values())))
@@ -44,6 +47,17 @@ def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scor
             return judges.recorded(material.samples, scores[key])
         case _:
             raise AssertionError(f"no judge {judge!r}")
+
+
+def feature_sample(material: Material, spec: CheckpointSpec) -> Sample:
+    """Pairs of a recorded problem that a feature judge may learn from."""
+    prefixes = material.prefixes(spec)
+    answered = [sample for sample in prefixes if material.answers[sample] is not None]
+    first, second = np.triu_indices(len(answered), 1)
+    answers = np.array([material.answers[sample] for sample in answered], dtype=object)
+    same = np.asarray(answers[first] == answers[second], dtype=np.bool_)
+    texts = [prefixes[sample] for sample in answered]
+    return sampled(material.problem.text, texts, first, second, same)
 
 
 def noisy_scores(

@@ -6,16 +6,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 
 from deepprune.checkpoints import CheckpointSpec
+from deepprune.feature_judge import FeatureJudge, learn_for_each
 from deepprune.judges import Calibration, ScoredPairs, calibrate
 from deepprune.material import Material
 from deepprune.policy_config import JudgingConfig
 from deepprune.recordings import Recording
 from deepprune.replay import SpeedConfig
 from deepprune.sweep_config import Cell, SweepConfig
-from jobs.judging import NEEDS_NO_CALIBRATION, Scores, informed, noisy_scores, scores_of
+from jobs.judging import (
+    NEEDS_NO_CALIBRATION,
+    Scores,
+    feature_sample,
+    informed,
+    noisy_scores,
+    scores_of,
+)
 from jobs.rows import outcome_row
 
 Bench = tuple[str, CheckpointSpec]
@@ -57,6 +66,8 @@ def judgings(
         UserError: the judge cannot score a problem.
     """
     judge, spec = bench
+    if judge == "features":
+        return _by_features(spec, materials)
     given = judge.partition(":")[0] in NEEDS_NO_CALIBRATION
     task = ray.remote(_score)
     stand_in = "oracle" if given else judge
@@ -72,6 +83,15 @@ def judgings(
         else:
             judgings.append(ray.put(Judging(calibration.apply(scored), calibration)))
     return judgings
+
+
+def _by_features(
+    spec: CheckpointSpec, materials: Sequence[ray.ObjectRef[Material]]
+) -> list[ray.ObjectRef[Judging]]:
+    """Score every problem with a feature judge that was learned from the others."""
+    sample, score = ray.remote(feature_sample), ray.remote(_score_features)
+    judges = learn_for_each(ray.get([sample.remote(m, spec) for m in materials]))
+    return [score.remote(j, m, spec) for j, m in zip(judges, materials, strict=True)]
 
 
 def replay_problem(
@@ -95,6 +115,16 @@ def _score(
     judge: str, material: Material, spec: CheckpointSpec, scores: Scores
 ) -> tuple[ScoredPairs, dict[int, str | None]]:
     return scores_of(judge, material, spec, scores), material.answers
+
+
+def _score_features(
+    judge: FeatureJudge | None, material: Material, spec: CheckpointSpec
+) -> Judging:
+    if judge is None:  # nothing to learn from: a judge that says nothing
+        samples = material.samples
+        unknown = np.full((len(samples), len(samples)), 0.5)
+        return Judging(ScoredPairs(samples, unknown, "nothing"), Calibration(1.0, 0.0, 0.5, 0.5))
+    return Judging(judge.score(material.problem.text, material.prefixes(spec)), judge.calibration)
 
 
 def _replay(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from training.config import LoraConfig, TrainConfig
 
 JUDGE_FILE = "judge.json"
+PAIRS_AT_ONCE = 64
+"""Pairs that share the keys and values of their beginning; bounds the memory they take."""
 
 
 class JudgeModel(nn.Module):
@@ -210,16 +212,17 @@ def score_sharing(
     prompts: Sequence[Prompt],
     first: npt.NDArray[np.int64],
     device: torch.device,
+    seen: Callable[[int], None] = lambda num_pairs: None,
 ) -> npt.NDArray[np.float64]:
     """Like `score_prompts` in one process, but what pairs with an equal `first` share is read once.
 
     The beginning that a group's prompts have in common goes through the model once, and its keys
     and values serve all of them, as the engine's prefix cache does. That saves half of the work
-    where each trace meets many others.
+    where each trace meets many others. `seen` is told how many more pairs are done.
     """
     scores = np.zeros(len(prompts))
-    for value in np.unique(first):
-        group = np.flatnonzero(first == value)
+    order = np.argsort(first, kind="stable")
+    for group in _runs(order, first, PAIRS_AT_ONCE):
         shared = _common_length([prompts[i] for i in group])
         rests = [prompts[i][shared:] for i in group]
         batch = collate(rests, np.zeros(len(group), dtype=np.bool_), 0)
@@ -228,7 +231,18 @@ def score_sharing(
             beginning.to(device), batch.tokens.to(device), batch.last.to(device)
         )
         scores[group] = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+        seen(len(group))
     return scores
+
+
+def _runs(
+    order: npt.NDArray[np.int64], values: npt.NDArray[np.int64], longest: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Stretches of `order` with an equal value, cut where they are too long."""
+    bounds = np.flatnonzero(np.diff(values[order])) + 1
+    for run in np.split(order, bounds):
+        for start in range(0, len(run), longest):
+            yield run[start : start + longest]
 
 
 def _common_length(prompts: Sequence[Prompt]) -> int:

@@ -1,0 +1,207 @@
+"""What two prefixes of a problem have in common, as numbers: the input of the feature judge.
+
+Each prefix is read once. A pair's features depend on its two prefixes and the problem only, and are
+the same whichever comes first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from deepprune.statements import Statements, numbers_in, read_statements
+
+Array = npt.NDArray[np.float64]
+
+TAIL_CHARS = 500
+_NUM_HASHES = 2**16
+
+Weights = Callable[[Statements], Iterable[tuple[str, float]]]
+
+
+def pair_features(problem: str, prefixes: Sequence[str]) -> dict[str, Array]:
+    """(n, n) for each feature, by name, of all pairs of n prefixes."""
+    read = [read_statements(prefix) for prefix in prefixes]
+    given = numbers_in(problem)
+    return {
+        **_overlaps(read, given),
+        **_agreements(read, given),
+        **_claims(read),
+        "words": _similarity([s.text for s in read]),
+        "words_tail": _similarity([s.text[-TAIL_CHARS:] for s in read]),
+        **_of_single_prefixes(read, given),
+    }
+
+
+@lru_cache(maxsize=1)
+def feature_names() -> tuple[str, ...]:
+    """The names of the features, in order."""
+    return tuple(pair_features("", ("", "")))
+
+
+def _overlaps(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
+    """How much of what two prefixes state is stated by both, from 0 to 1."""
+
+    def new_numbers(s: Statements) -> Iterable[tuple[str, float]]:
+        return ((v, math.sqrt(_weight(v))) for v in s.numbers if v not in given)
+
+    def results(s: Statements) -> Iterable[tuple[str, float]]:
+        return ((v, math.sqrt(_weight(v))) for v in s.results)
+
+    def conclusions(s: Statements) -> Iterable[tuple[str, float]]:
+        return ((v, 1.0) for v in s.conclusions)
+
+    return {
+        "numbers": _jaccard(read, new_numbers),
+        "numbers_late": _cosine(read, lambda s: _late(s, s.numbers, 200)),
+        "numbers_later": _cosine(read, lambda s: _late(s, s.numbers, 800)),
+        "results": _jaccard(read, results),
+        "results_late": _cosine(read, lambda s: _late(s, s.results, 400)),
+        "conclusions": _jaccard(read, conclusions),
+        "conclusions_late": _cosine(read, lambda s: _late(s, s.conclusions, 500)),
+    }
+
+
+def _agreements(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
+    """1 where two prefixes name the same value, -1 where they name two, 0 where one names none."""
+    named: dict[str, list[str | None]] = {
+        "same_box": [s.boxed for s in read],
+        "same_thought": [s.thought for s in read],
+        "same_result": [s.last_result for s in read],
+        "same_new_number": [
+            next((v for v in reversed(s.numbers) if v not in given), None) for s in read
+        ],
+        "same_conclusion": [s.last_conclusion for s in read],
+        "same_candidate": [s.candidate for s in read],
+    }
+    places: dict[str, list[Mapping[str, int]]] = {
+        "numbers": [s.numbers for s in read],
+        "results": [s.results for s in read],
+        "conclusions": [s.conclusions for s in read],
+    }
+    stated = {
+        f"{name}_in_{place}": _contained(named[f"same_{name}"], where)
+        for name in ("candidate", "new_number", "conclusion")
+        for place, where in places.items()
+    }
+    return {**{name: _equal(values) for name, values in named.items()}, **stated}
+
+
+def _claims(read: Sequence[Statements]) -> dict[str, Array]:
+    """How many quantities two prefixes both give a value, the same and another."""
+    quantity = _incidence(read, lambda s: ((left, 1.0) for left in s.claims))
+    claim = _incidence(read, lambda s: ((f"{a}={b}", 1.0) for a, b in s.claims.items()))
+    both, same = _product(quantity, quantity), _product(claim, claim)
+    return {
+        "claims_agree": np.log1p(same),
+        "claims_differ": np.log1p(both - same),
+        "claims_conflict": (both - same) / (both + 1),
+    }
+
+
+def _of_single_prefixes(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
+    """Sum and distance of what says how far and how sure a trace is."""
+    single = {
+        "length": [len(s.text) / 1000 for s in read],
+        "thought_ended": [float(s.thought_end is not None) for s in read],
+        "after_thought": [
+            0.0 if s.thought_end is None else (len(s.text) - s.thought_end) / 1000 for s in read
+        ],
+        "boxed": [float(s.boxed is not None) for s in read],
+        "doubts": [math.log1p(s.num_doubts) for s in read],
+        "num_numbers": [math.log1p(s.num_numbers) for s in read],
+        "num_equations": [math.log1p(s.num_equations) for s in read],
+        "num_new": [math.log1p(len(s.numbers.keys() - given)) for s in read],
+        "digits": [sum(map(len, s.numbers)) / max(1, len(s.numbers)) for s in read],
+    }
+    features = {}
+    for name, values in single.items():
+        row = np.array(values)
+        features[f"{name}_sum"] = row[:, None] + row[None, :]
+        features[f"{name}_distance"] = np.abs(row[:, None] - row[None, :])
+    return features
+
+
+def _weight(value: str) -> float:
+    """Long values are shared by chance less often than short ones."""
+    return min(3.0, 0.3 + 0.5 * len(value))
+
+
+def _late(s: Statements, positions: Mapping[str, int], chars: int) -> list[tuple[str, float]]:
+    """Weights that fall off by e every `chars` characters before the end."""
+    length = len(s.text)
+    return [(v, math.exp(-(length - end) / chars)) for v, end in positions.items()]
+
+
+def _incidence(read: Sequence[Statements], weights: Weights) -> sparse.csr_matrix:
+    """(n, values): the weight of each value in each prefix."""
+    columns: dict[str, int] = {}
+    entries = [
+        (row, columns.setdefault(value, len(columns)), weight)
+        for row, statements in enumerate(read)
+        for value, weight in weights(statements)
+    ]
+    rows, places, values = zip(*entries, strict=True) if entries else ((), (), ())
+    return sparse.csr_matrix((values, (rows, places)), shape=(len(read), max(1, len(columns))))
+
+
+def _product(a: sparse.csr_matrix, b: sparse.csr_matrix) -> Array:
+    dense: Array = np.asarray((a @ b.T).todense(), dtype=np.float64)
+    return dense
+
+
+def _jaccard(read: Sequence[Statements], weights: Weights) -> Array:
+    """Weight of what both state by weight of what either does; weights come as square roots."""
+    matrix = _incidence(read, weights)
+    shared = _product(matrix, matrix)
+    own = shared.diagonal()
+    overlap: Array = shared / np.maximum(own[:, None] + own[None, :] - shared, 1e-9)
+    return overlap
+
+
+def _cosine(read: Sequence[Statements], weights: Weights) -> Array:
+    matrix = _incidence(read, weights)
+    shared = _product(matrix, matrix)
+    norm = np.sqrt(np.maximum(shared.diagonal(), 1e-12))
+    cosine: Array = shared / (norm[:, None] * norm[None, :])
+    return cosine
+
+
+def _equal(values: Sequence[str | None]) -> Array:
+    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    of = np.array([codes[value] for value in values])
+    known = np.array([value is not None for value in values])
+    both = known[:, None] & known[None, :]
+    return np.where(both, np.where(of[:, None] == of[None, :], 1.0, -1.0), 0.0)
+
+
+def _contained(values: Sequence[str | None], where: Sequence[Mapping[str, int]]) -> Array:
+    """Whether the value that one prefix names stands anywhere in the other, the mean both ways.
+
+    1 where it does, -1 where it does not, 0 where none is named.
+    """
+    stands = np.array(
+        [[0 if v is None else 1 if v in place else -1 for place in where] for v in values],
+        dtype=np.float64,
+    ).reshape(len(values), len(where))
+    mean: Array = (stands + stands.T) / 2
+    return mean
+
+
+def _similarity(texts: Sequence[str]) -> Array:
+    """Cosine of counted words and pairs of words."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    vectorizer = HashingVectorizer(
+        n_features=_NUM_HASHES,
+        ngram_range=(1, 2),
+        token_pattern=r"\w+|[^\w\s]",
+        alternate_sign=False,
+    )
+    vectors = vectorizer.transform(texts)
+    return _product(vectors, vectors)

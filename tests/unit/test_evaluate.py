@@ -1,0 +1,145 @@
+"""`deepprune evaluate`, end to end on small made-up pairs, and what it refuses."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import main
+from jobs.judging import load_scores
+from training.config import PairsConfig
+from training.data import MANIFEST, PREFIXES, load_pairs
+from training.pairs import pair_up, prefixes_of
+
+CONFIG = PairsConfig(checkpoints=["tokens:20"], chars_per_token=2)
+SPLITS = ["train"] * 5 + ["validation"] * 3 + ["test"] * 4
+
+
+def traces_of(number, rng, *, alike=False):
+    """Traces whose text tells their answer before the checkpoint, most of the time."""
+    for sample in range(8):
+        answer = 10 + number if alike else rng.choice([10 + number, 70 + number, 90 + number])
+        shown = answer if rng.random() < 0.8 else rng.integers(100, 200)
+        yield {
+            "benchmark": "made",
+            "problem_id": f"made/{number}",
+            "problem": f"Find x of problem {number}.",
+            "model": "m",
+            "sample": sample,
+            "text": f"First, x = {shown}. So it is {shown}. " + "And on it goes. " * 5,
+            "answer": str(answer),
+        }
+
+
+def write_pairs(folder, *, alike=()):
+    """A folder as `deepprune pairs` writes it."""
+    rng = np.random.default_rng(0)
+    prefixes, pairs = [], []
+    for number, split in enumerate(SPLITS):
+        rows = []
+        for trace in traces_of(number, rng, alike=split in alike):
+            rows += prefixes_of(trace, CONFIG)[0]
+        prefixes += rows
+        pairs.append(pair_up(rows, CONFIG, split))
+    tables = {
+        "prefixes": pa.Table.from_pylist(prefixes, PREFIXES),
+        "pairs": pa.concat_tables(pairs),
+    }
+    for name, table in tables.items():
+        (folder / name).mkdir(parents=True)
+        pq.write_table(table, folder / name / "part-000000.parquet")
+    manifest = {"config": CONFIG.model_dump(mode="json")}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def evaluate(pairs, out, *judges, options=()):
+    named = [part for judge in judges for part in ("--judge", judge)]
+    return main(["evaluate", str(pairs), *named, "--out", str(out), *options])
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("made") / "pairs")
+
+
+@pytest.fixture(scope="module")
+def evaluated(pairs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("made") / "out"
+    assert evaluate(pairs, out, "always-same", "tfidf", "features") == 0
+    return out
+
+
+def test_judges_stand_in_one_table_with_figures_that_make_sense(evaluated):
+    data = json.loads((evaluated / "evaluation.json").read_text())
+    figures = next(p for p in data["places"] if p["pairs"] == "all pairs")["judges"]
+    assert figures["always-same"]["pooled"] == [0.5, 0.5, 0.5]
+    assert figures["always-same"]["tnr"][0] == 0
+    assert figures["always-same"]["recall"] == 1
+    assert figures["features"]["within"][0] > 0.75 > figures["always-same"]["within"][0]
+    low, high = figures["features"]["pooled"][1:]
+    assert low < figures["features"]["pooled"][0] < high
+
+
+def test_report_and_plots_are_there_and_need_nothing_else(evaluated):
+    page = (evaluated / "evaluation.html").read_text()
+    assert "features" in page and "data:image/svg+xml" in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+    for name in ("roc.png", "calibration.png"):
+        assert (evaluated / name).read_bytes().startswith(b"\x89PNG")
+    assert "| features |" in (evaluated / "evaluation.md").read_text()
+
+
+def test_scores_serve_a_replay(pairs, evaluated):
+    scores = load_scores([evaluated / "scores" / "features.parquet"])
+    test = load_pairs(pairs, ["test"])
+    assert sum(map(len, scores.values())) == len(test)
+    key = ("made/8", "m", "tokens:20")
+    assert key in scores
+    assert all(0 < p < 1 for p in scores[key].values())
+
+
+def test_nothing_is_scored_twice(pairs, evaluated):
+    before = (evaluated / "scores" / "features.parquet").stat().st_mtime_ns
+    assert evaluate(pairs, evaluated, "features", "always-same") == 0
+    assert (evaluated / "scores" / "features.parquet").stat().st_mtime_ns == before
+
+
+def test_a_cascade_is_drawn(pairs, tmp_path):
+    assert evaluate(pairs, tmp_path, "tfidf", "features", options=["--cascade"]) == 0
+    steps = json.loads((tmp_path / "evaluation.json").read_text())["cascade"]
+    assert [steps[0]["share"], steps[-1]["share"]] == [0, 1]
+    assert steps[-1]["within"] > steps[0]["within"]
+    assert (tmp_path / "cascade.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("split", "alike", "judge", "message"),
+    [
+        ("test", ["test"], "tfidf", "agree, so there is nothing to tell apart"),
+        ("test", ["train"], "features", "nothing to learn from"),
+        ("test", [], "./no-such-folder", "no config.json"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(tmp_path, capsys, split, alike, judge, message):
+    pairs = write_pairs(tmp_path / "pairs", alike=alike)
+    assert evaluate(pairs, tmp_path / "out", judge, options=["--split", split]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("deepprune: ") and message in error
+
+
+def test_no_pairs_at_all(tmp_path, capsys):
+    assert evaluate(tmp_path, tmp_path / "out", "tfidf") == 2
+    assert "no finished folder of pairs" in capsys.readouterr().err
+
+
+def test_a_threshold_needs_a_folder_to_be_saved_in(pairs, tmp_path, capsys):
+    assert evaluate(pairs, tmp_path, "tfidf", options=["--save-threshold"]) == 2
+    assert "--save-threshold" in capsys.readouterr().err
+
+
+def test_other_pairs_do_not_mix_with_saved_scores(pairs, evaluated, capsys):
+    assert evaluate(pairs, evaluated, "tfidf", options=["--max-pairs", "20"]) == 2
+    assert "another configuration" in capsys.readouterr().err

@@ -1,0 +1,188 @@
+"""Trains the encoder judge in one process, saves it, and scores pairs with a saved one."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+
+from deepprune.errors import UserError
+from deepprune.section import Section
+from training.config import TrainConfig
+from training.data import PairSet
+from training.encoder import (
+    PrefixEncoder,
+    encode,
+    encode_prefixes,
+    epochs,
+    train_step,
+)
+from training.engines import PlainEngine
+from training.judge import load_language_model, load_tokenizer
+from training.metrics import mean_auroc, threshold_at_fnr
+from training.trainer import check_classes
+
+ENCODER_FILE = "encoder.json"
+HEAD_FILE = "head.pt"
+TRACES_PER_PROBLEM = 16
+"""Traces of a problem in a step: all their pairs are learned from."""
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class EncoderSettings(Section):
+    """What a saved encoder knows of itself."""
+
+    max_tokens: int = Field(ge=16)
+    tau: float | None = Field(None, gt=0, lt=1)
+    base_rate: float | None = Field(None, gt=0, lt=1)
+    auroc: float | None = Field(None, ge=0.5, le=1)
+
+
+class SavedEncoder:
+    """An encoder judge from its folder.
+
+    Raises:
+        UserError: the folder is not whole.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        try:
+            text = (folder / ENCODER_FILE).read_text(encoding="utf-8")
+            self.settings = EncoderSettings.model_validate_json(text)
+            head = torch.load(folder / HEAD_FILE, map_location="cpu", weights_only=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder} holds no whole encoder judge: {error}") from None
+        module = PrefixEncoder(load_language_model(str(folder)))
+        module.head.load_state_dict(head)
+        self._tokenizer = load_tokenizer(str(folder))
+        self._engine = PlainEngine(module, _plain(str(folder)), device)
+
+    def score(self, pairs: PairSet) -> tuple[Floats, int]:
+        """(pairs,) log-odds of P(same), and the tokens that were read for it."""
+        used, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+        prefixes = [pairs.prefixes[i] for i in used]
+        prompts = encode_prefixes(prefixes, self._tokenizer, self.settings.max_tokens)
+        vectors = encode(self._engine, prompts)
+        logits = pair_logits_of(vectors, places[: len(pairs)], places[len(pairs) :])
+        return logits, sum(map(len, prompts))
+
+
+def pair_logits_of(
+    vectors: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> Floats:
+    """(pairs,) log-odds of some pairs of encoded prefixes: `pair_logits` without the others."""
+    product = np.einsum("ij,ij->i", vectors[first, :-1], vectors[second, :-1])
+    logits: Floats = product + vectors[first, -1] + vectors[second, -1]
+    return logits
+
+
+def train_encoder(
+    config: TrainConfig,
+    training: PairSet,
+    validation: PairSet,
+    folder: Path,
+    device: torch.device,
+    seen: Callable[[int, int, float], None],
+) -> EncoderSettings:
+    """Train an encoder judge and save it, as good as it was at its best epoch.
+
+    Of the configuration it uses the model, the loss, the learning rate with its warm-up and cosine,
+    `epochs` (over the problems), `pairs_per_step` (rounded to whole problems), `max_tokens` and the
+    target error.
+
+    Args:
+        config: see above.
+        training: pairs to learn from.
+        validation: pairs that choose the epoch and the threshold.
+        folder: where to save it.
+        device: to train on.
+        seen: told step, number of steps and loss.
+
+    Raises:
+        UserError: the training pairs are of one class, or the loss is no number any more.
+    """
+    check_classes(training)
+    tokenizer = load_tokenizer(config.model)
+    module = PrefixEncoder(load_language_model(config.model))
+    one_step = config.model_copy(update={"pairs_per_batch": config.pairs_per_step})
+    engine = PlainEngine(module, one_step, device)
+    prompts = encode_prefixes(training.prefixes, tokenizer, config.max_tokens)
+    per_step = max(1, config.pairs_per_step * 2 // TRACES_PER_PROBLEM**2)
+    num_epochs = max(1, math.ceil(config.epochs))
+    steps = list(epochs(training, TRACES_PER_PROBLEM, per_step, num_epochs, config.seed))
+    same = _agreement(training)
+    best: tuple[float, dict[str, torch.Tensor], EncoderSettings] | None = None
+    per_epoch = len(steps) // num_epochs
+    for number, members in enumerate(steps, start=1):
+        rate = _learning_rate(config, number, len(steps))
+        loss = train_step(engine, prompts, members, same, one_step, rate)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss of step {number} is {loss}: training stops; lower learning_rate"
+            )
+        seen(number, len(steps), loss)
+        if number % per_epoch == 0:
+            settings, score = _validated(engine, tokenizer, validation, config)
+            if best is None or score > best[0]:
+                weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+                best = (score, copy.copy(weights), settings)
+    assert best is not None
+    module.load_state_dict(best[1])
+    module.language_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    torch.save(module.head.state_dict(), folder / HEAD_FILE)
+    text = best[2].model_dump_json(indent=2, exclude_none=True)
+    (folder / ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
+    return best[2]
+
+
+def _validated(
+    engine: PlainEngine, tokenizer: object, validation: PairSet, config: TrainConfig
+) -> tuple[EncoderSettings, float]:
+    if validation.same.all() or not validation.same.any():
+        return EncoderSettings(max_tokens=config.max_tokens), 0.0
+    prompts = encode_prefixes(validation.prefixes, tokenizer, config.max_tokens)
+    logits = pair_logits_of(encode(engine, prompts), validation.first, validation.second)
+    within = mean_auroc(validation.same, logits, validation.problem)
+    threshold = threshold_at_fnr(validation.same, logits, config.target_error)
+    settings = EncoderSettings(
+        max_tokens=config.max_tokens,
+        tau=float(np.clip(1 / (1 + math.exp(-threshold)), 0.001, 0.999)),
+        base_rate=float(np.clip(validation.same.mean(), 0.001, 0.999)),
+        auroc=None if math.isnan(within) else max(0.5, within),
+    )
+    return settings, 0.0 if math.isnan(within) else within
+
+
+def _agreement(pairs: PairSet) -> Bools:
+    """(prefixes, prefixes): which traces agree. What no pair says follows from those that do."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    num = len(pairs.prefixes)
+    agreeing = (pairs.first[pairs.same], pairs.second[pairs.same])
+    graph = coo_matrix((np.ones(len(agreeing[0])), agreeing), shape=(num, num))
+    _, answer = connected_components(graph, directed=False)
+    same: Bools = answer[:, None] == answer[None, :]
+    same[pairs.first, pairs.second] = same[pairs.second, pairs.first] = pairs.same
+    return same
+
+
+def _learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
+    warmup = max(1, round(config.warmup * num_steps))
+    if step <= warmup:
+        return config.learning_rate * step / warmup
+    done = (step - warmup) / max(1, num_steps - warmup)
+    return config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
+
+
+def _plain(model: str) -> TrainConfig:
+    return TrainConfig(model=model, precision="fp32")
