@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -47,10 +48,11 @@ async def collect(
     sampling: SamplingConfig,
     generators: Generators,
     limits: LimitsConfig,
+    report_to: Any = None,
 ) -> AsyncGenerator[list[Collected]]:
     """Sample `samples` of a problem, and yield them as they end, some at a time.
 
-    Leaving the iterator cancels what still runs.
+    Leaving the iterator cancels what still runs, and so does the end of the actor `report_to`.
     """
     ended: asyncio.Queue[asyncio.Task[Collected]] = asyncio.Queue()
 
@@ -58,7 +60,7 @@ async def collect(
         trace = LiveTrace(stable_seed(seed, problem.problem_id, sample))
         try:
             error = await _to_its_end(
-                f"{key}/{sample}", problem, trace, sampling, generators, limits.retries
+                f"{key}/{sample}", problem, trace, sampling, generators, limits.retries, report_to
             )
         except REFUSED as refusal:
             error = _one_line(refusal)
@@ -90,13 +92,15 @@ async def _to_its_end(
     sampling: SamplingConfig,
     generators: Generators,
     retries: int,
+    report_to: Any,
 ) -> str | None:
     """Generate a trace from where it is to its end, whoever dies; what went wrong, if it did."""
     if not problem.text.strip():
         return "the problem is empty"
-    error = ""
-    for _ in range(retries + 1):
-        request = trace.request(name, problem.text, sampling)
+    error, in_a_row = "", 0
+    while in_a_row <= retries:
+        had = trace.num_tokens
+        request = trace.request(name, problem.text, sampling, report_to=report_to)
         try:
             async with aclosing(generators.stream(request)) as updates:
                 async for update in updates:
@@ -107,6 +111,7 @@ async def _to_its_end(
         if trace.finish_reason is not None:
             return None
         trace.num_reissued += 1
+        in_a_row = 0 if trace.num_tokens > had else in_a_row + 1
     return error or "the generator ended it for no reason"
 
 

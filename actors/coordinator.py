@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
+from uuid import uuid4
 
 import ray
 from ray import serve
@@ -51,15 +52,17 @@ class Coordinator:
         )
         self._slots = asyncio.Semaphore(config.limits.max_problems)
         self._problems: dict[str, LiveProblem] = {}
-        self._keys = count()
+        self._keys = (f"{uuid4().hex[:8]}-{number}" for number in count())
+        """No two problems share a key, nor do two lives of this actor: engines report by it."""
         self._metrics = Metrics()
         self._interrupted: str | None = None
-        self._me = ray.get_runtime_context().current_actor
+        endpoint = isinstance(config.generator, EndpointGeneratorConfig)
+        self._report_to = None if endpoint else ray.get_runtime_context().current_actor
 
     async def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Solved:
         """Run `policy` on `problem` to its vote, or to `interrupt`."""
         async with self._slots:
-            key = f"p{next(self._keys)}"
+            key = next(self._keys)
             live = self._live_problem(key, problem, policy, seed)
             self._problems[key] = live
             self._metrics.running(len(self._problems))
@@ -79,17 +82,22 @@ class Coordinator:
         """Sample traces of a problem to their ends, and yield them as they come."""
         async with self._slots:
             traces = collect(
-                f"c{next(self._keys)}",
+                next(self._keys),
                 problem,
                 samples,
                 seed,
                 sampling=self._config.generator.sampling,
                 generators=self._generators,
                 limits=self._config.limits,
+                report_to=self._report_to,
             )
             async with aclosing(traces) as parts:
                 async for part in parts:
                     yield part
+
+    async def until_death(self) -> None:
+        """Never return: whoever calls it learns of the end of this process."""
+        await asyncio.Event().wait()
 
     async def interrupt(self, reason: str) -> None:
         """Stop every problem, running or waiting, with the vote as it is."""
@@ -135,7 +143,7 @@ class Coordinator:
             limits=config.limits,
             pairs_per_call=config.judge.pairs_per_call if config.judge else 1,
             seed=seed,
-            report_to=None if isinstance(config.generator, EndpointGeneratorConfig) else self._me,
+            report_to=self._report_to,
         )
 
 

@@ -6,18 +6,20 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.coordinator import Coordinator
 from actors.generator import Generator
 from actors.judge import Judge
 from actors.models import judge_prompt
+from actors.warden import take_down, watched
 from cluster.placement import Placement, ReplicaPlacement, place
 from deepprune.config import ReplicasConfig, RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
@@ -26,8 +28,11 @@ logger = logging.getLogger(__name__)
 
 GENERATOR_APP = "deepprune-generator"
 JUDGE_APP = "deepprune-judge"
-MAX_ONGOING_REQUESTS = 4096
-"""Requests a replica takes on; the engine queues what it cannot decode at once."""
+MAX_JUDGE_CALLS = 4096
+"""Calls a judge replica takes on; its engine queues what it cannot score at once."""
+DOWNSCALE_DELAY_S = 120.0
+PAIRS_PER_CALL = 16
+"""About how many pairs a call to the judge holds, to tell how many calls fill an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,38 +87,51 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     """
     placement = place(config)
     targets = _targets(config, placement)
+    apps = [target.name for target in targets]
     serve.start(proxy_location="Disabled")
     coordinator: Any = None
     try:
-        if targets:
-            serve.run_many(
-                targets,
-                wait_for_ingress_deployment_creation=False,
-                wait_for_applications_running=False,
-            )
-            _wait_until_running([target.name for target in targets], config.limits.start_s)
-        coordinator = (
-            ray.remote(Coordinator)
-            .options(num_cpus=0, max_concurrency=10_000)
-            .remote(
-                config,
-                GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
-                JUDGE_APP if config.judge else None,
-            )
-        )
-        yield System(coordinator, config)
+        with nullcontext() if cluster_ends_too else watched(apps):
+            if targets:
+                serve.run_many(
+                    targets,
+                    wait_for_ingress_deployment_creation=False,
+                    wait_for_applications_running=False,
+                )
+                _wait_until_running(apps, config.limits.start_s)
+            coordinator = _start_coordinator(config)
+            yield System(coordinator, config)
     finally:
         if not cluster_ends_too:
             if coordinator is not None:
                 ray.kill(coordinator)
-            serve.shutdown()
+            take_down(apps)
+
+
+def _start_coordinator(config: RunConfig) -> Any:
+    """Start it beside the driver, away from engines that die; Ray restarts it when it dies."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return (
+        ray.remote(Coordinator)
+        .options(num_cpus=0, max_concurrency=10_000, max_restarts=-1, scheduling_strategy=here)
+        .remote(
+            config,
+            GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
+            JUDGE_APP if config.judge else None,
+        )
+    )
 
 
 def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:
     targets = []
     if isinstance(config.generator, VllmGeneratorConfig):
         assert placement.generator is not None
-        options = _options(placement.generator, config.generator.replicas)
+        options = _options(
+            placement.generator,
+            config.generator.replicas,
+            full=config.generator.engine.max_num_seqs,
+            most=2 * config.generator.engine.max_num_seqs,
+        )
         deployment = serve.deployment(Generator).options(name="generator", **options)
         app = deployment.bind(
             config.generator, placement.generator.executor_backend, config.limits.stall_s
@@ -121,10 +139,18 @@ def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:
         targets.append(_target(app, GENERATOR_APP))
     if config.judge is not None:
         assert placement.judge is not None
-        options = _options(placement.judge, config.judge.replicas)
+        options = _options(
+            placement.judge,
+            config.judge.replicas,
+            full=max(1, config.judge.engine.max_num_seqs // PAIRS_PER_CALL),
+            most=MAX_JUDGE_CALLS,
+        )
         deployment = serve.deployment(Judge).options(name="judge", **options)
         app = deployment.bind(
-            config.judge, judge_prompt(config.judge), placement.judge.executor_backend
+            config.judge,
+            judge_prompt(config.judge),
+            placement.judge.executor_backend,
+            config.limits.stall_s,
         )
         targets.append(_target(app, JUDGE_APP))
     return targets
@@ -136,21 +162,47 @@ def _target(app: serve.Application, name: str) -> serve.RunTarget:
     return serve.RunTarget(app, name=name, route_prefix=None, logging_config=quiet)
 
 
-def _options(placement: ReplicaPlacement, replicas: ReplicasConfig) -> dict[str, Any]:
+def _options(
+    placement: ReplicaPlacement, replicas: ReplicasConfig, *, full: int, most: int
+) -> dict[str, Any]:
+    """Options of a deployment whose engine is full with `full` requests and queues up to `most`.
+
+    What is above `most` waits in the coordinator, so that a replica which is added finds work at
+    once: a request never moves from one replica to another.
+    """
     scale: dict[str, Any] = (
         {"num_replicas": replicas.min}
         if replicas.min == replicas.max
-        else {"autoscaling_config": {"min_replicas": replicas.min, "max_replicas": replicas.max}}
+        else {"autoscaling_config": _autoscaling(replicas, full)}
     )
+    if placement.node_labels:
+        scale["placement_group_bundle_label_selector"] = [dict(placement.node_labels)]
     return scale | {
         "placement_group_bundles": placement.bundle_dicts,
         "placement_group_strategy": placement.strategy,
         "ray_actor_options": {"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
-        "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+        "max_ongoing_requests": most,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
         "graceful_shutdown_timeout_s": 5,
         "max_constructor_retry_count": 1,
+    }
+
+
+def _autoscaling(replicas: ReplicasConfig, full: int) -> dict[str, Any]:
+    """As many replicas as it takes to decode all outstanding traces at once.
+
+    Up within seconds, because traces that wait cost wall time; down after two minutes, because an
+    engine takes minutes to start and problems come in waves.
+    """
+    return {
+        "min_replicas": replicas.min,
+        "max_replicas": replicas.max,
+        "target_ongoing_requests": full,
+        "metrics_interval_s": 2,
+        "look_back_period_s": 6,
+        "upscale_delay_s": 4,
+        "downscale_delay_s": DOWNSCALE_DELAY_S,
     }
 
 

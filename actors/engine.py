@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.models import resolve_model
 from deepprune.config import EngineConfig
@@ -50,13 +51,15 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
 
-def leave_the_pool() -> None:
-    """End this replica's process: its engine is dead.
+def leave_the_pool(reason: str = "the engine died") -> NoReturn:
+    """End this replica's process, and what is left of its engine.
 
     A replica without an engine fails every call at once, looks idle for it, and would draw all the
     traffic until the next health check. When the process is gone, Serve replaces it.
     """
-    logger.error("the engine died; this replica ends with it")
+    logger.error("%s; this replica ends with it", reason)
+    for process in multiprocessing.active_children():
+        process.kill()  # a stopped process would not notice that its parent is gone
     os._exit(1)
 
 

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
+from actors.askers import Askers
 from actors.confidence import ConfidenceMeter
 from actors.engine import leave_the_pool, start_engine
 from actors.messages import TraceRequest, TraceUpdate
+from actors.vigil import Vigil
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
 
@@ -26,10 +28,6 @@ RECENT_OUTPUTS = 32
 """Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
 
 
-class EngineStalledError(Exception):
-    """The engine holds requests but has put out nothing for too long."""
-
-
 class Generator:
     """One replica. Closing the stream of `generate` aborts the trace in the engine."""
 
@@ -37,25 +35,22 @@ class Generator:
         self, config: VllmGeneratorConfig, executor_backend: str | None, stall_s: float
     ) -> None:
         self._config = config
-        self._stall_s = stall_s
+        self._vigil = Vigil(stall_s)
+        self._askers = Askers()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = self._engine.get_tokenizer()
         # All traces of a problem share its prompt.
         self._prompt = lru_cache(maxsize=1024)(partial(prompt_token_ids, tokenizer))
-        self._num_running = 0
-        self._last_output = time.monotonic()
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that raises.
+        """Called by Serve, which replaces a replica that raises, or is gone: its engine hangs.
 
         Raises:
             EngineDeadError: an engine process has died.
-            EngineStalledError: it hangs.
         """
         await self._engine.check_health()
-        silent_s = time.monotonic() - self._last_output
-        if self._num_running and silent_s > self._stall_s:
-            raise EngineStalledError(f"no output from the engine for {silent_s:.0f} s")
+        if self._vigil.stalled:
+            leave_the_pool("the engine hangs")
 
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""
@@ -70,28 +65,25 @@ class Generator:
         if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
             yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
             return
-        if self._num_running == 0:
-            self._last_output = time.monotonic()
-        self._num_running += 1
         ended = False
         try:
-            async for output in self._engine.generate(
-                tokens_input([*self._prompt(request.problem), *request.prefix_token_ids]),
-                trace.sampling_params(),
-                request.request_id,
-            ):
-                self._last_output = time.monotonic()
-                update = trace.take(output)
-                # Set before the last yield: a consumer may never come back from it.
-                ended = trace.ended
-                if update is not None:
-                    yield update
-                if ended:
-                    return
+            with self._vigil.request(), self._askers.working_for(request.report_to):
+                async for output in self._engine.generate(
+                    tokens_input([*self._prompt(request.problem), *request.prefix_token_ids]),
+                    trace.sampling_params(),
+                    request.request_id,
+                ):
+                    self._vigil.heard()
+                    update = trace.take(output)
+                    # Set before the last yield: a consumer may never come back from it.
+                    ended = trace.ended
+                    if update is not None:
+                        yield update
+                    if ended:
+                        return
         except EngineDeadError:
             leave_the_pool()
         finally:
-            self._num_running -= 1
             if not ended and request.report_to is not None:
                 request.report_to.settle.remote(
                     request.request_id, trace.num_tokens, tuple(trace.recent)

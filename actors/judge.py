@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.engine import leave_the_pool, start_engine
 from actors.messages import JudgeReply, JudgeRequest
+from actors.vigil import Vigil
 from deepprune.config import JudgeConfig, JudgePrompt
 from deepprune.errors import UserError
 
@@ -26,16 +27,23 @@ class Judge:
     """One replica. Cancelling `score` aborts what is left of it in the engine."""
 
     def __init__(
-        self, config: JudgeConfig, prompt: JudgePrompt, executor_backend: str | None
+        self,
+        config: JudgeConfig,
+        prompt: JudgePrompt,
+        executor_backend: str | None,
+        stall_s: float,
     ) -> None:
+        self._vigil = Vigil(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
         self._prompt = PairPrompt(
             prompt, self._engine.get_tokenizer(), self._engine.model_config.max_model_len
         )
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that raises."""
+        """Called by Serve, which replaces a replica that raises, or is gone: its engine hangs."""
         await self._engine.check_health()
+        if self._vigil.stalled:
+            leave_the_pool("the engine hangs")
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
         """P(same) of `request.second` with each of `request.firsts`."""
@@ -78,9 +86,12 @@ class Judge:
         )
         result = (math.nan, 0, 0)
         try:
-            async for output in self._engine.generate(tokens_input(token_ids), params, request_id):
-                result = self._read(output)
-                done.append(result)
+            with self._vigil.request():
+                tokens = tokens_input(token_ids)
+                async for output in self._engine.generate(tokens, params, request_id):
+                    self._vigil.heard()
+                    result = self._read(output)
+                    done.append(result)
         except EngineDeadError:
             leave_the_pool()
         return result

@@ -261,7 +261,9 @@ class LiveProblem:
         started = time.monotonic()
         error: EngineGone | None = None
         try:
-            for _ in range(self.limits.retries + 1):
+            in_a_row = 0
+            while in_a_row <= self.limits.retries:
+                had = trace.num_tokens
                 self._streaming.add(sample)
                 try:
                     await self._stream(sample, trace, to_checkpoint)
@@ -271,6 +273,7 @@ class LiveProblem:
                 if sample not in self._streaming:
                     return  # it came to its turn, whatever happened to the stream after that
                 trace.num_reissued += 1
+                in_a_row = 0 if trace.num_tokens > had else in_a_row + 1
             self._streaming.remove(sample)
             self._tell(Failed(sample, str(error)))
         finally:

@@ -19,13 +19,17 @@ Bundle = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPlacement:
-    """What one replica reserves: its placement group, the actor's share of it, vLLM's executor."""
+    """What one replica reserves: its placement group, the actor's share of it, vLLM's executor.
+
+    `node_labels` is what a node must be labelled with to hold any of its bundles.
+    """
 
     bundles: tuple[tuple[tuple[str, float], ...], ...]
     strategy: str
     num_cpus: float
     num_gpus: float
     executor_backend: str | None
+    node_labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def bundle_dicts(self) -> list[Bundle]:
@@ -65,16 +69,18 @@ def place(config: RunConfig) -> Placement:
 def replica_placement(engine: EngineConfig) -> ReplicaPlacement:
     """The placement group of one replica of an engine."""
     shards = engine.tensor_parallel * engine.pipeline_parallel
+    labels = tuple(engine.node_labels.items())
     if engine.pipeline_parallel > 1:
         bundle = _bundle(engine, 1)
         cpus: float = engine.cpus_per_shard
-        return ReplicaPlacement((bundle,) * shards, "PACK", cpus, 0, "ray")
+        return ReplicaPlacement((bundle,) * shards, "PACK", cpus, 0, "ray", labels)
     return ReplicaPlacement(
         (_bundle(engine, shards),),
         "STRICT_PACK",
         engine.cpus_per_shard * shards,
         engine.gpus_per_shard * shards,
         None if shards == 1 else "mp",
+        labels,
     )
 
 

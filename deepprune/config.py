@@ -57,6 +57,10 @@ class EngineConfig(Section):
     cpus_per_shard: int = Field(1, ge=1)
     accelerator: str | None = None
     """Only on nodes with this accelerator, by Ray's name for it (`A100`, `H20`)."""
+    node_labels: dict[str, str] = Field({})
+    """Only on nodes whose Ray labels match, such as `{pool: judges}` or `{pool: "!judges"}`: with
+    the same labels generators and judges are packed on the same nodes, with different ones apart.
+    """
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     max_model_len: int | None = Field(None, ge=16)
     """Context in tokens; the model's own when absent."""
@@ -190,7 +194,8 @@ class LimitsConfig(Section):
     max_problems: int = Field(8, ge=1)
     """Problems in flight at the same time."""
     retries: int = Field(3, ge=0)
-    """Times a trace, or a call to the judge, is re-issued after a replica died under it."""
+    """Times in a row that a trace is re-issued after replicas died under it before its next token,
+    that a call to the judge is, and that a coordinator may die without a result in between."""
     stall_s: float = Field(120.0, gt=0)
     """A trace from which nothing is heard for this long is treated as lost, and re-issued."""
     start_s: float = Field(900.0, gt=0)

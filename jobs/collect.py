@@ -21,7 +21,14 @@ from jobs.benchmarks import Benchmark, load_benchmark
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.progress import Progress
 from jobs.rows import Origin, benchmark_of
-from jobs.run import Interrupted, generator_configuration, interrupt_as_flag, run_folder, system_for
+from jobs.run import (
+    CoordinatorDeaths,
+    Interrupted,
+    generator_configuration,
+    interrupt_as_flag,
+    run_folder,
+    system_for,
+)
 from jobs.style import counted
 
 if TYPE_CHECKING:
@@ -126,25 +133,28 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
     """Traces as they end, some at a time, and nothing now and then.
 
     As many problems are under way as the configuration allows, and none is begun before all traces
-    of another have been taken: that bounds what waits here when the disk is slow.
+    of another have been taken: that bounds what waits here when the disk is slow. When the
+    coordinator dies, the samples that have not come out are asked for again.
     """
     import ray
     from ray.exceptions import RayActorError, RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
     sample = coordinator.collect.options(num_returns="streaming")
+    deaths = CoordinatorDeaths(system)
     waiting = deque(work)
-    running: dict[Any, Problem] = {}
+    running: dict[Any, Work] = {}
     while waiting or running:
         while waiting and len(running) < system.config.limits.max_problems:
             problem, samples = waiting.popleft()
-            running[sample.remote(problem, samples, seed)] = problem
+            running[sample.remote(problem, samples, seed)] = (problem, samples)
         ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
         if not ready:
-            yield next(iter(running.values())), []
+            yield next(iter(running.values()))[0], []
         for stream in ready:
+            problem, samples = running[stream]
             try:
-                yield running[stream], ray.get(next(stream))
+                collected: list[Collected] = ray.get(next(stream))
             except StopIteration:
                 del running[stream]
             except RayTaskError as error:
@@ -152,10 +162,14 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
                     raise error.cause from None
                 raise
             except RayActorError:
-                raise UserError(
-                    "the cluster lost the process that drives the traces; what was written is "
-                    "safe: run the same command again to go on"
-                ) from None
+                deaths.wait_until_it_is_back()
+                waiting.extendleft(running.values())
+                running.clear()
+            else:
+                deaths.nothing_since = 0
+                there = {one.sample for one in collected}
+                running[stream] = (problem, [s for s in samples if s not in there])
+                yield problem, collected
 
 
 def trace_row(config: RunConfig, problem: Problem, collected: Collected) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from actors.deploy import System
     from jobs.display import Display
     from jobs.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.25
 INTERRUPT_S = 10.0
@@ -119,19 +122,24 @@ class Interrupted(Exception):
 def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[Solved]:
     """Solve `tasks`, many at a time, and yield each as it is done.
 
-    On Ctrl-C the votes so far are yielded as incomplete outcomes, and Interrupted is raised; a
-    second Ctrl-C raises KeyboardInterrupt at once.
+    When the coordinator dies, what it had not answered yet is asked of it again. On Ctrl-C the
+    votes so far are yielded as incomplete outcomes, and Interrupted is raised; a second Ctrl-C
+    raises KeyboardInterrupt at once.
+
+    Raises:
+        UserError: an endpoint refuses a problem, or the coordinator dies again and again.
     """
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayActorError, RayTaskError
 
-    coordinator, seed = system.coordinator, system.config.seed
-    waiting = [
-        coordinator.solve.remote(
-            task.problem, task.policy, seed if task.seed is None else task.seed
-        )
-        for task in tasks
-    ]
+    coordinator = system.coordinator
+    deaths = CoordinatorDeaths(system)
+
+    def ask(task: Task) -> Any:
+        seed = system.config.seed if task.seed is None else task.seed
+        return coordinator.solve.remote(task.problem, task.policy, seed)
+
+    waiting = {ask(task): task for task in tasks}
     deadline = math.inf
     with interrupt_as_flag() as interrupted:
         while waiting and time.monotonic() < deadline:
@@ -139,16 +147,63 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
                 deadline = time.monotonic() + INTERRUPT_S
                 display.phase("interrupted: collecting the votes so far")
                 ray.get(coordinator.interrupt.remote("interrupted"))
-            ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_S)
-            display.update(ray.get(coordinator.watch.remote()))
-            try:
-                yield from ray.get(ready)
-            except RayTaskError as error:
-                if isinstance(error.cause, UserError):  # an endpoint refused the problem, say
-                    raise error.cause from None
-                raise
+            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=POLL_S)
+            dead = False
+            for reference in ready:
+                try:
+                    solved = ray.get(reference)
+                except RayActorError:
+                    dead = True
+                except RayTaskError as error:
+                    if isinstance(error.cause, UserError):  # an endpoint refused the problem, say
+                        raise error.cause from None
+                    raise
+                else:
+                    del waiting[reference]
+                    deaths.nothing_since = 0
+                    yield solved
+            if dead:
+                deaths.wait_until_it_is_back()
+                waiting = {ask(task): task for task in waiting.values()}
+            with suppress(RayActorError):
+                display.update(ray.get(coordinator.watch.remote()))
         if interrupted():
             raise Interrupted
+
+
+class CoordinatorDeaths:
+    """Bears with a coordinator that dies, which Ray restarts, but not with one that cannot live."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self.nothing_since = 0
+        """Deaths since it last gave a result; the caller sets it to 0 at each."""
+
+    def wait_until_it_is_back(self) -> None:
+        """Return when the coordinator answers again.
+
+        Raises:
+            UserError: it died `limits.retries` times without a result, or does not come back.
+        """
+        import ray
+        from ray.exceptions import ActorUnavailableError, RayActorError
+
+        limits = self._system.config.limits
+        self.nothing_since += 1
+        logger.warning("the coordinator died; what it had not finished begins again")
+        deadline = time.monotonic() + limits.start_s
+        try:
+            while self.nothing_since <= limits.retries and time.monotonic() < deadline:
+                with suppress(ActorUnavailableError):
+                    ray.get(self._system.coordinator.watch.remote())
+                    return
+                time.sleep(POLL_S)
+        except RayActorError:
+            pass
+        raise UserError(
+            "the cluster lost the process that drives the traces, and it does not come back; what "
+            "was written is safe: run the same command again to go on"
+        )
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +14,10 @@ from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import PolicyConfig
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
+
+# A cluster started by hand asks for a token only when it is told to, one of `ray.init` always; Ray
+# reads this once in a process.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 class LiveSystem:
@@ -36,8 +42,8 @@ def problems() -> list[Problem]:
     return generate_problems(7, 4, split="demo")
 
 
-@pytest.fixture(scope="session")
-def live_system() -> Iterator[LiveSystem]:
+@contextmanager
+def _laptop() -> Iterator[LiveSystem]:
     import ray
 
     from actors.deploy import running
@@ -70,3 +76,36 @@ def live_system() -> Iterator[LiveSystem]:
             yield LiveSystem(system.coordinator, config)
     finally:
         ray.shutdown()
+
+
+class OneSystem:
+    """A process talks to one Ray cluster at a time: what asks for another system ends the last."""
+
+    def __init__(self) -> None:
+        self._kind: Callable[[], AbstractContextManager[Any]] | None = None
+        self._stack = ExitStack()
+        self._system: Any = None
+
+    def __call__(self, kind: Callable[[], AbstractContextManager[Any]]) -> Any:
+        if self._kind is not kind:
+            self.close()
+            self._system = self._stack.enter_context(kind())
+            self._kind = kind
+        return self._system
+
+    def close(self) -> None:
+        self._kind = None
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def one_system() -> Iterator[OneSystem]:
+    system = OneSystem()
+    yield system
+    system.close()
+
+
+@pytest.fixture
+def live_system(one_system: OneSystem) -> LiveSystem:
+    found: LiveSystem = one_system(_laptop)
+    return found

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -17,11 +18,12 @@ pytestmark = pytest.mark.faults
 
 
 def processes(words: str) -> list[psutil.Process]:
-    """Processes of this user whose command line holds `words`."""
+    """Processes that this one has started, and they, whose command line holds `words`."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if words in " ".join(process.info["cmdline"] or []):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if words in " ".join(process.cmdline()):
+                found.append(process)
     return found
 
 

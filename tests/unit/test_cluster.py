@@ -150,6 +150,12 @@ def test_pipeline_shards_may_lie_on_several_nodes():
     assert placement.executor_backend == "ray"
 
 
+def test_labels_of_nodes_go_with_every_placement():
+    for parallel in ({}, {"tensor_parallel": 2}, {"pipeline_parallel": 2}):
+        engine = EngineConfig(model="m", node_labels={"pool": "!judges"}, **parallel)
+        assert replica_placement(engine).node_labels == (("pool", "!judges"),)
+
+
 def test_a_shared_gpu_is_a_fraction():
     placement = replica_placement(EngineConfig(model="m", gpus_per_shard=0.25))
     assert placement.bundle_dicts == [{"CPU": 1, "GPU": 0.25}]

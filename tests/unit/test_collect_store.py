@@ -311,6 +311,8 @@ class Scripted:
         sample = int(request.request_id.split("/")[1])
         step = self.scripts[sample].pop(0)
         try:
+            if step == "dead":
+                raise EngineGone("no replica")
             yield TraceUpdate("half ", (1,), request.prefix_num_tokens + 1)
             if isinstance(step, Exception):
                 raise step
@@ -343,12 +345,12 @@ async def test_every_sample_comes_out_once_with_the_seed_of_a_live_run():
 
 async def test_a_trace_whose_engine_dies_is_resumed_and_given_up_in_the_end():
     gone = EngineGone("replica lost")
-    generators = Scripted({0: [gone, "\\boxed{1}"], 1: [gone, gone]})
+    generators = Scripted({0: [gone, "\\boxed{1}"], 1: [gone, "dead", "dead"]})
     found = {c.sample: c async for part in collecting(generators, [0, 1]) for c in part}
     assert found[0].error is None
     assert found[0].trace.text == "half half \\boxed{1}"
-    assert found[1].error == "replica lost"
-    assert len({request.request_id for request in generators.requests}) == 4
+    assert found[1].error == "no replica"
+    assert len({request.request_id for request in generators.requests}) == 5
 
 
 async def test_a_refused_problem_is_an_error_of_each_of_its_samples():

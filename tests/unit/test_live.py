@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from actors.live import LiveProblem
-from actors.messages import TraceRequest, TraceUpdate
+from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.ledger import Fate
-from deepprune.policy_config import DeepPruneConfig
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
+from deepprune.session import Outcome
 from deepprune.traces import Problem
 
 
@@ -24,6 +29,38 @@ class AllAtOnce:
         asyncio.get_running_loop().call_later(0.05, self.end.set)
         await self.end.wait()
         yield TraceUpdate("\\boxed{1}", (2, 3), 3, finish_reason="stop")
+
+
+class Dying:
+    """Generators that die under every trace after so many tokens."""
+
+    def __init__(self, tokens_each: int) -> None:
+        self.tokens_each = tokens_each
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        had = request.prefix_num_tokens
+        for num_tokens in range(had + 1, had + 1 + self.tokens_each):
+            end = "stop" if num_tokens == 10 else None
+            yield TraceUpdate("a", (7,), num_tokens, finish_reason=end)
+            if end:
+                return
+        raise EngineGone("replica lost")
+
+
+@pytest.mark.parametrize(("tokens_each", "fate"), [(1, Fate.FINISHED), (0, Fate.LOST)])
+async def test_deaths_count_only_while_a_trace_gets_nowhere(tokens_each: int, fate: Fate):
+    live = LiveProblem(
+        key="p0",
+        problem=Problem("unit/0", "?"),
+        policy=ConsConfig(num_traces=2),
+        sampling=SamplingConfig(max_tokens=20),
+        generators=Dying(tokens_each),
+        judges=None,
+        limits=LimitsConfig(retries=3),
+    )
+    outcome = await live.run()
+    assert [end.fate for end in outcome.ends] == [fate, fate]
+    assert {trace.num_tokens for trace in live.traces.values()} == {10 * tokens_each}
 
 
 async def test_a_trace_that_ended_unheard_is_billed_in_full():
@@ -47,3 +84,45 @@ async def test_a_trace_that_ended_unheard_is_billed_in_full():
     }
     for end in outcome.ends:
         assert end.num_tokens == live.traces[end.sample].num_tokens
+
+
+class Greedy:
+    """Generators without chance: what a trace says next depends on what it has said, only.
+
+    A request dies after so many tokens as `lives` says, in turn, and lives on where that is empty.
+    """
+
+    def __init__(self, lives: list[int]) -> None:
+        self.lives = iter(lives)
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        sample = int(request.request_id.split("/")[1])
+        text = f"step {sample} so \\boxed{{{sample % 3}}}"
+        left = next(self.lives, len(text))
+        for place in range(request.prefix_num_tokens, len(text)):
+            if left == 0:
+                raise EngineGone("replica lost")
+            left -= 1
+            await asyncio.sleep(0)
+            end = "stop" if place == len(text) - 1 else None
+            yield TraceUpdate(text[place], (place,), place + 1, finish_reason=end)
+
+
+@given(st.lists(st.integers(0, 25), max_size=40))
+def test_without_chance_deaths_change_nothing(lives: list[int]):
+    def outcome(lives: list[int]) -> Outcome:
+        live = LiveProblem(
+            key="p0",
+            problem=Problem("unit/0", "?"),
+            policy=ConsConfig(num_traces=7),
+            sampling=SamplingConfig(max_tokens=100, temperature=0),
+            generators=Greedy(lives),
+            judges=None,
+            limits=LimitsConfig(retries=len(lives)),
+        )
+        return asyncio.run(live.run())
+
+    disturbed, undisturbed = outcome(lives), outcome([])
+    assert disturbed.answer == undisturbed.answer == "0"
+    assert set(disturbed.ends) == set(undisturbed.ends)
+    assert sorted(len(samples) for _, samples in disturbed.decision.votes) == [2, 2, 3]
