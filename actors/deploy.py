@@ -14,10 +14,10 @@ import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
-from actors.coordinator import Coordinator
 from actors.generator import Generator
 from actors.judge import Judge
 from actors.models import judge_prompt
+from actors.shards import Shards
 from cluster.placement import Placement, ReplicaPlacement, place
 from deepprune.config import ReplicasConfig, RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
@@ -32,9 +32,9 @@ MAX_ONGOING_REQUESTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system: the handle of its coordinator actor."""
+    """A running system: its coordinator, in shards."""
 
-    coordinator: Any
+    coordinator: Shards
     config: RunConfig
 
 
@@ -82,7 +82,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     placement = place(config)
     targets = _targets(config, placement)
     serve.start(proxy_location="Disabled")
-    coordinator: Any = None
+    coordinator: Shards | None = None
     try:
         if targets:
             serve.run_many(
@@ -91,20 +91,16 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
                 wait_for_applications_running=False,
             )
             _wait_until_running([target.name for target in targets], config.limits.start_s)
-        coordinator = (
-            ray.remote(Coordinator)
-            .options(num_cpus=0, max_concurrency=10_000)
-            .remote(
-                config,
-                GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
-                JUDGE_APP if config.judge else None,
-            )
+        coordinator = Shards.start(
+            config,
+            GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
+            JUDGE_APP if config.judge else None,
         )
         yield System(coordinator, config)
     finally:
         if not cluster_ends_too:
             if coordinator is not None:
-                ray.kill(coordinator)
+                coordinator.stop()
             serve.shutdown()
 
 

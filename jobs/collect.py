@@ -132,13 +132,12 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
     from ray.exceptions import RayActorError, RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
-    sample = coordinator.collect.options(num_returns="streaming")
     waiting = deque(work)
     running: dict[Any, Problem] = {}
     while waiting or running:
         while waiting and len(running) < system.config.limits.max_problems:
             problem, samples = waiting.popleft()
-            running[sample.remote(problem, samples, seed)] = problem
+            running[coordinator.collect(problem, samples, seed)] = problem
         ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
         if not ready:
             yield next(iter(running.values())), []

@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 POLL_S = 0.25
 INTERRUPT_S = 10.0
 """How long an interrupted run may take to hand over what it has."""
+
+WAITING_PER_SLOT = 4
+"""Problems handed to the coordinators for each that may be in flight: no shard runs out of them."""
 
 POLICY_OPTIONS = ("num_traces", "tau", "checkpoint")
 
@@ -135,21 +139,22 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     from ray.exceptions import RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
-    waiting = [
-        coordinator.solve.remote(
-            task.problem, task.policy, seed if task.seed is None else task.seed
-        )
-        for task in tasks
-    ]
+    to_come, running = deque(tasks), []
+    most = WAITING_PER_SLOT * system.config.limits.max_problems
     deadline = math.inf
     with interrupt_as_flag() as interrupted:
-        while waiting and time.monotonic() < deadline:
+        while (to_come or running) and time.monotonic() < deadline:
+            while to_come and len(running) < most:
+                task = to_come.popleft()
+                own_seed = seed if task.seed is None else task.seed
+                running.append(coordinator.solve(task.problem, task.policy, own_seed))
             if interrupted() and deadline == math.inf:
                 deadline = time.monotonic() + INTERRUPT_S
+                to_come.clear()
                 display.phase("interrupted: collecting the votes so far")
-                ray.get(coordinator.interrupt.remote("interrupted"))
-            ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_S)
-            display.update(ray.get(coordinator.watch.remote()))
+                coordinator.interrupt("interrupted")
+            ready, running = ray.wait(running, num_returns=len(running), timeout=POLL_S)
+            display.update(coordinator.watch())
             try:
                 yield from ray.get(ready)
             except RayTaskError as error:

@@ -110,13 +110,13 @@ def test_an_interrupted_problem_hands_over_its_vote_so_far(live_system, problems
 
     refs = live_system.start(problems, ConsConfig(num_traces=64), seed=1)
     time.sleep(0.3)
-    snapshots = ray.get(live_system.coordinator.watch.remote())
+    snapshots = live_system.coordinator.watch()
     assert snapshots
-    ray.get(live_system.coordinator.interrupt.remote("interrupted"))
+    live_system.coordinator.interrupt("interrupted")
     try:
         results = ray.get(refs, timeout=30)
         assert not all(solved.outcome.complete for solved in results)
         for solved in results:
             assert_adds_up(solved)
     finally:
-        ray.get(live_system.coordinator.resume.remote())
+        live_system.coordinator.resume()
