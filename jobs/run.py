@@ -139,7 +139,8 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     from ray.exceptions import RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
-    to_come, running = deque(tasks), []
+    to_come = deque(tasks)
+    running: list[Any] = []
     most = WAITING_PER_SLOT * system.config.limits.max_problems
     deadline = math.inf
     with interrupt_as_flag() as interrupted:
