@@ -47,12 +47,27 @@ class SpeedConfig(Section):
     """Traces decoded at the same time; further ones wait for a slot."""
     step_s: float = Field(0.02, ge=0)
     """Seconds a decoding step takes however few traces there are: reading the weights."""
-    step_s_per_trace: float = Field(0.0001, gt=0)
-    """Seconds that each trace in the batch adds to a step."""
+    step_s_per_context_token: float = Field(0.0, ge=0)
+    """Seconds that each token of the traces in the batch adds: reading its keys and values."""
+    compute_s_per_trace: float = Field(0.0, ge=0)
+    """Seconds of arithmetic for each trace in the batch. Arithmetic and reading overlap, so a step
+    takes the longer of the two."""
+    step_s_per_trace: float = Field(0.0001, ge=0)
+    """Seconds that each trace in the batch adds in any case."""
+    prefill_tokens_per_s: float | None = Field(None, gt=0)
+    """Tokens of prompts, or of prefixes that the cache has lost, read per second while decoding
+    stands still. Absent: that takes no time."""
     judge_s: float = Field(0.05, ge=0)
     """Seconds before the answer to a judge call, however short."""
     judge_tokens_per_s: float = Field(50_000, gt=0)
     """Tokens a second the judge reads."""
+
+    def step(self, num_traces: int, context_tokens: float = 0) -> float:
+        """Seconds of one decoding step of so many traces, which have so many tokens in all."""
+        reading = self.step_s + self.step_s_per_context_token * context_tokens
+        return max(reading, self.compute_s_per_trace * num_traces) + (
+            self.step_s_per_trace * num_traces
+        )
 
 
 @dataclass(frozen=True, slots=True)
