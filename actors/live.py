@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from array import array
+from collections.abc import Coroutine, MutableSequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,8 @@ class LiveTrace:
 
     seed: int
     text: str = ""
-    token_ids: list[int] = field(default_factory=list)
+    token_ids: MutableSequence[int] = field(default_factory=lambda: array("i"))
+    """Four bytes a token: there may be billions of tokens in flight."""
     num_tokens: int = 0
     prefix_chars: int | None = None
     prefix_tokens: int | None = None
@@ -91,8 +93,11 @@ class LiveTrace:
 
     def take(self, update: TraceUpdate) -> None:
         """Append what was generated since the last update."""
-        self.text += update.text
-        self.token_ids += update.token_ids
+        # In a local variable a string grows in place; as an attribute it would be copied each time.
+        text, self.text = self.text, ""
+        text += update.text
+        self.text = text
+        self.token_ids.extend(update.token_ids)
         self.num_tokens = update.num_tokens
         self.confidence += update.confidence
         if update.prefix_chars is not None:

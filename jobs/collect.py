@@ -171,7 +171,7 @@ def trace_row(config: RunConfig, problem: Problem, collected: Collected) -> dict
         "sample": collected.sample,
         "seed": trace.seed,
         "text": trace.text,
-        "token_ids": trace.token_ids,
+        "token_ids": list(trace.token_ids),
         "num_tokens": trace.num_tokens,
         "prefix_chars": None,
         "prefix_tokens": None,

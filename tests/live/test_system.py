@@ -68,7 +68,7 @@ def test_a_resumed_trace_is_one_text(live_system, problems):
     assert finished
     for sample in finished:
         trace = solved.traces[sample]
-        assert tokenizer.decode(trace.token_ids, skip_special_tokens=True) == trace.text
+        assert tokenizer.decode(list(trace.token_ids), skip_special_tokens=True) == trace.text
         assert len(trace.token_ids) == trace.num_tokens
         assert trace.text.startswith(trace.prefix)
 
