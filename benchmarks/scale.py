@@ -127,6 +127,7 @@ class Run:
         self.requests: list[Any] = []
         self.lags: list[float] = []
         self.num_launched = 0
+        self.most_mib = 0.0
         self._settle = SimpleNamespace(remote=self.settle)
         self._report_to = SimpleNamespace(settle=self._settle)
 
@@ -157,6 +158,7 @@ class Run:
             await asyncio.sleep(WATCH_S)
             for problem in self.problems.values():
                 problem.snapshot()
+            self.most_mib = max(self.most_mib, resident_mib())
 
     def settle(self, request_id: str, num_tokens: int, recent: tuple[Any, ...]) -> None:
         key, sample, _ = request_id.split("/", 2)
@@ -166,11 +168,16 @@ class Run:
             self.problems[key].settle(int(sample), num_tokens, recent)
 
 
+def resident_mib() -> float:
+    """Memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
 def measure(cell: Cell, recordings: Sequence[Recording]) -> Measured:
     """Run a cell in this process, which should be fresh."""
     alone_s, alone_updates = _engines_alone(cell, recordings)
     gc.collect()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = resident_mib()
     loop = SkippingLoop()
     asyncio.set_event_loop(loop)
     run = Run(cell, recordings)
@@ -185,7 +192,7 @@ def measure(cell: Cell, recordings: Sequence[Recording]) -> Measured:
         run.num_launched,
         run.engines.num_updates,
         run.engines.most_running,
-        (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024,
+        run.most_mib - memory,
         (statistics.median(lags), lags[int(0.99 * len(lags))], lags[-1]),
     )
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from deepprune.recordings import RecordedTrace, Recording
-from deepprune.replay import SpeedConfig
+from deepprune.speed import SpeedConfig
 
 REPLICAS_PER_NODE = 8
 STREAMS_PER_REPLICA = 256
@@ -121,7 +121,7 @@ class SimulatedEngines:
                 try:
                     while not ended:
                         target = recorded.num_tokens if turn is None else turn
-                        step_s = self._speed.step(replica.num_running)
+                        step_s = self._speed.seconds(1, replica.num_running)
                         tokens = min(target - num_tokens, max(1, int(self._progress_s / step_s)))
                         await asyncio.sleep(tokens * step_s)
                         before, num_tokens = num_tokens, num_tokens + tokens

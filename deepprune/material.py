@@ -13,9 +13,10 @@ from deepprune.confidence import lows
 from deepprune.errors import UserError
 from deepprune.policies import make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
-from deepprune.replay import PairJudge, Replay, ReplayTrace, SpeedConfig
+from deepprune.replay import PairJudge, Replay, ReplayTrace
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome
+from deepprune.speed import SpeedConfig
 
 if TYPE_CHECKING:
     from deepprune.recordings import RecordedTrace, Recording
