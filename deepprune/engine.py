@@ -70,9 +70,9 @@ class Engine:
         self._prefill_s = 0.0
 
     @property
-    def load(self) -> int:
-        """Traces that it decodes, or that wait for it."""
-        return len(self.segments) + len(self._waiting)
+    def load(self) -> float:
+        """Traces that it decodes, or that wait for it, for each of its slots."""
+        return (len(self.segments) + len(self._waiting)) / self.speed.streams
 
     def add(self, segment: Segment) -> None:
         """Take a trace in; call `admit` once all that come together have been added."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -20,19 +20,19 @@ Key = tuple["Replay", int]
 
 
 class Fleet:
-    """`num_engines` engines of one speed, and `num_judges` judges that take calls in turn.
+    """Engines and judges, one of each for a speed; judges take calls in turn, whoever is free.
 
     Whoever replays a problem starts and ends traces here and is told, in order of time, what
     happens next.
     """
 
-    def __init__(self, speed: SpeedConfig, num_engines: int = 1, num_judges: int = 1) -> None:
-        self.speed = speed
-        self.engines = [Engine(speed) for _ in range(num_engines)]
+    def __init__(self, engines: Sequence[SpeedConfig], judges: Sequence[SpeedConfig] = ()) -> None:
+        self.engines = [Engine(speed) for speed in engines]
+        self._judge_speeds = tuple(judges or engines[:1])
         self.now_s = 0.0
         self.busy_s = 0.0
         """Seconds that engines had something to decode, added up."""
-        self._judges_free_s = [0.0] * num_judges
+        self._judges = [(0.0, place) for place in range(len(self._judge_speeds))]
         self._due: list[tuple[float, int, int, int]] = []
         self._replies: list[tuple[float, int, Replay, Judged]] = []
         self._changed: dict[int, None] = {}
@@ -40,7 +40,7 @@ class Fleet:
 
     @property
     def least_loaded(self) -> int:
-        """The engine that has the fewest traces."""
+        """The engine that has the fewest traces for its slots."""
         return min(range(len(self.engines)), key=lambda place: self.engines[place].load)
 
     def start(self, place: int, segment: Segment) -> None:
@@ -60,11 +60,13 @@ class Fleet:
                 heapq.heappush(self._due, (due_s, next(self._serial), place, engine.version))
         self._changed.clear()
 
-    def judge(self, owner: Replay, asked: Judged, seconds: float, *, free: bool) -> None:
-        """Answer `asked` after it has been read in `seconds`, or at once where that is `free`."""
-        begins_s = max(self.now_s, heapq.heappop(self._judges_free_s))
-        heapq.heappush(self._judges_free_s, begins_s + seconds)
-        reply_s = self.now_s if free else begins_s + seconds + self.speed.judge_s
+    def judge(self, owner: Replay, asked: Judged, *, free: bool) -> None:
+        """Answer `asked` once a judge has read it, or at once where that is `free`."""
+        free_s, place = heapq.heappop(self._judges)
+        speed = self._judge_speeds[place]
+        done_s = max(self.now_s, free_s) + asked.computed_tokens / speed.judge_tokens_per_s
+        heapq.heappush(self._judges, (done_s, place))
+        reply_s = self.now_s if free else done_s + speed.judge_s
         reply = Judged(
             asked.sample,
             asked.p_same,

@@ -91,7 +91,7 @@ class Replay:
         self._traces = traces
         self._pauses = policy.pauses
         self._judge = judge
-        self._fleet = fleet or Fleet(speed or SpeedConfig())
+        self._fleet = fleet or Fleet([speed or SpeedConfig()])
         self._prompt_tokens = prompt_tokens
         self._given_order = None if order is None else deque(order)
         self._began_s = 0.0
@@ -223,7 +223,6 @@ class Replay:
         self._fleet.judge(
             self,
             Judged(sample, p_same, computed, cached),
-            computed / self._fleet.speed.judge_tokens_per_s,
             free=self._judge.reads == "nothing",
         )
 

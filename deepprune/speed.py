@@ -9,6 +9,24 @@ from pydantic import Field
 from deepprune.section import Section
 
 
+class Efficiency(Section):
+    """Which share of a GPU's datasheet an engine gets, and what a step costs beside.
+
+    The defaults are assumptions in the usual range, not measurements of ours.
+    """
+
+    bandwidth: float = Field(0.7, gt=0, le=1)
+    """Of the memory's bandwidth, while decoding."""
+    compute: float = Field(0.5, gt=0, le=1)
+    """Of the arithmetic, in decoding batches and in prefill."""
+    step_s: float = Field(0.003, ge=0)
+    """Scheduling, launching kernels and talking between shards, each step."""
+    step_s_per_trace: float = Field(1e-5, ge=0)
+    """Sampling and bookkeeping for each trace, each step."""
+    memory: float = Field(0.9, gt=0, le=1)
+    """Of the memory, for weights and cache together (vLLM's gpu_memory_utilization)."""
+
+
 class SpeedConfig(Section):
     """How fast the replayed engines are; the defaults are round numbers, not a measurement.
 

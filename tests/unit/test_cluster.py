@@ -184,7 +184,7 @@ def refusal_of(run: RunConfig) -> str:
 class TestRefusals:
     def test_an_unknown_node_type(self):
         assert refusal_of(config({"tpu": 1}, {})) == (
-            "nodes: there is no node type 'tpu'; known are a100x4, gpu, h20x8, head, laptop"
+            "nodes: there is no node type 'tpu'; known are a100x4, gpu, h200x8, h20x8, head, laptop"
         )
 
     @pytest.mark.parametrize(
