@@ -145,7 +145,8 @@ def plan(
 ) -> PlanConfig:
     """What the planner is told: nothing of the problems that it predicts."""
     assert config.judge is not None and isinstance(pruned, PaperRules)
-    auroc = json.loads(Path("miniature/models/judge/judge.json").read_text())["auroc"]
+    card = json.loads(Path("miniature/models/metrics.json").read_text())
+    auroc = card["judge"]["auroc_within"]
     return PlanConfig(
         run="laptop",
         mixes=({"laptop": 1},),

@@ -65,6 +65,10 @@ class Planner:
         self._generator = run.generator
         self.policies = plan.sized_policies()
         most = max(policy.num_traces for policy in self.policies)
+        if plan.recording is None and any(_needs_words(policy) for policy in self.policies):
+            raise UserError(
+                "traces that are made up have no words: set checkpoint tokens:K, or a recording"
+            )
         self._materials = [Material(r, plan.chars_per_token) for r in self._recordings(base, most)]
         self._calibration = self._calibrated()
         lengths = [t for m in self._materials for t in m.lengths]
@@ -220,6 +224,10 @@ def _gpu(node: NodeType) -> Accelerator:
             "measured, or plan with nodes of " + ", ".join(ACCELERATORS)
         )
     return ACCELERATORS[node.accelerator]
+
+
+def _needs_words(policy: PolicyConfig) -> bool:
+    return isinstance(policy, JudgingConfig) and policy.checkpoint.startswith("reasoning_words")
 
 
 def _gpus(engine: EngineConfig) -> int:
