@@ -313,7 +313,7 @@ class TestWhateverIsAsked:
         except UserError:
             return
         demands = [(engine, replicas), (judge, judges)]
-        for accelerators in (["A100"], ["H20"], ["A100", "H20", None]):
+        for accelerators in (["A100"], ["H20"], ["A100", "H20", "H200", None]):
             among = [n for n in map(NODE_TYPES.get, nodes) if n.accelerator in accelerators]
             confined = [
                 (bundles_of(each), number)
