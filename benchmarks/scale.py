@@ -3,7 +3,7 @@
 The coordinator's own code (`LiveProblem`, sessions, policies, votes) drives simulated engines,
 which follow a recording; see `benchmarks/simulated.py`. One process is one coordinator shard. What
 the engines' simulation costs is measured alone, on the same traces, and subtracted. Ray's transport
-of events is not in it: `--transport` measures that, on a real Serve deployment of the same engines.
+of events is not in it: `benchmarks/transport.py` measures that.
 
     python -m benchmarks.scale RECORDING [--traces 1000 10000 100000] [--nodes 1 8 64]
 """

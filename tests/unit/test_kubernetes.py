@@ -132,6 +132,23 @@ def test_pods_fit_on_their_nodes(kind):
         assert pod["nodeSelector"] == {"deepprune/pool": node.name}
 
 
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_pod_that_leaves_drains_its_node_in_the_time_it_has(kind):
+    from ray.scripts.scripts import drain_node
+
+    for group in SPECS[kind]["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        script = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][2]
+        drain, _, wait = script.partition(";")
+        ray, command, *arguments = shlex.split(drain)
+        assert (ray, command) == ("ray", drain_node.name)
+        options = drain_node.make_context(command, arguments).params
+        assert options["reason"] == "DRAIN_NODE_REASON_PREEMPTION"
+        grace_s = pod["terminationGracePeriodSeconds"]
+        assert options["deadline_remaining_seconds"] < grace_s
+        assert "seq 280" in wait and options["deadline_remaining_seconds"] > 2 * 280
+
+
 def test_all_pods_run_one_image_of_this_version_with_this_ray():
     images = {c["image"] for _, t in POD_TEMPLATES for c in t["spec"]["containers"]}
     assert images == {f"deepprune:{version('deepprune')}"}
