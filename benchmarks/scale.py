@@ -41,6 +41,8 @@ from deepprune.traces import Problem
 
 TRACES_PER_PROBLEM = 512
 CHECKPOINT_TOKENS = 500
+MIXED_PROBLEMS = 20
+"""Recorded problems that every cell is made of, over and over, so that all have the same mix."""
 WATCH_S = 0.25
 """How often the display asks where things stand."""
 
@@ -104,7 +106,8 @@ class Watched(LiveProblem):
     """Notes when it decides to cancel."""
 
     def _end_tasks(self, sample: int) -> None:
-        DECIDED[self.key, sample] = asyncio.get_running_loop().time()
+        if sample in self._tasks:
+            DECIDED[self.key, sample] = asyncio.get_running_loop().time()
         LiveProblem._end_tasks(self, sample)
 
 
@@ -116,7 +119,8 @@ class Run:
 
     def __init__(self, cell: Cell, recordings: Sequence[Recording]) -> None:
         self.cell = cell
-        self.pools = problem_texts(recordings, cell.num_problems)
+        num_rounds = max(1, round(len(recordings) / cell.num_problems))
+        self.pools = problem_texts(recordings, num_rounds * cell.num_problems)
         self.engines = SimulatedEngines(
             self.pools,
             CHECKPOINT_TOKENS,
@@ -132,9 +136,16 @@ class Run:
         self._report_to = SimpleNamespace(settle=self._settle)
 
     async def solve_all(self) -> None:
-        """All problems at once, watched as a display does."""
+        """All problems of a round at once, watched as a display does.
+
+        There are rounds enough for each recorded problem to have its turn, however few are in
+        flight together, so that all cells have the same mix of long and short traces.
+        """
         watching = asyncio.create_task(self._watch())
-        await asyncio.gather(*(self._solve(f"p{i}", text) for i, text in enumerate(self.pools)))
+        numbered = list(enumerate(self.pools))
+        for start in range(0, len(numbered), self.cell.num_problems):
+            together = numbered[start : start + self.cell.num_problems]
+            await asyncio.gather(*(self._solve(f"p{i}", text) for i, text in together))
         watching.cancel()
 
     async def _solve(self, key: str, text: str) -> None:
@@ -198,10 +209,10 @@ def measure(cell: Cell, recordings: Sequence[Recording]) -> Measured:
 
 
 def _engines_alone(cell: Cell, recordings: Sequence[Recording]) -> tuple[float, int]:
-    """CPU seconds and updates of the simulation itself, on at most 4,096 of the cell's traces."""
+    """CPU seconds and updates of the simulation itself, on traces of eight problems."""
     from actors.messages import TraceRequest
 
-    pools = problem_texts(recordings, min(cell.num_problems, 8))
+    pools = problem_texts(recordings[:: max(1, len(recordings) // 8)], 8)
     engines = SimulatedEngines(
         pools, CHECKPOINT_TOKENS, cell.num_replicas, progress_s=cell.progress_s
     )
@@ -235,7 +246,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the rows to this JSONL file")
     options = parser.parse_args()
     recordings = load_recordings(options.recording)
-    print(f"{len(recordings)} recorded problems; one row is one coordinator shard in one process")
+    recordings = recordings[:: max(1, len(recordings) // MIXED_PROBLEMS)][:MIXED_PROBLEMS]
+    print(f"{len(recordings)} recorded problems; a row is one coordinator shard in one process")
     print(HEADINGS)
     for policy, nodes, traces in itertools.product(options.policies, options.nodes, options.traces):
         cell = Cell(policy, traces, nodes, options.shards, options.progress_s)
@@ -261,7 +273,7 @@ def row(cell: Cell, measured: Measured) -> str:
         f"{cell.policy:9} {cell.num_traces:7,} {cell.num_nodes:6} {cell.shards:6} "
         f"{measured.most_in_flight:9,} {measured.updates:8,} {measured.ms_per_trace:9.2f} "
         f"{1e6 * own_s / measured.updates:9.0f} {measured.busy:5.2f} "
-        f"{1024 * measured.memory_mib / measured.launched:10.0f}  "
+        f"{1024 * measured.memory_mib / measured.most_in_flight:10.0f}  "
         + ", ".join(f"{lag:.1f}" for lag in measured.lags_ms)
     )
 
