@@ -74,9 +74,10 @@ class Cell:
         n = self.traces_per_problem
         if self.policy == "cons":
             return ConsConfig(num_traces=n)
-        # All at once, so that all of them are in flight together.
+        # All at once, so that all of them are in flight together; decoding while they are judged,
+        # so that they run when they are cancelled.
         checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
-        return DeepPruneConfig(num_traces=n, checkpoint=checkpoint, wave=n)
+        return DeepPruneConfig(num_traces=n, checkpoint=checkpoint, wave=n, at_checkpoint="run")
 
 
 @dataclass(frozen=True, slots=True)
