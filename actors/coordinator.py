@@ -1,7 +1,8 @@
 """The coordinator: an actor that drives policies over the generators and the judge pool.
 
 One `LiveProblem` per problem in flight; the coordinator limits how many there are, passes on what
-engines report about cancelled work, and answers whoever watches.
+engines report about cancelled work, and answers whoever watches. There may be several of them, see
+`shards.py`.
 """
 
 from __future__ import annotations
@@ -42,18 +43,28 @@ class Solved:
 
 
 class Coordinator:
-    """Solves problems, many at a time. `generator_app` and `judge_app` are Serve applications."""
+    """Solves problems, up to `max_problems` at a time.
 
-    def __init__(self, config: RunConfig, generator_app: str | None, judge_app: str | None) -> None:
+    `generator_app` and `judge_app` are Serve applications.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        generator_app: str | None,
+        judge_app: str | None,
+        max_problems: int,
+    ) -> None:
         self._config = config
         self._generators = _generators(config, generator_app)
         self._judges: Judges | None = (
             ServeJudges(serve.get_app_handle(judge_app)) if judge_app else None
         )
-        self._slots = asyncio.Semaphore(config.limits.max_problems)
+        self._slots = asyncio.Semaphore(max_problems)
         self._problems: dict[str, LiveProblem] = {}
-        self._keys = (f"{uuid4().hex[:8]}-{number}" for number in count())
-        """No two problems share a key, nor do two lives of this actor: engines report by it."""
+        # Engines refuse an id that they know, whichever coordinator, dead or alive, it came from.
+        self._name = uuid4().hex[:8]
+        self._keys = count()
         self._metrics = Metrics()
         self._interrupted: str | None = None
         endpoint = isinstance(config.generator, EndpointGeneratorConfig)
@@ -62,7 +73,7 @@ class Coordinator:
     async def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Solved:
         """Run `policy` on `problem` to its vote, or to `interrupt`."""
         async with self._slots:
-            key = next(self._keys)
+            key = f"{self._name}-p{next(self._keys)}"
             live = self._live_problem(key, problem, policy, seed)
             self._problems[key] = live
             self._metrics.running(len(self._problems))
@@ -82,7 +93,7 @@ class Coordinator:
         """Sample traces of a problem to their ends, and yield them as they come."""
         async with self._slots:
             traces = collect(
-                next(self._keys),
+                f"{self._name}-c{next(self._keys)}",
                 problem,
                 samples,
                 seed,

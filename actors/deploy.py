@@ -13,12 +13,11 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.coordinator import Coordinator
 from actors.generator import Generator
 from actors.judge import Judge
 from actors.models import judge_prompt
+from actors.shards import Shards
 from actors.warden import take_down, watched
 from cluster.placement import Placement, ReplicaPlacement, place
 from deepprune.config import ReplicasConfig, RunConfig, VllmGeneratorConfig
@@ -37,9 +36,9 @@ PAIRS_PER_CALL = 16
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system: the handle of its coordinator actor."""
+    """A running system: its coordinator, in shards."""
 
-    coordinator: Any
+    coordinator: Shards
     config: RunConfig
 
 
@@ -89,7 +88,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     targets = _targets(config, placement)
     apps = [target.name for target in targets]
     serve.start(proxy_location="Disabled")
-    coordinator: Any = None
+    coordinator: Shards | None = None
     try:
         with nullcontext() if cluster_ends_too else watched(apps):
             if targets:
@@ -99,27 +98,17 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
                     wait_for_applications_running=False,
                 )
                 _wait_until_running(apps, config.limits.start_s)
-            coordinator = _start_coordinator(config)
+            coordinator = Shards.start(
+                config,
+                GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
+                JUDGE_APP if config.judge else None,
+            )
             yield System(coordinator, config)
     finally:
         if not cluster_ends_too:
             if coordinator is not None:
-                ray.kill(coordinator)
+                coordinator.stop()
             take_down(apps)
-
-
-def _start_coordinator(config: RunConfig) -> Any:
-    """Start it beside the driver, away from engines that die; Ray restarts it when it dies."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return (
-        ray.remote(Coordinator)
-        .options(num_cpus=0, max_concurrency=10_000, max_restarts=-1, scheduling_strategy=here)
-        .remote(
-            config,
-            GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
-            JUDGE_APP if config.judge else None,
-        )
-    )
 
 
 def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from array import array
+from collections.abc import Coroutine, MutableSequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from actors.messages import (
     TraceRequest,
     TraceUpdate,
 )
-from deepprune.answers import extract_answer
+from deepprune.answers import equivalent, extract_answer
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.events import (
     Cancel,
@@ -58,7 +59,8 @@ class LiveTrace:
 
     seed: int
     text: str = ""
-    token_ids: list[int] = field(default_factory=list)
+    token_ids: MutableSequence[int] = field(default_factory=lambda: array("i"))
+    """Four bytes a token: there may be billions of tokens in flight."""
     num_tokens: int = 0
     prefix_chars: int | None = None
     prefix_tokens: int | None = None
@@ -91,8 +93,11 @@ class LiveTrace:
 
     def take(self, update: TraceUpdate) -> None:
         """Append what was generated since the last update."""
-        self.text += update.text
-        self.token_ids += update.token_ids
+        # In a local variable a string grows in place; as an attribute it would be copied each time.
+        text, self.text = self.text, ""
+        text += update.text
+        self.text = text
+        self.token_ids.extend(update.token_ids)
         self.num_tokens = update.num_tokens
         self.confidence += update.confidence
         if update.prefix_chars is not None:
@@ -138,6 +143,8 @@ class LiveProblem:
     _streaming: set[int] = field(default_factory=set)
     _unsettled: dict[int, float] = field(default_factory=dict)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _num_tokens: int = 0
+    _answers: set[str] = field(default_factory=set)
     _error: BaseException | None = None
     _interrupted: str | None = None
 
@@ -161,11 +168,9 @@ class LiveProblem:
                 if self._interrupted is not None:
                     self._carry_out(self.session.interrupt(self._interrupted))
                 elif event is not None:
-                    # A vote may have to ask whether two answers are equal, which can take a while.
-                    vote = isinstance(event, Finished)
-                    handle = self.session.handle
-                    commands = await asyncio.to_thread(handle, event) if vote else handle(event)
-                    self._carry_out(commands)
+                    if isinstance(event, Finished) and event.answer is not None:
+                        await self._compare(event.answer)
+                    self._carry_out(self.session.handle(event))
         finally:
             for sample in list(self._tasks):
                 self._end_tasks(sample)
@@ -188,6 +193,7 @@ class LiveProblem:
             return
         before = max((count for when, count in recent if when <= cancelled_at), default=num_tokens)
         self.session.settle(sample, num_tokens, late_tokens=num_tokens - before)
+        self._num_tokens += num_tokens - self.traces[sample].num_tokens
         self.traces[sample].num_tokens = num_tokens
         if not self._unsettled:
             self._settled.set()
@@ -209,7 +215,7 @@ class LiveProblem:
             dict(self.session.states),
             tuple(len(cluster) for cluster in decision.clusters),
             tuple((answer, len(samples)) for answer, samples in decision.votes),
-            sum(trace.num_tokens for trace in self.traces.values()),
+            self._num_tokens,
             ledger.judge_computed_tokens,
             self.session.stopped,
         )
@@ -283,9 +289,10 @@ class LiveProblem:
         request = self._request(sample, trace, to_checkpoint)
         async with aclosing(self.generators.stream(request)) as updates:
             async for update in updates:
+                self._num_tokens += update.num_tokens - trace.num_tokens
                 trace.take(update)
                 self._bill_prompt(update)
-                if update.confidence or not (update.finish_reason or update.prefix_chars):
+                if update.confidence:
                     self._tell(Progress(sample, trace.num_tokens, update.confidence))
                 if update.finish_reason is not None:
                     self._streaming.discard(sample)
@@ -351,6 +358,16 @@ class LiveProblem:
             except EngineGone as error:
                 lost = error
         raise lost
+
+    async def _compare(self, answer: str) -> None:
+        """Compare a new answer with those before, so that the vote knows at once what is equal.
+
+        It may take algebra, and seconds; what came of it is remembered.
+        """
+        if answer not in self._answers:
+            known = sorted(self._answers)
+            self._answers.add(answer)
+            await asyncio.to_thread(lambda: any(equivalent(other, answer) for other in known))
 
     def _tell(self, event: Event) -> None:
         self._events.put_nowait(event)

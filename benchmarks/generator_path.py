@@ -24,6 +24,7 @@ import ray
 from actors.deploy import connected, running
 from actors.engine import start_engine
 from actors.generator import prompt_token_ids
+from actors.shards import Shards
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, VllmGeneratorConfig, load_config
 from deepprune.policy_config import ConsConfig
@@ -123,7 +124,7 @@ class Bare:
 class Ours:
     """The whole path."""
 
-    def __init__(self, coordinator: Any) -> None:
+    def __init__(self, coordinator: Shards) -> None:
         self._coordinator = coordinator
         self._round_s = 0.0
 
@@ -141,9 +142,9 @@ class Ours:
         for seed in range(100, 105):
             refs = self._start(problems, ConsConfig(num_traces=num_traces), seed)
             time.sleep(mid_run_s)
-            ray.get(self._coordinator.interrupt.remote("measured"))
+            self._coordinator.interrupt("measured")
             ends = [end for result in ray.get(refs) for end in result.outcome.ends]
-            ray.get(self._coordinator.resume.remote())
+            self._coordinator.resume()
             late += [end.late_tokens for end in ends if end.reason == "measured" and end.num_tokens]
         if not late:
             print("cancel lag: no trace was running when it was cancelled; take more traces")
@@ -156,7 +157,7 @@ class Ours:
         )
 
     def _start(self, problems: list[Problem], policy: ConsConfig, seed: int) -> list[Any]:
-        return [self._coordinator.solve.remote(problem, policy, seed) for problem in problems]
+        return [self._coordinator.solve(problem, policy, seed) for problem in problems]
 
 
 if __name__ == "__main__":

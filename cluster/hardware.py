@@ -28,6 +28,7 @@ NODE_TYPES = {
         NodeType("gpu", 4, 16, gpus=1, gpu_memory_gib=16),
         NodeType("a100x4", 48, 680, gpus=4, accelerator="A100", gpu_memory_gib=80),
         NodeType("h20x8", 176, 1500, gpus=8, accelerator="H20", gpu_memory_gib=96),
+        NodeType("h200x8", 192, 2000, gpus=8, accelerator="H200", gpu_memory_gib=141),
     )
 }
 """Every node type that a configuration may name; `ray_cluster.yaml` offers those of a cluster."""

@@ -31,6 +31,8 @@ from deepprune.policy_config import (
 )
 from deepprune.section import Section, tag
 
+PROBLEMS_PER_COORDINATOR = 32
+
 
 class SamplingConfig(Section):
     """How a trace is sampled."""
@@ -193,6 +195,8 @@ class LimitsConfig(Section):
 
     max_problems: int = Field(8, ge=1)
     """Problems in flight at the same time."""
+    coordinators: int | None = Field(None, ge=1)
+    """Processes that drive problems, each its share of them. Absent: one for every 32 problems."""
     retries: int = Field(3, ge=0)
     """Times in a row that a trace is re-issued after replicas died under it before its next token,
     that a call to the judge is, and that a coordinator may die without a result in between."""
@@ -200,6 +204,19 @@ class LimitsConfig(Section):
     """A trace from which nothing is heard for this long is treated as lost, and re-issued."""
     start_s: float = Field(900.0, gt=0)
     """Seconds the engines may take to become healthy."""
+
+    @model_validator(mode="after")
+    def _a_problem_for_each_coordinator(self) -> LimitsConfig:
+        if (self.coordinators or 1) > self.max_problems:
+            raise ValueError(
+                f"coordinators {self.coordinators} is above max_problems {self.max_problems}"
+            )
+        return self
+
+    @property
+    def num_coordinators(self) -> int:
+        """The processes that drive problems."""
+        return self.coordinators or -(-self.max_problems // PROBLEMS_PER_COORDINATOR)
 
 
 class RunConfig(Section):

@@ -11,11 +11,13 @@ from deepprune.answers import equivalent
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.confidence import lows
 from deepprune.errors import UserError
+from deepprune.fleet import Fleet
 from deepprune.policies import make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
-from deepprune.replay import PairJudge, Replay, ReplayTrace, SpeedConfig
+from deepprune.replay import PairJudge, Replay, ReplayTrace
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome
+from deepprune.speed import SpeedConfig
 
 if TYPE_CHECKING:
     from deepprune.recordings import RecordedTrace, Recording
@@ -41,6 +43,11 @@ class Material:
     def prompt_tokens(self) -> int:
         """Roughly, by characters."""
         return round(len(self.problem.text) / self._chars_per_token)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each trace."""
+        return tuple(trace.num_tokens for trace in self._traces.values())
 
     def prefixes(self, spec: CheckpointSpec) -> dict[int, str]:
         """What a judge reads of each trace: up to the checkpoint, or all that is shorter."""
@@ -77,6 +84,23 @@ class Material:
         Raises:
             UserError: fewer traces are recorded than the policy may launch.
         """
+        return self.prepared(policy, judge=judge, speed=speed, seed=seed).run()
+
+    def prepared(
+        self,
+        policy: PolicyConfig,
+        *,
+        judge: PairJudge | None = None,
+        speed: SpeedConfig | None = None,
+        fleet: Fleet | None = None,
+        seed: int | None = None,
+        prompt_tokens: int | None = None,
+    ) -> Replay:
+        """A replay that has not begun, of an engine of its own or on a `fleet`.
+
+        Raises:
+            UserError: fewer traces are recorded than the policy may launch.
+        """
         spec = None
         if isinstance(policy, JudgingConfig):
             spec = CheckpointSpec.parse(policy.checkpoint, policy.reasoning_words)
@@ -87,8 +111,9 @@ class Material:
             policy.name,
             judge=judge,
             speed=speed,
-            prompt_tokens=self.prompt_tokens,
-        ).run()
+            fleet=fleet,
+            prompt_tokens=self.prompt_tokens if prompt_tokens is None else prompt_tokens,
+        )
 
     def replay_traces(
         self, samples: Sequence[int], spec: CheckpointSpec | None

@@ -12,7 +12,7 @@ the events that follow. What it guarantees, whatever order events come in:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,8 @@ class Session:
         self._policy = policy
         self._policy_name = policy_name
         self._in_flight: dict[int, _InFlight] = {}
-        self._costs = Ledger()
+        self._states: Counter[str] = Counter()
+        self._bill: dict[str, float] = asdict(Ledger())
         self._interrupted = False
         self._rounds: dict[int, int] = {}
         self._events: list[tuple[str, int]] = []
@@ -114,7 +115,8 @@ class Session:
                 trace = self._in_flight[sample]
                 trace.num_tokens = num_tokens
                 trace.passed_checkpoint = True
-                trace.state = TraceState.PAUSED if self._policy.pauses else TraceState.FINISHING
+                pauses = self._policy.pauses
+                self._move(trace, TraceState.PAUSED if pauses else TraceState.FINISHING)
             case Finished(sample=sample, num_tokens=num_tokens):
                 self._in_flight[sample].num_tokens = num_tokens
                 self._end(sample, Fate.FINISHED, "finished")
@@ -136,20 +138,24 @@ class Session:
         `late_tokens` of them came after the decision to cancel.
         """
         end = self.ends[sample]
-        self.ends[sample] = replace(
-            end, num_tokens=max(end.num_tokens, num_tokens), late_tokens=late_tokens
-        )
+        settled = replace(end, num_tokens=max(end.num_tokens, num_tokens), late_tokens=late_tokens)
+        self.ends[sample] = settled
+        self._bill[f"{end.fate.value}_tokens"] += settled.num_tokens - end.num_tokens
+        self._bill["late_tokens"] += late_tokens - end.late_tokens
 
     def add_costs(self, **costs: float) -> None:
-        """Add to the ledger's entries that are not counted from traces; names are the ledger's."""
-        self._costs = self._costs + Ledger(**costs)  # type: ignore[arg-type]
+        """Add to the ledger's entries that are not counted from traces; names are the ledger's.
+
+        Raises:
+            KeyError: the ledger has no such entry.
+        """
+        for name, cost in costs.items():
+            self._bill[name] += cost
 
     @property
     def states(self) -> Counter[str]:
         """How many traces are in each state, in flight or ended."""
-        counts = Counter(trace.state.value for trace in list(self._in_flight.values()))
-        counts.update(end.fate.value for end in list(self.ends.values()))
-        return counts
+        return +self._states
 
     def num_tokens(self, sample: int) -> int:
         """Tokens a trace that is in flight has generated, as far as has been heard."""
@@ -162,12 +168,7 @@ class Session:
     @property
     def ledger(self) -> Ledger:
         """The bill so far; a trace in flight is billed when it ends."""
-        counts: Counter[str] = Counter()
-        for end in list(self.ends.values()):
-            counts[f"{end.fate.value}_tokens"] += end.num_tokens
-            counts[f"{end.fate.value}_traces"] += 1
-            counts["late_tokens"] += end.late_tokens
-        return replace(self._costs, **counts)
+        return Ledger(**self._bill)  # type: ignore[arg-type]
 
     def outcome(self) -> Outcome:
         """The result.
@@ -204,11 +205,12 @@ class Session:
                     assert sample not in self._in_flight and sample not in self.ends
                     state = TraceState.FINISHING if to_end else TraceState.PREFIX
                     self._in_flight[sample] = _InFlight(state)
+                    self._states[state.value] += 1
                     self._rounds[sample] = round_
                 case Continue(sample=sample):
                     if self._in_flight[sample].state is not TraceState.PAUSED:
                         continue  # it never stopped
-                    self._in_flight[sample].state = TraceState.FINISHING
+                    self._move(self._in_flight[sample], TraceState.FINISHING)
                     self._rounds[sample] = max(self._rounds[sample], round_)
                 case Cancel(sample=sample, reason=reason):
                     self._cancel(sample, reason)
@@ -230,3 +232,12 @@ class Session:
     def _end(self, sample: int, fate: Fate, reason: str) -> None:
         trace = self._in_flight.pop(sample)
         self.ends[sample] = TraceEnd(sample, fate, reason, trace.num_tokens)
+        self._states[trace.state.value] -= 1
+        self._states[fate.value] += 1
+        self._bill[f"{fate.value}_tokens"] += trace.num_tokens
+        self._bill[f"{fate.value}_traces"] += 1
+
+    def _move(self, trace: _InFlight, state: TraceState) -> None:
+        self._states[trace.state.value] -= 1
+        self._states[state.value] += 1
+        trace.state = state

@@ -24,8 +24,8 @@ from deepprune.policy_config import (
     PaperRules,
     PolicyConfig,
 )
-from deepprune.replay import SpeedConfig
 from deepprune.section import Section
+from deepprune.speed import SpeedConfig
 
 _JUDGE = re.compile(r"oracle|tfidf|embeddings|features|recorded|noisy:(0\.\d+|1\.0)|model")
 

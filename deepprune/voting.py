@@ -47,7 +47,8 @@ class Vote:
     @property
     def top_two(self) -> tuple[int, int]:
         """Votes of the leader and of the runner-up."""
-        lead, runner_up = (*(len(samples) for _, samples in self.groups), 0, 0)[:2]
+        counts = sorted((len(samples) for _, samples in self._groups), reverse=True)
+        lead, runner_up = (*counts, 0, 0)[:2]
         return lead, runner_up
 
     def needed(self, remaining: int) -> int:

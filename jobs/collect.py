@@ -140,14 +140,13 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
     from ray.exceptions import RayActorError, RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
-    sample = coordinator.collect.options(num_returns="streaming")
     deaths = CoordinatorDeaths(system)
     waiting = deque(work)
     running: dict[Any, Work] = {}
     while waiting or running:
         while waiting and len(running) < system.config.limits.max_problems:
             problem, samples = waiting.popleft()
-            running[sample.remote(problem, samples, seed)] = (problem, samples)
+            running[coordinator.collect(problem, samples, seed)] = (problem, samples)
         ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
         if not ready:
             yield next(iter(running.values()))[0], []
@@ -186,7 +185,7 @@ def trace_row(config: RunConfig, problem: Problem, collected: Collected) -> dict
         "sample": collected.sample,
         "seed": trace.seed,
         "text": trace.text,
-        "token_ids": trace.token_ids,
+        "token_ids": list(trace.token_ids),
         "num_tokens": trace.num_tokens,
         "prefix_chars": None,
         "prefix_tokens": None,

@@ -15,7 +15,7 @@ from deepprune.judges import Calibration, ScoredPairs, calibrate
 from deepprune.material import Material
 from deepprune.policy_config import JudgingConfig
 from deepprune.recordings import Recording
-from deepprune.replay import SpeedConfig
+from deepprune.speed import SpeedConfig
 from deepprune.sweep_config import Cell, SweepConfig
 from jobs.judging import (
     NEEDS_NO_CALIBRATION,

@@ -143,7 +143,7 @@ def trace_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
                 "sample": end.sample,
                 "seed": trace.seed,
                 "text": trace.text,
-                "token_ids": trace.token_ids,
+                "token_ids": list(trace.token_ids),
                 "num_tokens": end.num_tokens,
                 "prefix_chars": trace.prefix_chars,
                 "prefix_tokens": trace.prefix_tokens,

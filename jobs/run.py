@@ -8,6 +8,7 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.25
 INTERRUPT_S = 10.0
 """How long an interrupted run may take to hand over what it has."""
+
+WAITING_PER_SLOT = 4
+"""Problems handed to the coordinators for each that may be in flight: no shard runs out of them."""
 
 POLICY_OPTIONS = ("num_traces", "tau", "checkpoint")
 
@@ -132,41 +136,52 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     import ray
     from ray.exceptions import RayActorError, RayTaskError
 
-    coordinator = system.coordinator
+    coordinator, config = system.coordinator, system.config
     deaths = CoordinatorDeaths(system)
+    to_come = deque(tasks)
+    running: dict[Any, Task] = {}
+    lost: list[Task] = []
+    most = WAITING_PER_SLOT * config.limits.max_problems
 
-    def ask(task: Task) -> Any:
-        seed = system.config.seed if task.seed is None else task.seed
-        return coordinator.solve.remote(task.problem, task.policy, seed)
+    def taken(ready: Sequence[Any]) -> Iterator[Solved]:
+        """What has come in; tasks whose coordinator died are `lost`."""
+        for reference in ready:
+            task = running.pop(reference)
+            try:
+                solved: Solved = ray.get(reference)
+            except RayActorError:
+                lost.append(task)
+            except RayTaskError as error:
+                if isinstance(error.cause, UserError):  # an endpoint refused the problem, say
+                    raise error.cause from None
+                raise
+            else:
+                deaths.nothing_since = 0
+                yield solved
 
-    waiting = {ask(task): task for task in tasks}
     deadline = math.inf
     with interrupt_as_flag() as interrupted:
-        while waiting and time.monotonic() < deadline:
+        while (to_come or running) and time.monotonic() < deadline:
+            while to_come and len(running) < most:
+                task = to_come.popleft()
+                seed = config.seed if task.seed is None else task.seed
+                running[coordinator.solve(task.problem, task.policy, seed)] = task
             if interrupted() and deadline == math.inf:
                 deadline = time.monotonic() + INTERRUPT_S
+                to_come.clear()
                 display.phase("interrupted: collecting the votes so far")
-                ray.get(coordinator.interrupt.remote("interrupted"))
-            ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=POLL_S)
-            dead = False
-            for reference in ready:
-                try:
-                    solved = ray.get(reference)
-                except RayActorError:
-                    dead = True
-                except RayTaskError as error:
-                    if isinstance(error.cause, UserError):  # an endpoint refused the problem, say
-                        raise error.cause from None
-                    raise
-                else:
-                    del waiting[reference]
-                    deaths.nothing_since = 0
-                    yield solved
-            if dead:
+                coordinator.interrupt("interrupted")
+            ready, _ = ray.wait(list(running), num_returns=len(running), timeout=POLL_S)
+            yield from taken(ready)
+            if lost:
                 deaths.wait_until_it_is_back()
-                waiting = {ask(task): task for task in waiting.values()}
+                if running:  # what else the dead one had in hand has failed by now
+                    ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+                    yield from taken(ready)
+                to_come.extendleft(reversed(lost))
+                lost.clear()
             with suppress(RayActorError):
-                display.update(ray.get(coordinator.watch.remote()))
+                display.update(coordinator.watch())
         if interrupted():
             raise Interrupted
 
@@ -185,7 +200,6 @@ class CoordinatorDeaths:
         Raises:
             UserError: it died `limits.retries` times without a result, or does not come back.
         """
-        import ray
         from ray.exceptions import ActorUnavailableError, RayActorError
 
         limits = self._system.config.limits
@@ -195,7 +209,7 @@ class CoordinatorDeaths:
         try:
             while self.nothing_since <= limits.retries and time.monotonic() < deadline:
                 with suppress(ActorUnavailableError):
-                    ray.get(self._system.coordinator.watch.remote())
+                    self._system.coordinator.watch()
                     return
                 time.sleep(POLL_S)
         except RayActorError:

@@ -28,7 +28,7 @@ class LiveSystem:
         self.config = config
 
     def start(self, problems: Sequence[Problem], policy: PolicyConfig, seed: int = 0) -> list[Any]:
-        return [self.coordinator.solve.remote(problem, policy, seed) for problem in problems]
+        return [self.coordinator.solve(problem, policy, seed) for problem in problems]
 
     def solve(self, problems: Sequence[Problem], policy: PolicyConfig, seed: int = 0) -> list[Any]:
         import ray
@@ -57,6 +57,7 @@ def _laptop() -> Iterator[LiveSystem]:
                 "generator.replicas": {"min": 2, "max": 2},
                 "generator.progress_s": 0.05,
                 "generator.confidence": True,
+                "limits.coordinators": 2,
                 "generator.confidence_top_k": 5,
                 "generator.confidence_window": 32,
                 "policy.num_traces": 32,

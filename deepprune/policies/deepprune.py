@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import islice
 
 from deepprune.answers import equivalent
 from deepprune.clustering import GreedyClustering
@@ -144,7 +145,7 @@ class DeepPrune:
             ]
             self._queue.pop(0)
             del self._asked[sample]
-            if sample in self._alive and len(self._voters(cluster)) > self._config.max_finish:
+            if sample in self._alive and self._has_voters(cluster, self._config.max_finish + 1):
                 commands.append(self._cancel(sample, "redundant"))
         if self._clustering_over:
             return commands + self._choose()
@@ -173,7 +174,7 @@ class DeepPrune:
             or self._clustering.closed
             or (
                 self._clustering.settled(unplaced, self._config.max_finish)
-                and len(self._voters(self._clustering.largest)) >= self._config.max_finish
+                and self._has_voters(self._clustering.largest, self._config.max_finish)
             )
         )
 
@@ -218,13 +219,18 @@ class DeepPrune:
 
     def _voters(self, samples: Iterable[int]) -> list[int]:
         """Those among `samples` that have an answer, or may still come to one."""
-        return [
-            sample
-            for sample in samples
-            if self._answers.get(sample) is not None
+        return list(filter(self._may_vote, samples))
+
+    def _has_voters(self, samples: Iterable[int], wanted: int) -> bool:
+        """Whether so many of `samples` may vote; looks no further than it has to."""
+        return sum(1 for _ in islice(filter(self._may_vote, samples), wanted)) == wanted
+
+    def _may_vote(self, sample: int) -> bool:
+        return (
+            self._answers.get(sample) is not None
             or sample in self._alive
             or sample in self._unlaunched
-        ]
+        )
 
     def _finish(self) -> list[Command]:
         assert self._finishing is not None

@@ -6,5 +6,16 @@ heavy is imported before `run`: `--help` has to answer at once.
 
 from __future__ import annotations
 
-NAMES = ("answer", "demo", "collect", "import", "sweep", "report", "pairs", "train", "evaluate")
+NAMES = (
+    "answer",
+    "demo",
+    "collect",
+    "import",
+    "sweep",
+    "report",
+    "plan",
+    "pairs",
+    "train",
+    "evaluate",
+)
 """In the order of `deepprune --help`."""

@@ -68,12 +68,9 @@ def whole_system(live_system):
 
 def start_and_wait_for_tokens(system, problems, policy):
     """Start problems and return as soon as traces are well under way."""
-    import ray
 
     refs = system.start(problems, policy, seed=3)
-    wait_for(
-        lambda: any(s.num_tokens > 500 for s in ray.get(system.coordinator.watch.remote())), 30
-    )
+    wait_for(lambda: any(s.num_tokens > 500 for s in system.coordinator.watch()), 30)
     return refs
 
 
@@ -103,9 +100,7 @@ def test_the_judge_dies_and_the_vote_comes_all_the_same(whole_system, problems):
     import ray
 
     refs = whole_system.start(problems, whole_system.config.policy, seed=4)
-    wait_for(
-        lambda: any(s.judge_tokens for s in ray.get(whole_system.coordinator.watch.remote())), 30
-    )
+    wait_for(lambda: any(s.judge_tokens for s in whole_system.coordinator.watch()), 30)
     os.kill(replicas("judge")[0].pid, signal.SIGKILL)
     for solved in ray.get(refs, timeout=180):
         assert_adds_up(solved)

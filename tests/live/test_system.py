@@ -68,7 +68,7 @@ def test_a_resumed_trace_is_one_text(live_system, problems):
     assert finished
     for sample in finished:
         trace = solved.traces[sample]
-        assert tokenizer.decode(trace.token_ids, skip_special_tokens=True) == trace.text
+        assert tokenizer.decode(list(trace.token_ids), skip_special_tokens=True) == trace.text
         assert len(trace.token_ids) == trace.num_tokens
         assert trace.text.startswith(trace.prefix)
 
@@ -110,13 +110,13 @@ def test_an_interrupted_problem_hands_over_its_vote_so_far(live_system, problems
 
     refs = live_system.start(problems, ConsConfig(num_traces=64), seed=1)
     time.sleep(0.3)
-    snapshots = ray.get(live_system.coordinator.watch.remote())
+    snapshots = live_system.coordinator.watch()
     assert snapshots
-    ray.get(live_system.coordinator.interrupt.remote("interrupted"))
+    live_system.coordinator.interrupt("interrupted")
     try:
         results = ray.get(refs, timeout=30)
         assert not all(solved.outcome.complete for solved in results)
         for solved in results:
             assert_adds_up(solved)
     finally:
-        ray.get(live_system.coordinator.resume.remote())
+        live_system.coordinator.resume()

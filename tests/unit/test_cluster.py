@@ -190,7 +190,7 @@ def refusal_of(run: RunConfig) -> str:
 class TestRefusals:
     def test_an_unknown_node_type(self):
         assert refusal_of(config({"tpu": 1}, {})) == (
-            "nodes: there is no node type 'tpu'; known are a100x4, gpu, h20x8, head, laptop"
+            "nodes: there is no node type 'tpu'; known are a100x4, gpu, h200x8, h20x8, head, laptop"
         )
 
     @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ class TestWhateverIsAsked:
         except UserError:
             return
         demands = [(engine, replicas), (judge, judges)]
-        for accelerators in (["A100"], ["H20"], ["A100", "H20", None]):
+        for accelerators in (["A100"], ["H20"], ["A100", "H20", "H200", None]):
             among = [n for n in map(NODE_TYPES.get, nodes) if n.accelerator in accelerators]
             confined = [
                 (bundles_of(each), number)

@@ -201,8 +201,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(ray, "wait", lambda streams, **_: (streams[:1], streams[1:]))
     monkeypatch.setattr(ray, "get", lambda part: part)
-    options = Namespace(remote=sample)
-    coordinator = Namespace(collect=Namespace(options=lambda **_: options))
+    coordinator = Namespace(collect=sample)
 
     @contextmanager
     def system_for(config, *_):

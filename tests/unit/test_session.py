@@ -292,7 +292,7 @@ def test_costs_that_are_not_of_traces_are_added_up():
     assert session.ledger == Ledger(
         prompt_computed_tokens=15, prompt_cached_tokens=7, trace_s=1.5, wall_s=2.0
     )
-    with pytest.raises(TypeError):
+    with pytest.raises(KeyError):
         session.add_costs(coffee=1)
 
 

@@ -1,0 +1,74 @@
+"""The curve of `benchmarks/scale.py`: what a trace costs, and how late a cancel is.
+
+python -m benchmarks.scale_curve ROWS.jsonl docs/images/scale.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from jobs.report.drawing import (
+    INK,
+    QUIET,
+    drawing,
+    legend_below,
+    new_figure,
+    policy_colour,
+    save_png,
+)
+
+MARKS = {1: "o", 8: "s", 64: "^"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in options.rows.read_text().splitlines()]
+    with drawing():
+        figure, (cost, lag) = new_figure(9, 3.9, ncols=2)
+        for policy in dict.fromkeys(row["policy"] for row in rows):
+            for nodes, mark in MARKS.items():
+                line = sorted(
+                    (r for r in rows if (r["policy"], r["num_nodes"]) == (policy, nodes)),
+                    key=lambda row: row["num_traces"],
+                )
+                if line:
+                    style = {"color": policy_colour(policy), "marker": mark, "markersize": 5}
+                    _line(cost, line, _ms_per_trace, f"{policy}, {nodes} nodes", style)
+                    if policy != "cons":  # which cancels nothing
+                        _line(lag, line, lambda row: row["lags_ms"][1], "", style)
+        _label(cost, "coordinator CPU, ms per trace")
+        cost.set_ylim(bottom=0)
+        _label(lag, "cancel lag in one process, ms (99%)")
+        legend_below(figure, cost)
+    save_png(figure, options.out)
+
+
+def _line(axes: Any, rows: list[dict[str, Any]], of: Any, name: str, style: dict[str, Any]) -> None:
+    axes.plot(
+        [row["num_traces"] for row in rows],
+        [of(row) for row in rows],
+        label=name or None,
+        linewidth=1.3,
+        **style,
+    )
+
+
+def _ms_per_trace(row: dict[str, Any]) -> float:
+    return 1000 * float(row["cpu_s"] - row["engines_s"]) / float(row["launched"])
+
+
+def _label(axes: Any, title: str) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel("traces in flight", color=QUIET)
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xticks([1e3, 1e4, 1e5], ["1k", "10k", "100k"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Simulated engines that follow recorded timing, and a clock that skips what they would idle.
+
+A simulated trace is a recorded one: its text, its length, its checkpoint. What is simulated is
+when its tokens come: each replica decodes up to `streams` traces, a step at a time, at the speed
+of a `SpeedConfig`; further traces wait.
+
+`SkippingLoop` runs an asyncio program on a clock made of the CPU time that this process spends and
+of the idle time that it skips. Whoever waits for an engine waits no time; whoever waits for this
+process to get to it waits as long as on a machine of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import selectors
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
+from deepprune.recordings import RecordedTrace, Recording
+from deepprune.speed import SpeedConfig
+
+REPLICAS_PER_NODE = 8
+STREAMS_PER_REPLICA = 256
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop that does not wait: with nothing to do, its clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+        self._in_threads = 0
+        super().__init__(_SkippingSelector(self))
+
+    def time(self) -> float:
+        """CPU seconds of this process, and the idle seconds skipped."""
+        return time.process_time() + self.skipped_s
+
+    def skip(self, seconds: float) -> bool:
+        """Whether the clock may jump, and did: not while a thread is at work."""
+        if self._in_threads:
+            return False
+        self.skipped_s += seconds
+        return True
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Count what is under way in threads."""
+        self._in_threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._left_thread)
+        return future
+
+    def _left_thread(self, _: Any) -> None:
+        self._in_threads -= 1
+
+
+class _SkippingSelector(selectors.DefaultSelector):
+    def __init__(self, loop: SkippingLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        events = super().select(0)
+        if events or self._loop.skip(timeout):
+            return events
+        return super().select(timeout)
+
+
+@dataclass(slots=True)
+class _Replica:
+    slots: asyncio.Semaphore
+    num_running: int = 0
+
+
+class SimulatedEngines:
+    """Generators and judges at once; see the module's docstring.
+
+    `pools` are recordings by the text of the problem asked; sample i gets one of its traces.
+    """
+
+    def __init__(
+        self,
+        pools: dict[str, Recording],
+        checkpoint_tokens: int,
+        num_replicas: int,
+        *,
+        speed: SpeedConfig | None = None,
+        streams: int = STREAMS_PER_REPLICA,
+        progress_s: float = 1.0,
+    ) -> None:
+        self._pools = pools
+        self._checkpoint = checkpoint_tokens
+        self._speed = speed or SpeedConfig()
+        self._progress_s = progress_s
+        replicas = [_Replica(asyncio.Semaphore(streams)) for _ in range(num_replicas)]
+        self._next = itertools.cycle(replicas)
+        self._answers: dict[str, str | None] = {}
+        self.num_updates = 0
+        self.num_running = 0
+        self.most_running = 0
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        """Generate one trace; see `Generators.stream`."""
+        recorded = self._recorded(request)
+        replica = next(self._next)
+        num_tokens, ended = request.prefix_num_tokens, False
+        self.num_running += 1
+        self.most_running = max(self.most_running, self.num_running)
+        turn = None
+        if request.checkpoint is not None and self._checkpoint < recorded.num_tokens:
+            turn = self._checkpoint
+        try:
+            async with replica.slots:
+                replica.num_running += 1
+                try:
+                    while not ended:
+                        target = recorded.num_tokens if turn is None else turn
+                        step_s = self._speed.seconds(1, replica.num_running)
+                        tokens = min(target - num_tokens, max(1, int(self._progress_s / step_s)))
+                        await asyncio.sleep(tokens * step_s)
+                        before, num_tokens = num_tokens, num_tokens + tokens
+                        at_turn, turn = num_tokens == turn, None if num_tokens == turn else turn
+                        finished = num_tokens == recorded.num_tokens
+                        ended = finished or (at_turn and request.pause)
+                        yield self._update(recorded, before, num_tokens, at_turn, finished)
+                finally:
+                    replica.num_running -= 1
+        finally:
+            self.num_running -= 1
+            if not ended and request.report_to is not None:
+                request.report_to.settle.remote(request.request_id, num_tokens, ())
+
+    def _update(
+        self, trace: RecordedTrace, before: int, now: int, at_turn: bool, finished: bool
+    ) -> TraceUpdate:
+        self.num_updates += 1
+        start, end = self._chars(trace, before), self._chars(trace, now)
+        if at_turn or finished:
+            prefix = trace.text[: end if at_turn else None]
+            self._answers.setdefault(prefix, trace.answer)
+        return TraceUpdate(
+            text=trace.text[start:end],
+            token_ids=tuple(range(before, now)),
+            num_tokens=now,
+            prefix_chars=end if at_turn else None,
+            finish_reason="stop" if finished else None,
+        )
+
+    @staticmethod
+    def _chars(trace: RecordedTrace, tokens: int) -> int:
+        return len(trace.text) * tokens // trace.num_tokens
+
+    def _recorded(self, request: TraceRequest) -> RecordedTrace:
+        traces = self._pools[request.problem].traces
+        key = request.request_id.rpartition("/")[0] + request.problem
+        place = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+        return traces[place % len(traces)]
+
+    async def score(self, request: JudgeRequest) -> JudgeReply:
+        """Score a prefix; see `Judges.score`. This judge knows how the traces end."""
+        tokens = sum(map(len, request.firsts)) // 4 + len(request.second) // 4
+        await asyncio.sleep(self._speed.judge_s + tokens / self._speed.judge_tokens_per_s)
+        answer = self._answers[request.second]
+        same = (0.9 if self._answers[first] == answer else 0.1 for first in request.firsts)
+        return JudgeReply(tuple(same), tokens, 0)
+
+
+def problem_texts(recordings: Sequence[Recording], num_problems: int) -> dict[str, Recording]:
+    """As many problems as wanted: the recorded ones over and over, under texts of their own."""
+    return {
+        f"{number}. {recordings[number % len(recordings)].problem.text}": recordings[
+            number % len(recordings)
+        ]
+        for number in range(num_problems)
+    }

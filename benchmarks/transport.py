@@ -1,0 +1,132 @@
+"""What Ray's transport of a trace costs a coordinator shard, beside its own code.
+
+The engines of `benchmarks/simulated.py` run in a real Serve deployment, and real coordinator actors
+drive them in real time. Their CPU time over two runs, one with progress every second and one
+without, gives the cost of a trace and of an update.
+
+    python -m benchmarks.transport RECORDING [--problems 2] [--shards 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+
+from actors.deploy import MAX_ONGOING_REQUESTS, connected
+from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
+from actors.shards import Shards
+from benchmarks.simulated import SimulatedEngines, problem_texts
+from cluster.configs import resolve_config
+from deepprune.config import load_config
+from deepprune.policy_config import ConsConfig, DeepPruneConfig, PolicyConfig
+from deepprune.recordings import Recording, load_recordings
+from deepprune.speed import SpeedConfig
+from deepprune.traces import Problem
+
+APP = "simulated"
+SPEED = SpeedConfig(step_s=0.01, step_s_per_trace=0)
+CHECKPOINT_TOKENS = 500
+
+
+class SimulatedReplica:
+    """The methods of our generator and judge replicas, around simulated engines."""
+
+    def __init__(self, pools: dict[str, Recording], progress_s: float) -> None:
+        self._engines = SimulatedEngines(
+            pools, CHECKPOINT_TOKENS, 1, speed=SPEED, streams=10_000, progress_s=progress_s
+        )
+
+    async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
+        async for update in self._engines.stream(request):
+            yield update
+
+    async def score(self, request: JudgeRequest) -> JudgeReply:
+        return await self._engines.score(request)
+
+    async def num_updates(self) -> int:
+        return self._engines.num_updates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--problems", type=int, default=2)
+    parser.add_argument("--traces", type=int, default=512)
+    parser.add_argument("--shards", type=int, default=2)
+    options = parser.parse_args()
+    pools = problem_texts(load_recordings(options.recording), options.problems)
+    config = load_config(resolve_config("laptop"), {"limits.max_problems": options.problems})
+    n = options.traces
+    checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
+    policies: list[PolicyConfig] = [
+        ConsConfig(num_traces=n),
+        DeepPruneConfig(num_traces=n, checkpoint=checkpoint, wave=n),
+    ]
+    with connected(None):
+        serve.start(proxy_location="Disabled")
+        for policy in policies:
+            cost = {}
+            for progress_s in (1000.0, 1.0):
+                _deploy(pools, progress_s)
+                shards = Shards.start(
+                    config.model_copy(
+                        update={
+                            "limits": config.limits.model_copy(
+                                update={"coordinators": options.shards}
+                            )
+                        }
+                    ),
+                    APP,
+                    APP,
+                )
+                cost[progress_s] = _measure(shards, pools, policy)
+                shards.stop()
+            few, many = cost[1000.0], cost[1.0]
+            per_update = (many[0] - few[0]) / max(1, many[2] - few[2])
+            per_trace = (few[0] - per_update * (few[2] - few[1])) / few[1]
+            print(
+                f"{policy.name}: {few[1]} traces, {1000 * few[0] / few[1]:.2f} ms of coordinator "
+                f"CPU each without progress; {1e6 * per_update:.0f} us an update more "
+                f"({many[2]} updates against {few[2]}); {1000 * per_trace:.2f} ms without any",
+                flush=True,
+            )
+
+
+def _deploy(pools: dict[str, Recording], progress_s: float) -> None:
+    deployment = serve.deployment(SimulatedReplica).options(
+        ray_actor_options={"num_cpus": 0}, max_ongoing_requests=MAX_ONGOING_REQUESTS
+    )
+    app = deployment.bind(pools, progress_s)
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    serve.run(app, name=APP, route_prefix=None, logging_config=quiet)
+
+
+def _measure(shards: Shards, pools: dict[str, Any], policy: PolicyConfig) -> tuple[float, int, int]:
+    """CPU seconds of all shards, traces launched, updates sent."""
+    handle = serve.get_app_handle(APP)
+    updates = handle.num_updates.remote().result()
+    before = _cpu_s(shards)
+    solved = ray.get(
+        [shards.solve(Problem(f"simulated/{i}", text), policy, 0) for i, text in enumerate(pools)]
+    )
+    spent = _cpu_s(shards) - before
+    launched = sum(s.outcome.ledger.launched_traces for s in solved)
+    return spent, launched, handle.num_updates.remote().result() - updates
+
+
+def _cpu_s(shards: Shards) -> float:
+    def process_time(_: Any) -> float:
+        return time.process_time()
+
+    times = [shard.__ray_call__.remote(process_time) for shard in shards.actors]
+    return float(sum(ray.get(times)))
+
+
+if __name__ == "__main__":
+    main()

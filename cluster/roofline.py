@@ -1,0 +1,63 @@
+"""How fast a replica decodes, judges and prefills, from what its GPUs and its model are.
+
+The roofline: a decoding step reads all weights and all keys and values of the batch, and computes
+2 operations per weight and trace; it takes the longer of the two. Prefill is arithmetic only.
+Shards of a replica add up; what they tell each other is in `Efficiency.step_s`.
+"""
+
+from __future__ import annotations
+
+from cluster.accelerators import Accelerator
+from cluster.model_shapes import ModelShape
+from deepprune.errors import UserError
+from deepprune.speed import Efficiency, SpeedConfig
+
+JUDGE_LATENCY_S = 0.05
+"""From a call to its answer beside the reading: two processes and a batch under way."""
+
+
+def replica_speed(
+    gpu: Accelerator,
+    shards: int,
+    model: ModelShape,
+    efficiency: Efficiency,
+    *,
+    max_num_seqs: int,
+    trace_tokens: float,
+) -> SpeedConfig:
+    """The speed of one generator replica on `shards` GPUs, for traces of `trace_tokens` at the end.
+
+    As many traces decode at a time as the cache has room for when all are at their full length:
+    an engine admits more and preempts some later, which comes to about the same.
+
+    Raises:
+        UserError: the model leaves no room for one trace.
+    """
+    bandwidth = gpu.bandwidth * shards * efficiency.bandwidth
+    flops = gpu.flops * shards * efficiency.compute
+    room = gpu.memory_bytes * shards * efficiency.memory - model.weight_bytes
+    fitting = int(room / (model.kv_bytes_per_token * trace_tokens))
+    if fitting < 1:
+        raise UserError(
+            f"{shards} x {gpu.name} hold {gpu.memory_bytes * shards / 1e9:.0f} GB, too little for "
+            f"the model's {model.weight_bytes / 1e9:.0f} GB and a trace of {trace_tokens:,.0f} "
+            "tokens: raise tensor_parallel"
+        )
+    return SpeedConfig(
+        streams=min(max_num_seqs, fitting),
+        step_s=model.weight_bytes / bandwidth + efficiency.step_s,
+        step_s_per_context_token=model.kv_bytes_per_token / bandwidth,
+        compute_s_per_trace=2 * model.active_params / flops,
+        step_s_per_trace=efficiency.step_s_per_trace,
+        prefill_tokens_per_s=flops / (2 * model.active_params),
+    )
+
+
+def judge_speed(
+    gpu: Accelerator, shards: int, model: ModelShape, efficiency: Efficiency
+) -> SpeedConfig:
+    """The speed of one judge replica; only its judging is meaningful."""
+    flops = gpu.flops * shards * efficiency.compute
+    return SpeedConfig(
+        judge_s=JUDGE_LATENCY_S, judge_tokens_per_s=flops / (2 * model.active_params)
+    )

@@ -1,0 +1,121 @@
+"""A plan: which sweep to predict, on which mixes of nodes."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from deepprune.answers import AnswerKind
+from deepprune.config import explained
+from deepprune.errors import UserError
+from deepprune.policy_config import ConsConfig, DeepPruneConfig, PolicyConfig
+from deepprune.section import Section
+from deepprune.speed import Efficiency, SpeedConfig
+
+
+class LengthsConfig(Section):
+    """Traces to plan with where none are recorded yet: lengths are log-normal, answers random."""
+
+    mean_tokens: float = Field(12_000, gt=0)
+    spread: float = Field(0.6, ge=0)
+    """Standard deviation of the logarithm of the length: 0.6 has one in ten twice the mean."""
+    agreement: float = Field(0.6, gt=0.12, le=1)
+    """P(two traces of a problem give the same answer)."""
+    wrong_answers: int = Field(8, ge=1)
+    """Other answers that the rest is spread over evenly."""
+
+    @property
+    def leader_share(self) -> float:
+        """Share p of the leading answer: p^2 + (1 - p)^2 / wrong_answers is the agreement."""
+        others = self.wrong_answers
+        return (1 + math.sqrt(max(0.0, 1 - (others + 1) * (1 - self.agreement * others)))) / (
+            others + 1
+        )
+
+
+class PlanConfig(Section):
+    """What to predict. Traces come from a recording, or are made up from `lengths`."""
+
+    run: str
+    """A run configuration, a file or the name of a shipped one: models, shards, budgets."""
+    mixes: tuple[dict[str, PositiveInt], ...] = Field(min_length=1)
+    """Mixes of nodes to compare, each with nodes by the types of `cluster/hardware.py`."""
+    recording: str | None = None
+    """Recorded traces, relative to the plan's file; they are drawn from with replacement."""
+    lengths: LengthsConfig = LengthsConfig()
+    length_scale: float = Field(1.0, gt=0)
+    """Times the recorded lengths, where the planned model or benchmark thinks longer."""
+    num_problems: int = Field(30, ge=1)
+    prompt_tokens: int = Field(200, ge=0)
+    policies: tuple[PolicyConfig, ...] = (ConsConfig(), DeepPruneConfig())
+    num_traces: int = Field(512, ge=1)
+    """Of policies that name none."""
+    judge: str = "noisy:0.87"
+    """`oracle`, or `noisy:AUROC`: an oracle blurred to that AUROC. 0.87 is the paper's judge."""
+    gpus_per_judge: float = Field(8, gt=0)
+    """One judge replica for so many GPUs, at least one; policies that ask none need none."""
+    max_problems: int | None = Field(None, ge=1)
+    """Problems in flight, the run's `limits.max_problems`. Absent: all of them."""
+    prices: dict[str, float] = Field({})
+    """What an hour of a node costs, by its type, in any currency. Absent: cost is in GPU-hours."""
+    within_h: float | None = Field(None, gt=0)
+    """Only mixes that are done within so many hours may be the cheapest."""
+    efficiency: Efficiency = Efficiency()
+    speed: SpeedConfig | None = None
+    """How fast one replica is where that was measured: replaces what hardware and models say."""
+    answer_kind: AnswerKind = "auto"
+    chars_per_token: float = Field(3.6, gt=0)
+    seed: int = 0
+
+    @field_validator("judge")
+    @classmethod
+    def _known(cls, judge: str) -> str:
+        if not re.fullmatch(r"oracle|noisy:(0\.\d+|1\.0)", judge):
+            raise ValueError(f"{judge!r} is no judge to plan with: oracle, or noisy:0.87")
+        return judge
+
+    @model_validator(mode="after")
+    def _priced_all_or_none(self) -> PlanConfig:
+        named = {name for mix in self.mixes for name in mix}
+        if self.prices and (missing := sorted(named - self.prices.keys())):
+            raise ValueError(f"prices lack {', '.join(missing)}: price all node types, or none")
+        if any(not mix for mix in self.mixes):
+            raise ValueError("a mix has no nodes")
+        return self
+
+    def sized_policies(self) -> tuple[PolicyConfig, ...]:
+        """The policies, with `num_traces` where they name none."""
+        return tuple(
+            policy
+            if "num_traces" in policy.model_fields_set
+            else type(policy).model_validate(
+                policy.model_dump(exclude_unset=True)
+                | {"name": policy.name, "num_traces": self.num_traces}
+            )
+            for policy in self.policies
+        )
+
+
+def load_plan(path: Path, overrides: dict[str, Any] | None = None) -> PlanConfig:
+    """Read a plan's YAML file, with `overrides` of its top-level keys.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or does not validate.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the plan {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a plan: expected keys such as run, mixes, policies")
+    try:
+        return PlanConfig.model_validate(data | (overrides or {}))
+    except ValidationError as error:
+        raise UserError(f"{path}: {explained(error)}") from None

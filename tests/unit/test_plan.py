@@ -1,0 +1,286 @@
+"""`deepprune plan`: hardware by hand, predictions that add up, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.accelerators import ACCELERATORS
+from cluster.configs import resolve_config
+from cluster.hardware import NODE_TYPES
+from cluster.model_shapes import MODEL_SHAPES, model_shape
+from cluster.roofline import judge_speed, replica_speed
+from deepprune.config import load_config
+from deepprune.errors import UserError
+from deepprune.made_traces import made_up
+from deepprune.plan_config import LengthsConfig, PlanConfig, load_plan
+from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
+from deepprune.speed import Efficiency, SpeedConfig
+from jobs.cli import main
+from jobs.plan import PLANS, resolve_plan
+from jobs.planning import Planner, cheapest
+
+ROOT = Path(__file__).parents[2]
+QWEN_8B = MODEL_SHAPES["deepseek-ai/DeepSeek-R1-0528-Qwen3-8B"]
+ALL_OF_IT = Efficiency(bandwidth=1, compute=1, step_s=0, step_s_per_trace=0, memory=1)
+
+
+class TestHardware:
+    def test_every_gpu_node_has_an_accelerator_of_its_memory(self):
+        for node in NODE_TYPES.values():
+            if node.accelerator:
+                gpu = ACCELERATORS[node.accelerator]
+                assert gpu.memory_bytes == pytest.approx(node.gpu_memory_gib * 1e9)
+
+    def test_a_replica_by_hand(self):
+        speed = replica_speed(
+            ACCELERATORS["A100"],
+            2,
+            QWEN_8B,
+            ALL_OF_IT,
+            max_num_seqs=256,
+            trace_tokens=10_000,
+        )
+        assert QWEN_8B.kv_bytes_per_token == 147_456
+        assert speed.step_s == pytest.approx(16.38e9 / 4.078e12)
+        assert speed.step_s_per_context_token == pytest.approx(147_456 / 4.078e12)
+        assert speed.compute_s_per_trace == pytest.approx(2 * 8.19e9 / 624e12)
+        assert speed.prefill_tokens_per_s == pytest.approx(624e12 / (2 * 8.19e9))
+        assert speed.streams == int((160e9 - 16.38e9) / 1.47456e9) == 97
+
+    def test_efficiency_is_taken_off(self):
+        half = Efficiency(bandwidth=0.5, compute=0.25, step_s=0, step_s_per_trace=0, memory=1)
+        options = {"max_num_seqs": 8, "trace_tokens": 100}
+        full = replica_speed(ACCELERATORS["H20"], 1, QWEN_8B, ALL_OF_IT, **options)
+        less = replica_speed(ACCELERATORS["H20"], 1, QWEN_8B, half, **options)
+        assert less.step_s == pytest.approx(2 * full.step_s)
+        assert less.compute_s_per_trace == pytest.approx(4 * full.compute_s_per_trace)
+        assert full.streams == 8
+
+    def test_a_judge_reads_as_fast_as_it_computes(self):
+        judge = MODEL_SHAPES["Qwen/Qwen3-4B-Instruct-2507"]
+        speed = judge_speed(ACCELERATORS["H20"], 1, judge, ALL_OF_IT)
+        assert speed.judge_tokens_per_s == pytest.approx(148e12 / 8.04e9)
+
+    def test_a_model_that_does_not_fit(self):
+        with pytest.raises(UserError, match=r"1 x A100 hold 80 GB.*raise tensor_parallel"):
+            replica_speed(
+                ACCELERATORS["A100"],
+                1,
+                MODEL_SHAPES["Qwen/Qwen3-32B"],
+                Efficiency(),
+                max_num_seqs=1,
+                trace_tokens=60_000,
+            )
+
+
+class TestModels:
+    def test_a_folder_is_counted_from_its_config(self):
+        shape = model_shape(str(ROOT / "miniature/models/reasoner"))
+        metrics = json.loads((ROOT / "miniature/models/metrics.json").read_text())
+        # All but the norms: 9 of 128 weights.
+        assert shape.active_params == metrics["reasoner"]["parameters"] - 9 * 128
+        assert shape.kv_bytes_per_token == 2 * 4 * 4 * 32 * 2
+
+    def test_an_unknown_one_is_refused(self, tmp_path):
+        with pytest.raises(UserError, match="the size of 'nobody/nothing' is not known"):
+            model_shape("nobody/nothing")
+        (tmp_path / "config.json").write_text(json.dumps({"num_experts": 8}))
+        with pytest.raises(UserError, match="mixture of experts"):
+            model_shape(str(tmp_path))
+        (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8}))
+        with pytest.raises(UserError, match="num_hidden_layers"):
+            model_shape(str(tmp_path))
+
+    def test_all_models_of_the_shipped_runs_are_known(self):
+        for name in ("a100x4", "a100x4-qwen3-32b", "h20x8", "h20x8-qwen3-32b"):
+            config = load_config(resolve_config(name))
+            assert config.generator.engine.model in MODEL_SHAPES
+            assert config.judge.engine.model in MODEL_SHAPES
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.stem)
+    def test_shipped_plans_parse(self, path):
+        plan = load_plan(path)
+        assert {name for mix in plan.mixes for name in mix} <= NODE_TYPES.keys()
+        assert load_config(resolve_config(plan.run)).judge is not None
+        assert resolve_plan(path.stem) == path
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"mixs": []}, "mixs: unknown key"),
+            ({"mixes": []}, "mixes"),
+            ({"mixes": [{}]}, "a mix has no nodes"),
+            ({"prices": {"h20x8": 3}}, "prices lack a100x4"),
+            ({"judge": "tfidf"}, "no judge to plan with"),
+            ({"efficiency": {"bandwidth": 2}}, "efficiency.bandwidth"),
+        ],
+    )
+    def test_mistakes_are_named(self, tmp_path, change, words):
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump({"run": "a100x4", "mixes": [{"a100x4": 1}]} | change))
+        with pytest.raises(UserError) as refusal:
+            load_plan(path)
+        assert words in str(refusal.value) and str(path) in str(refusal.value)
+
+    def test_a_policy_keeps_what_it_names(self):
+        plan = PlanConfig.model_validate(
+            {
+                "run": "a100x4",
+                "mixes": [{"a100x4": 1}],
+                "num_traces": 64,
+                "policies": [{"name": "cons"}, {"name": "deepprune+", "num_traces": 32}],
+            }
+        )
+        cons, plus = plan.sized_policies()
+        assert (cons.num_traces, plus.num_traces) == (64, 32)
+        assert isinstance(cons, ConsConfig) and isinstance(plus, PlusConfig)
+
+    @pytest.mark.parametrize("agreement", [0.2, 0.5, 0.9, 1.0])
+    def test_made_up_traces_are_as_wanted(self, agreement):
+        lengths = LengthsConfig(mean_tokens=1000, agreement=agreement)
+        (problem,) = made_up(lengths, 1, 4000, max_tokens=10**6)
+        tokens = [trace.num_tokens for trace in problem.traces]
+        assert sum(tokens) / 4000 == pytest.approx(1000, rel=0.05)
+        answers = [trace.answer for trace in problem.traces]
+        same = sum((answers.count(a) / 4000) ** 2 for a in set(answers))
+        assert same == pytest.approx(agreement, abs=0.03)
+
+
+def planner(**changes) -> Planner:
+    plan = {
+        "run": "a100x4",
+        "mixes": [{"a100x4": 1}],
+        "num_problems": 3,
+        "num_traces": 48,
+        "lengths": {"mean_tokens": 2000},
+        "policies": [{"name": "cons"}, {"name": "deepprune"}],
+    }
+    config = PlanConfig.model_validate(plan | changes)
+    return Planner(config, load_config(resolve_config(config.run)), ROOT)
+
+
+class TestPredictions:
+    @pytest.fixture(scope="class")
+    def predictions(self):
+        ready = planner()
+        return {
+            (policy.name, count): ready.predict(policy, {"a100x4": count})
+            for policy in ready.policies
+            for count in (1, 3)
+        }
+
+    def test_they_add_up(self, predictions):
+        for (_, count), p in predictions.items():
+            assert p.gpu_hours == pytest.approx(4 * count * p.hours) == p.cost
+            assert 0 < p.busy <= 1
+        tokens = sum(planner()._materials[0].lengths)
+        assert predictions["cons", 1].generated_tokens >= tokens
+        assert predictions["cons", 1].generated_tokens == predictions["cons", 3].generated_tokens
+
+    def test_more_nodes_are_faster_and_pruning_is_cheaper(self, predictions):
+        for policy in ("cons", "deepprune"):
+            assert predictions[policy, 3].hours < predictions[policy, 1].hours
+        assert (
+            predictions["deepprune", 1].generated_tokens < predictions["cons", 1].generated_tokens
+        )
+
+    def test_judges_take_gpus_from_who_needs_them_only(self, predictions):
+        assert (predictions["cons", 3].num_generators, predictions["cons", 3].num_judges) == (12, 0)
+        pruned = predictions["deepprune", 3]
+        assert (pruned.num_generators, pruned.num_judges) == (11, 1)
+        assert pruned.judge_tokens > 0
+
+    def test_cons_by_hand(self):
+        speed = SpeedConfig(streams=1000, step_s=3600, step_s_per_trace=0)
+        ready = planner(speed=speed, num_problems=2)
+        longest = max(max(material.lengths) for material in ready._materials)
+        assert ready.predict(ready.policies[0], {"a100x4": 1}).hours == pytest.approx(longest)
+
+    def test_the_cheapest_is_in_time(self, predictions):
+        slow, fast = predictions["cons", 1], predictions["cons", 3]
+        both = [slow, fast]
+        assert cheapest(both, None) == [min(both, key=lambda p: p.cost)]
+        assert cheapest(both, (slow.hours + fast.hours) / 2) == [fast]
+        assert cheapest(both, fast.hours / 2) == []
+
+    def test_prices_decide(self):
+        ready = planner(mixes=[{"a100x4": 1}, {"h20x8": 1}], prices={"a100x4": 1, "h20x8": 100})
+        (best,) = cheapest([ready.predict(ready.policies[0], m) for m in ready.plan.mixes], None)
+        assert best.mix == {"a100x4": 1}
+        assert best.cost == pytest.approx(best.hours)
+
+    @pytest.mark.parametrize(
+        ("changes", "mix", "words"),
+        [
+            ({}, {"tpu": 1}, "no node type 'tpu'"),
+            ({}, {"laptop": 1}, "nothing is known of the speed of a node of type 'laptop'"),
+            ({"run": "a100x4-qwen3-32b", "gpus_per_judge": 1}, {"a100x4": 1}, "has no room"),
+            (
+                {"policies": [{"name": "deepprune", "checkpoint": "reasoning_words:25"}]},
+                {"a100x4": 1},
+                "have no words",
+            ),
+        ],
+    )
+    def test_what_cannot_be_planned(self, changes, mix, words):
+        def predict():
+            ready = planner(**changes)
+            ready.predict(ready.policies[-1], mix)
+
+        with pytest.raises(UserError, match=words):
+            predict()
+
+
+class TestCommand:
+    def test_the_table_and_the_verdict(self, capsys, tmp_path):
+        markdown = tmp_path / "plan.md"
+        small = ("--set", "num_problems=2", "--set", "num_traces=24")
+        assert main(["plan", "a100-or-h20", *small, "--markdown", str(markdown)]) == 0
+        said = capsys.readouterr().out
+        assert "Cheapest of all:" in said and "2×a100x4+1×h20x8" in said
+        lines = markdown.read_text().splitlines()
+        assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|")
+        assert sum(line.startswith("| ") for line in lines) == 2 + 18
+
+    def test_json_and_a_recording(self, capsys, tmp_path):
+        rows = [
+            {"problem_id": "p/0", "problem": "?", "reference": "1", "sample": i, "text": "t" * 900}
+            | {"answer": str(i % 2 // 1 if i > 5 else 1), "num_tokens": 600 + i}
+            for i in range(12)
+        ]
+        (tmp_path / "traces.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        plan = {
+            "run": "h20x8",
+            "mixes": [{"h20x8": 1}],
+            "recording": "traces.jsonl",
+            "num_problems": 2,
+            "num_traces": 24,
+            "length_scale": 2.0,
+        }
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(plan))
+        assert main(["plan", str(tmp_path / "mine.yaml"), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        cons, pruned = said["predictions"]
+        assert (cons["policy"], pruned["policy"]) == ("cons", "deepprune")
+        assert 2 * 24 * 1200 <= cons["generated_tokens"] <= 2 * 24 * 1222
+        assert cons["correct"] == 2
+        assert {p["policy"] for p in said["cheapest"]} == {"cons", "deepprune"}
+
+    def test_a_mistake_costs_one_line(self, capsys):
+        assert main(["plan", "nowhere"]) == 2
+        assert "no plan 'nowhere'" in capsys.readouterr().err
+        assert main(["plan", "a100-or-h20", "--set", "num_problems"]) == 2
+        assert "KEY=VALUE" in capsys.readouterr().err
+
+
+def test_pruned_policies_are_planned_with_the_papers_defaults():
+    assert PlanConfig(run="a100x4", mixes=({"a100x4": 1},)).policies == (
+        ConsConfig(),
+        DeepPruneConfig(),
+    )
