@@ -96,7 +96,7 @@ async def _to_its_end(
         return "the problem is empty"
     error = ""
     for _ in range(retries + 1):
-        request = trace.request(name, problem.text, sampling)
+        request = trace.request(name, problem, sampling)
         try:
             async with aclosing(generators.stream(request)) as updates:
                 async for update in updates:

@@ -41,6 +41,8 @@ class SamplingConfig(Section):
     """Keep the k likeliest tokens; 0 keeps all."""
     max_tokens: int = Field(32768, ge=1)
     """Token budget of a whole trace, kept when it is paused, resumed or re-issued."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a trace, and are no part of it."""
 
 
 class EngineConfig(Section):
