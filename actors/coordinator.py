@@ -53,6 +53,12 @@ class Coordinator:
         self._problems: dict[str, LiveProblem] = {}
         self._keys = count()
         self._metrics = Metrics()
+        generator = config.generator
+        self._model = (
+            generator.model
+            if isinstance(generator, EndpointGeneratorConfig)
+            else generator.engine.model
+        )
         self._interrupted: str | None = None
         self._me = ray.get_runtime_context().current_actor
 
@@ -70,7 +76,7 @@ class Coordinator:
             finally:
                 del self._problems[key]
                 self._metrics.running(len(self._problems))
-        self._metrics.solved(outcome)
+        self._metrics.solved(outcome, self._model)
         return Solved(outcome, live.traces, policy, live.scores, seed)
 
     async def collect(

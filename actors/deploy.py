@@ -18,8 +18,8 @@ from actors.coordinator import Coordinator
 from actors.generator import Generator
 from actors.judge import Judge
 from actors.models import judge_prompt
-from cluster.placement import Placement, ReplicaPlacement, place
-from deepprune.config import ReplicasConfig, RunConfig, VllmGeneratorConfig
+from cluster.placement import ReplicaPlacement, place, replica_placement
+from deepprune.config import JudgeConfig, ReplicasConfig, RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ GENERATOR_APP = "deepprune-generator"
 JUDGE_APP = "deepprune-judge"
 MAX_ONGOING_REQUESTS = 4096
 """Requests a replica takes on; the engine queues what it cannot decode at once."""
+JUDGE_CALLS = 8
+"""Calls to a judge replica at a time that keep it busy; each holds many pairs."""
+LOOK_BACK_S = 10.0
+"""Seconds over which Serve averages the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,8 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     Raises:
         UserError: the engines do not fit, or do not start; the message says why.
     """
-    placement = place(config)
-    targets = _targets(config, placement)
+    place(config)
+    targets = _targets(config)
     serve.start(proxy_location="Disabled")
     coordinator: Any = None
     try:
@@ -90,7 +94,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
                 wait_for_ingress_deployment_creation=False,
                 wait_for_applications_running=False,
             )
-            _wait_until_running([target.name for target in targets], config.limits.start_s)
+            wait_until_running([target.name for target in targets], config.limits.start_s)
         coordinator = (
             ray.remote(Coordinator)
             .options(num_cpus=0, max_concurrency=10_000)
@@ -108,52 +112,81 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
             serve.shutdown()
 
 
-def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:
+def generator_app(config: VllmGeneratorConfig, stall_s: float, name: str) -> serve.Application:
+    """A generator as a Serve application, its deployment called `name`."""
+    placement = replica_placement(config.engine)
+    deployment = serve.deployment(Generator).options(
+        name=name, **_options(placement, config.replicas, config.engine.max_num_seqs)
+    )
+    return deployment.bind(config, placement.executor_backend, stall_s)
+
+
+def judge_app(config: JudgeConfig, name: str) -> serve.Application:
+    """A judge as a Serve application, its deployment called `name`."""
+    placement = replica_placement(config.engine)
+    deployment = serve.deployment(Judge).options(
+        name=name, **_options(placement, config.replicas, JUDGE_CALLS)
+    )
+    return deployment.bind(config, judge_prompt(config), placement.executor_backend)
+
+
+def _targets(config: RunConfig) -> list[serve.RunTarget]:
     targets = []
     if isinstance(config.generator, VllmGeneratorConfig):
-        assert placement.generator is not None
-        options = _options(placement.generator, config.generator.replicas)
-        deployment = serve.deployment(Generator).options(name="generator", **options)
-        app = deployment.bind(
-            config.generator, placement.generator.executor_backend, config.limits.stall_s
-        )
+        app = generator_app(config.generator, config.limits.stall_s, "generator")
         targets.append(_target(app, GENERATOR_APP))
     if config.judge is not None:
-        assert placement.judge is not None
-        options = _options(placement.judge, config.judge.replicas)
-        deployment = serve.deployment(Judge).options(name="judge", **options)
-        app = deployment.bind(
-            config.judge, judge_prompt(config.judge), placement.judge.executor_backend
-        )
-        targets.append(_target(app, JUDGE_APP))
+        targets.append(_target(judge_app(config.judge, "judge"), JUDGE_APP))
     return targets
 
 
+# One line in a log for each trace and pair would cost more than it tells.
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
+
+
 def _target(app: serve.Application, name: str) -> serve.RunTarget:
-    # One line in a log for each trace and pair would cost more than it tells.
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
-    return serve.RunTarget(app, name=name, route_prefix=None, logging_config=quiet)
+    return serve.RunTarget(app, name=name, route_prefix=None, logging_config=QUIET)
 
 
-def _options(placement: ReplicaPlacement, replicas: ReplicasConfig) -> dict[str, Any]:
-    scale: dict[str, Any] = (
-        {"num_replicas": replicas.min}
-        if replicas.min == replicas.max
-        else {"autoscaling_config": {"min_replicas": replicas.min, "max_replicas": replicas.max}}
-    )
-    return scale | {
+def scale_options(replicas: ReplicasConfig, num_calls: int) -> dict[str, Any]:
+    """Serve's options for as many replicas as `num_calls` calls at a time to each of them need."""
+    drain = {"graceful_shutdown_timeout_s": replicas.drain_s}
+    if replicas.min == replicas.max:
+        return drain | {"num_replicas": replicas.min}
+    return drain | {
+        "autoscaling_config": {
+            "min_replicas": replicas.min,
+            "max_replicas": replicas.max,
+            # Below what a replica can take: when all are full, more are wanted.
+            "target_ongoing_requests": max(1.0, 0.8 * num_calls),
+            "upscale_delay_s": replicas.upscale_delay_s,
+            "downscale_delay_s": replicas.downscale_delay_s,
+            "look_back_period_s": LOOK_BACK_S,
+        }
+    }
+
+
+def _options(
+    placement: ReplicaPlacement, replicas: ReplicasConfig, num_calls: int
+) -> dict[str, Any]:
+    return scale_options(replicas, num_calls) | {
         "placement_group_bundles": placement.bundle_dicts,
         "placement_group_strategy": placement.strategy,
         "ray_actor_options": {"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
-        "graceful_shutdown_timeout_s": 5,
         "max_constructor_retry_count": 1,
+        "logging_config": QUIET,
     }
 
 
-def _wait_until_running(names: list[str], timeout_s: float) -> None:
+def wait_until_running(names: list[str], timeout_s: float) -> None:
+    """Wait for Serve applications.
+
+    Raises:
+        UserError: one fails to start, or takes longer than `timeout_s`; the message says why.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         applications = serve.status().applications

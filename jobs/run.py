@@ -77,8 +77,20 @@ def generator_configuration(options: argparse.Namespace) -> RunConfig:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """What `--set` and `--seed` say, by dotted keys."""
+    settings = key_values(options.settings)
+    if options.seed is not None:
+        settings["seed"] = options.seed
+    return settings
+
+
+def key_values(arguments: Sequence[str]) -> dict[str, Any]:
+    """What each `--set KEY=VALUE` says, by dotted keys.
+
+    Raises:
+        UserError: one is not written like that.
+    """
     settings: dict[str, Any] = {}
-    for setting in options.settings:
+    for setting in arguments:
         key, separator, value = setting.partition("=")
         if not separator:
             raise UserError(f"--set {setting}: write KEY=VALUE, such as policy.wave=64")
@@ -86,8 +98,6 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
             settings[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"--set {setting}: {value!r} is not a YAML value") from None
-    if options.seed is not None:
-        settings["seed"] = options.seed
     return settings
 
 

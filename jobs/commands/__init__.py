@@ -6,5 +6,5 @@ heavy is imported before `run`: `--help` has to answer at once.
 
 from __future__ import annotations
 
-NAMES = ("answer", "demo", "collect", "import", "sweep", "report")
+NAMES = ("answer", "demo", "serve", "collect", "import", "sweep", "report")
 """In the order of `deepprune --help`."""

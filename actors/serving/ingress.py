@@ -1,0 +1,268 @@
+"""The ingress: a Serve replica that takes requests in and drives their policies.
+
+Each replica is whole in itself: it admits, shares its part of the engine slots, and drives a
+`LiveProblem` for each request over the handles of generators and judges. Nothing central stands in
+the way, so more replicas take more requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from actors.deploy import JUDGE_CALLS
+from actors.endpoint import EndpointGenerators
+from actors.messages import Generators
+from actors.metrics import Metrics
+from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges
+from actors.preflight import with_calibration
+from actors.serving.admission import Admission
+from actors.serving.chat import Offer, Spec
+from actors.serving.completion import Solution
+from actors.serving.fairness import FairGate, FairGenerators, FairJudges
+from actors.serving.http import build_http
+from actors.serving.journal import Entry
+from actors.serving.keys import read_keys
+from actors.serving.mailbox import Mailbox
+from actors.serving.request_log import RequestLog
+from actors.serving.solving import ServedModel, Solving
+from deepprune.config import EndpointGeneratorConfig, RunConfig
+from deepprune.policy_config import POLICY_NAMES, PolicyConfig
+from deepprune.serve_config import ServeConfig
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_S = 0.25
+CAPACITY_S = 5.0
+"""How often to look how many replicas there are."""
+QUESTION_CHARS = 2000
+
+
+@serve.ingress()
+class Ingress:
+    """One replica. `engines` holds the handles of each model's generator and judge."""
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        engines: dict[str, tuple[DeploymentHandle | None, DeploymentHandle | None]],
+        journal: DeploymentHandle,
+    ) -> None:
+        self.config = config
+        self.keys = read_keys(config.http)
+        self.log = RequestLog(config.http.request_log)
+        self.journal: Any = journal
+        self.models = {
+            name: _served(config, name, generator, judge)
+            for name, (generator, judge) in engines.items()
+        }
+        self.offers = {name: model.offer for name, model in self.models.items()}
+        self.num_generators = dict.fromkeys(self.models, 0)
+        self._deployments = {
+            name: generator.deployment_name if generator is not None else None
+            for name, (generator, _) in engines.items()
+        }
+        self._solving: dict[str, Solving] = {}
+        self._mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote()
+        self._metrics = Metrics()
+        self.answered = self._metrics.answered
+        self.created = int(time.time())
+        self._replica = f"{os.getpid()}"
+        self._loops = [
+            asyncio.create_task(loop())
+            for loop in (self._follow_capacity, self._take_letters, self._write_journal)
+        ]
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Called by Serve once the replica stands."""
+        return build_http(self)
+
+    def solve(self, spec: Spec, owner: str) -> Solving:
+        """Put a request to work."""
+        solving = Solving(uuid.uuid4().hex, owner, spec, self.models[spec.model], self._mailbox)
+        self._solving[solving.request_id] = solving
+        solving.task.add_done_callback(lambda _: self._solved(solving))
+        solving.narrator.tell("start", model=spec.model, policy=spec.policy.name)
+        return solving
+
+    def _solved(self, solving: Solving) -> None:
+        del self._solving[solving.request_id]
+        solution = None
+        if not solving.task.cancelled() and solving.task.exception() is None:
+            solution = solving.task.result()
+        fields: dict[str, Any] = {"stop_reason": solving.stopped_by or "failed"}
+        if solution is not None:
+            result = solution.result
+            usage = solution.usage.deepprune
+            fields = result.model_dump(exclude={"answer", "votes", "clusters"})
+            fields |= usage.model_dump() | {"finish_reason": solution.finish_reason}
+            self._metrics.solved(solution.outcome, solving.spec.model)
+            self._metrics.served(solving.spec.model, solving.live, result.savings)
+        self.log.write(
+            "solved",
+            request_id=solving.request_id,
+            key=solving.owner,
+            model=solving.spec.model,
+            n=solving.spec.policy.num_traces,
+            **fields,
+        )
+        self._finish_narration(solving, solution)
+        self._write(solving, done=True)
+
+    def _finish_narration(self, solving: Solving, solution: Solution | None) -> None:
+        tell = solving.narrator.tell
+        if solution is None:
+            tell("end", status="failed", stop_reason=solving.stopped_by or "failed")
+            return
+        trace = solution.answer_trace
+        tell(
+            "end",
+            status="done" if solution.stopped_by is None else "stopped",
+            stop_reason=solution.stopped_by or "vote",
+            tokens={end.sample: end.num_tokens for end in solution.outcome.ends},
+            content=trace.text if trace else "",
+            result=solution.result.model_dump(),
+            usage=solution.usage.model_dump(),
+        )
+
+    # --- loops ----------------------------------------------------------------------------------
+
+    async def _take_letters(self) -> None:
+        while True:
+            for letter in await self._mailbox.take.remote():
+                solving = self._solving.get(letter.request_id.partition("/")[0])
+                if solving is not None:
+                    letter.deliver(solving.live)
+
+    async def _write_journal(self) -> None:
+        self._news: list[Entry] = []
+        while True:
+            await asyncio.sleep(JOURNAL_S)
+            for solving in self._solving.values():
+                self._write(solving, done=False)
+            news, self._news = self._news, []
+            try:
+                if news:
+                    await self.journal.write.remote(news)
+            except REPLICA_GONE as error:
+                logger.warning("the journal is gone, %d entries with it: %s", len(news), error)
+
+    def _write(self, solving: Solving, *, done: bool) -> None:
+        events, tokens = solving.narrator.take()
+        if not (events or tokens or done):
+            return
+        summary: dict[str, Any] = {
+            "id": solving.request_id,
+            "created": solving.created,
+            "model": solving.spec.model,
+            "policy": solving.spec.policy.name,
+            "n": solving.spec.policy.num_traces,
+            "question": solving.spec.problem.text[:QUESTION_CHARS],
+            "status": "running",
+        }
+        if done:
+            last = events[-1]
+            result = last.get("result", {})
+            summary |= {"status": last["status"], "stop_reason": last["stop_reason"]}
+            summary |= {
+                key: result[key]
+                for key in ("answer", "vote_share", "savings", "wall_s")
+                if key in result
+            }
+        entry = Entry(solving.request_id, solving.owner, summary, events, tokens, done)
+        self._news.append(entry)
+
+    async def _follow_capacity(self) -> None:
+        """Keep our share of the engine slots in step with the replicas there are."""
+        app_name = serve.get_replica_context().app_name
+        ingress_name = serve.get_replica_context().deployment
+        while True:
+            status = await asyncio.to_thread(serve.status)
+            deployments = status.applications[app_name].deployments
+
+            def running(name: str, deployments: Any = deployments) -> int:
+                return int(deployments[name].replica_states.get("RUNNING", 0))
+
+            num_ingress = max(1, running(ingress_name))
+            for name, model in self.models.items():
+                deployment = self._deployments[name]
+                num_replicas = 1 if deployment is None else running(deployment)
+                self.num_generators[name] = num_replicas
+                slots = _slots(model.config) * max(1, num_replicas)
+                model.trace_gate.resize(slots // num_ingress)
+                tags = {"model": name, "replica": self._replica}
+                self._metrics.queues(
+                    tags,
+                    running=model.admission.num_running,
+                    waiting=model.admission.num_waiting,
+                    waiting_traces=model.trace_gate.share.num_waiting,
+                )
+            await asyncio.sleep(CAPACITY_S)
+
+
+def _served(
+    config: ServeConfig,
+    name: str,
+    generator: DeploymentHandle | None,
+    judge: DeploymentHandle | None,
+) -> ServedModel:
+    run = with_calibration(config.run(name))
+    generators: Generators
+    if isinstance(run.generator, EndpointGeneratorConfig):
+        generators = EndpointGenerators(run.generator, run.limits.stall_s)
+    else:
+        assert generator is not None
+        generators = ServeGenerators(generator)
+    trace_gate = FairGate(_slots(run))
+    judge_gate = FairGate(JUDGE_CALLS * (run.judge.replicas.max if run.judge else 1))
+    return ServedModel(
+        config=run,
+        offer=offer_of(config, name),
+        generators=FairGenerators(generators, trace_gate),
+        judges=FairJudges(ServeJudges(judge), judge_gate) if judge is not None else None,
+        replica=generator,
+        trace_gate=trace_gate,
+        judge_gate=judge_gate,
+        admission=Admission(config.models[name].queue),
+    )
+
+
+def offer_of(config: ServeConfig, name: str) -> Offer:
+    """What clients may ask of a model: each policy that its generator and judge can serve."""
+    run = with_calibration(config.run(name))
+    policies: dict[str, PolicyConfig] = {run.policy.name: run.policy}
+    shared = run.policy.model_dump(include={"num_traces", "checkpoint", "reasoning_words"})
+    for other in POLICY_NAMES:
+        if other in policies:
+            continue
+        named = {"name": other}
+        for keep in (shared, {"num_traces": run.policy.num_traces}):
+            candidate = _validated(run, named | keep)
+            if candidate is not None:
+                policies[other] = with_calibration(candidate).policy
+                break
+    return Offer(policies, run.policy.name, run.generator.sampling, config.models[name].ceilings)
+
+
+def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
+    """The run with another policy; None where it does not go with it."""
+    fields = {name: getattr(run, name) for name in type(run).model_fields} | {"policy": policy}
+    try:
+        return RunConfig.model_validate(fields)
+    except ValueError:
+        return None
+
+
+def _slots(config: RunConfig) -> int:
+    """Traces that one replica of the generator decodes at the same time."""
+    if isinstance(config.generator, EndpointGeneratorConfig):
+        return config.generator.max_concurrency
+    return config.generator.engine.max_num_seqs
