@@ -28,8 +28,6 @@ GENERATOR_APP = "deepprune-generator"
 JUDGE_APP = "deepprune-judge"
 MAX_ONGOING_REQUESTS = 4096
 """Requests a replica takes on; the engine queues what it cannot decode at once."""
-JUDGE_CALLS = 8
-"""Calls to a judge replica at a time that keep it busy; each holds many pairs."""
 LOOK_BACK_S = 10.0
 """Seconds over which Serve averages the load."""
 
@@ -125,7 +123,7 @@ def judge_app(config: JudgeConfig, name: str) -> serve.Application:
     """A judge as a Serve application, its deployment called `name`."""
     placement = replica_placement(config.engine)
     deployment = serve.deployment(Judge).options(
-        name=name, **_options(placement, config.replicas, JUDGE_CALLS)
+        name=name, **_options(placement, config.replicas, config.engine.max_num_seqs)
     )
     return deployment.bind(config, judge_prompt(config), placement.executor_backend)
 

@@ -9,7 +9,7 @@ for those who hold less than their fair share.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import count
@@ -100,6 +100,7 @@ class FairGate:
 
     def __init__(self, num_slots: int) -> None:
         self.share: FairShare[asyncio.Future[None]] = FairShare(num_slots)
+        self._waited_s: defaultdict[str, float] = defaultdict(float)
         self.resize(num_slots)
 
     def resize(self, num_slots: int) -> None:
@@ -111,7 +112,9 @@ class FairGate:
     @asynccontextmanager
     async def slot(self, owner: str) -> AsyncIterator[None]:
         """Hold a slot, once it is our turn."""
-        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        ticket: asyncio.Future[None] = loop.create_future()
         self.share.ask(owner, ticket)
         self._grant()
         try:
@@ -123,10 +126,16 @@ class FairGate:
             else:  # it was granted in the same instant
                 self._release(owner)
             raise
+        finally:
+            self._waited_s[owner] += loop.time() - began
         try:
             yield
         finally:
             self._release(owner)
+
+    def take_waited_s(self, owner: str) -> float:
+        """Seconds that an owner who has left had waited, over all slots."""
+        return self._waited_s.pop(owner, 0.0)
 
     def _release(self, owner: str) -> None:
         self.share.release(owner)

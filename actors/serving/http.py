@@ -41,7 +41,7 @@ def build_http(ingress: Ingress) -> Door:
     async def chat_completions(request: Request) -> Response:
         spec = await _read_spec(request)
         solving = ingress.solve(spec, request.state.owner)
-        request.state.log |= {"solving": solving.request_id, "model": spec.model}
+        request.state.log |= {"request_id": solving.request_id, "model": spec.model}
         headers = {"x-deepprune-request-id": solving.request_id}
         if spec.stream:
             await _admitted(solving)
@@ -129,7 +129,7 @@ def build_http(ingress: Ingress) -> Door:
             if page.version == seen:
                 yield ": still here\n\n"
 
-    @app.get("/healthz", responses=ERRORS)
+    @app.get("/healthz", responses={503: {"description": "A model has no generator yet."}})
     async def healthz() -> JSONResponse:
         healthy = all(ingress.num_generators.values())
         body = {"status": "ok" if healthy else "starting", "generators": ingress.num_generators}

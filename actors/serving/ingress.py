@@ -18,7 +18,6 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from actors.deploy import JUDGE_CALLS
 from actors.endpoint import EndpointGenerators
 from actors.messages import Generators
 from actors.metrics import Metrics
@@ -90,7 +89,8 @@ class Ingress:
         solving = Solving(uuid.uuid4().hex, owner, spec, self.models[spec.model], self._mailbox)
         self._solving[solving.request_id] = solving
         solving.task.add_done_callback(lambda _: self._solved(solving))
-        solving.narrator.tell("start", model=spec.model, policy=spec.policy.name)
+        policy = spec.policy
+        solving.narrator.tell("start", model=spec.model, policy=policy.name, n=policy.num_traces)
         return solving
 
     def _solved(self, solving: Solving) -> None:
@@ -222,7 +222,9 @@ def _served(
         assert generator is not None
         generators = ServeGenerators(generator)
     trace_gate = FairGate(_slots(run))
-    judge_gate = FairGate(JUDGE_CALLS * (run.judge.replicas.max if run.judge else 1))
+    judge_gate = FairGate(
+        run.judge.engine.max_num_seqs * run.judge.replicas.max if run.judge else 1
+    )
     return ServedModel(
         config=run,
         offer=offer_of(config, name),

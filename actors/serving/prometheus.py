@@ -7,6 +7,7 @@ scrape of any ingress replica sees them all.
 from __future__ import annotations
 
 import asyncio
+import re
 
 import httpx
 import ray
@@ -14,6 +15,8 @@ import ray
 TIMEOUT_S = 5.0
 RAY_PREFIX = "ray_"
 PREFIX = "deepprune_"
+NOISE = re.compile(r'\b(?:Component|SessionName|Version|otel_\w+)="[^"]*",?')
+"""Labels that Ray adds to every sample and that tell nothing of ours."""
 
 
 async def exported_metrics() -> str:
@@ -49,7 +52,7 @@ def merged(pages: list[str]) -> str:
         elif line.startswith("#"):
             continue
         else:
-            line = line.removeprefix(RAY_PREFIX)
+            line = NOISE.sub("", line.removeprefix(RAY_PREFIX))
         if family.startswith(PREFIX):
             families.setdefault(family, {})[line] = None
     lines = [line for family in sorted(families) for line in families[family]]

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.live import LiveProblem
@@ -26,6 +26,7 @@ from actors.serving.narration import Narrator
 from deepprune.config import RunConfig
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
+from deepprune.session import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +125,19 @@ class Solving:
             self.request_id,
             self.created,
             self.spec,
-            outcome,
+            self._without_waiting(outcome),
             self.live.traces,
             self._num_prompt_tokens,
             self.stopped_by,
         )
+
+    def _without_waiting(self, outcome: Outcome) -> Outcome:
+        """The outcome, billed for the time in engines but not for that in our own queues."""
+        ledger, key = outcome.ledger, self.request_id
+        trace_s = ledger.trace_s - self._model.trace_gate.take_waited_s(key)
+        judge_s = ledger.judge_s - self._model.judge_gate.take_waited_s(key)
+        billed = replace(ledger, trace_s=max(0.0, trace_s), judge_s=max(0.0, judge_s))
+        return replace(outcome, ledger=billed)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
