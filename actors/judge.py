@@ -37,6 +37,10 @@ class Judge:
         """Called by Serve, which replaces a replica that raises."""
         await self._engine.check_health()
 
+    async def num_unfinished(self) -> int:
+        """Requests that the engine holds."""
+        return int(self._engine.output_processor.get_num_unfinished_requests())
+
     async def score(self, request: JudgeRequest) -> JudgeReply:
         """P(same) of `request.second` with each of `request.firsts`."""
         done: list[tuple[float, int, int]] = []

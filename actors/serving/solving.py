@@ -119,25 +119,19 @@ class Solving:
                 ) from None
             finally:
                 timer.cancel()
+                gates = (self._model.trace_gate, self._model.judge_gate)
+                waited_s = [gate.take_waited_s(self.request_id) for gate in gates]
         if outcome.ledger.lost_traces and not outcome.ledger.finished_traces:
             raise unavailable("The engines were lost while they worked on this request.")
         return Solution(
             self.request_id,
             self.created,
             self.spec,
-            self._without_waiting(outcome),
+            _without_waiting(outcome, *waited_s),
             self.live.traces,
             self._num_prompt_tokens,
             self.stopped_by,
         )
-
-    def _without_waiting(self, outcome: Outcome) -> Outcome:
-        """The outcome, billed for the time in engines but not for that in our own queues."""
-        ledger, key = outcome.ledger, self.request_id
-        trace_s = ledger.trace_s - self._model.trace_gate.take_waited_s(key)
-        judge_s = ledger.judge_s - self._model.judge_gate.take_waited_s(key)
-        billed = replace(ledger, trace_s=max(0.0, trace_s), judge_s=max(0.0, judge_s))
-        return replace(outcome, ledger=billed)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -194,6 +188,19 @@ class Solving:
         if not self.admitted.done():
             self.admitted.set_exception(error if isinstance(error, ApiError) else internal())
             self.admitted.exception()  # whoever asked may have left
+
+
+def _without_waiting(outcome: Outcome, traces_s: float, judge_s: float) -> Outcome:
+    """The outcome, billed for the time in engines but not for that in our own queues."""
+    ledger = outcome.ledger
+    return replace(
+        outcome,
+        ledger=replace(
+            ledger,
+            trace_s=max(0.0, ledger.trace_s - traces_s),
+            judge_s=max(0.0, ledger.judge_s - judge_s),
+        ),
+    )
 
 
 async def solution_of(solving: Solving) -> Solution:
