@@ -66,7 +66,11 @@ def check_endpoint(config: ServeConfig) -> None:
 
 
 def endpoint_app(config: ServeConfig) -> serve.Application:
-    """The application of a configuration."""
+    """The application of a configuration.
+
+    Raises:
+        UserError: its API keys are not where it says.
+    """
     engines = {}
     for index, name in enumerate(config.models):
         run = config.run(name)
@@ -90,7 +94,8 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
     ingress = serve.deployment(Ingress).options(
         name="ingress", **common, **scale_options(config.ingress, num_requests)
     )
-    return ingress.bind(config, engines, journal.bind(config.history))
+    keys = read_keys(config.http)  # here: replicas may lack the variable or the file
+    return ingress.bind(config, engines, journal.bind(config.history), keys)
 
 
 @contextmanager

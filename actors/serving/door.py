@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -84,7 +85,7 @@ class Door:
 
     def _enter(self, scope: Scope) -> tuple[ApiError | None, str]:
         owner = self._keys.owner(Headers(scope=scope).get("authorization"))
-        if not self._keys and not is_loopback((scope.get("client") or ("",))[0]):
+        if not self._keys and not _is_local(scope):
             message = "This server has no API keys, and serves the machine it runs on only."
             return ApiError(403, message, code="forbidden"), ANYBODY
         if owner is None and scope["path"].startswith(GUARDED):
@@ -92,6 +93,21 @@ class Door:
             headers = {"WWW-Authenticate": "Bearer"}
             return ApiError(401, message, code="invalid_api_key", headers=headers), ANYBODY
         return None, owner or ANYBODY
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether a program on this machine asks, and no page of a foreign site in a browser on it."""
+    headers = Headers(scope=scope)
+    addressed = [f"//{headers.get('host', '')}", headers.get("origin") or "//localhost"]
+    hosts = [(scope.get("client") or ("",))[0], *map(_host, addressed)]
+    return all(map(is_loopback, hosts))
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _family(path: str) -> str:

@@ -30,6 +30,7 @@ PROGRESS_S = 1.0
 """Seconds between two chunks of progress in a stream."""
 POLL_S = 10.0
 """Seconds after which a stream of events without news says that it is alive."""
+BODY_S = 30.0
 SSE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -168,17 +169,21 @@ async def _body(request: Request, limit: int) -> bytes:
     """The whole body, unless it is too long.
 
     Raises:
-        ApiError: it is; 413.
+        ApiError: it is, 413; or it does not come, 408.
     """
     too_long = ApiError(413, f"The body is longer than {limit} bytes.", code="body_too_large")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise too_long
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise too_long
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise too_long
+    except TimeoutError:
+        raise ApiError(408, f"The body did not come within {BODY_S:.0f} s.") from None
     if not body:
         raise bad_request("The body is empty; send a JSON object.", code="invalid_json")
     return bytes(body)
@@ -196,11 +201,10 @@ async def _answer_events(solving: Solving) -> AsyncGenerator[str]:
     """Progress while traces run, then the answer, then `[DONE]`. Closing it stops the work."""
     try:
         yield _sse(solving.chunk({"role": "assistant", "content": ""}))
-        waiting = asyncio.create_task(solution_of(solving))
-        while not (await asyncio.wait([waiting], timeout=PROGRESS_S))[0]:
+        while not (await asyncio.wait([solving.task], timeout=PROGRESS_S))[0]:
             yield _sse(solving.progress())
         try:
-            for chunk in waiting.result().chunks():
+            for chunk in (await solution_of(solving)).chunks():
                 yield _sse(chunk)
         except ApiError as error:
             yield _sse(error.body)

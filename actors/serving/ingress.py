@@ -12,11 +12,14 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 
 from actors.endpoint import EndpointGenerators
 from actors.messages import Generators
@@ -29,7 +32,7 @@ from actors.serving.completion import Solution
 from actors.serving.fairness import FairGate, FairGenerators, FairJudges
 from actors.serving.http import build_http
 from actors.serving.journal import Entry
-from actors.serving.keys import read_keys
+from actors.serving.keys import Keyring
 from actors.serving.mailbox import Mailbox
 from actors.serving.request_log import RequestLog
 from actors.serving.solving import ServedModel, Solving
@@ -40,7 +43,7 @@ from deepprune.serve_config import ServeConfig
 logger = logging.getLogger(__name__)
 
 JOURNAL_S = 0.25
-CAPACITY_S = 5.0
+CAPACITY_S = 2.0
 """How often to look how many replicas there are."""
 QUESTION_CHARS = 2000
 
@@ -54,9 +57,10 @@ class Ingress:
         config: ServeConfig,
         engines: dict[str, tuple[DeploymentHandle | None, DeploymentHandle | None]],
         journal: DeploymentHandle,
+        keys: Keyring,
     ) -> None:
         self.config = config
-        self.keys = read_keys(config.http)
+        self.keys = keys
         self.log = RequestLog(config.http.request_log)
         self.journal: Any = journal
         self.models = {
@@ -70,6 +74,7 @@ class Ingress:
             for name, (generator, _) in engines.items()
         }
         self._solving: dict[str, Solving] = {}
+        self._news: list[Entry] = []
         self._mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote()
         self._metrics = Metrics()
         self.answered = self._metrics.answered
@@ -79,6 +84,16 @@ class Ingress:
             asyncio.create_task(loop())
             for loop in (self._follow_capacity, self._take_letters, self._write_journal)
         ]
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces a replica that raises.
+
+        Raises:
+            RuntimeError: a loop has ended, which none does by itself.
+        """
+        for loop in self._loops:
+            if loop.done():
+                raise RuntimeError(f"{loop.get_coro()} has ended") from loop.exception()
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve once the replica stands."""
@@ -143,7 +158,6 @@ class Ingress:
                     letter.deliver(solving.live)
 
     async def _write_journal(self) -> None:
-        self._news: list[Entry] = []
         while True:
             await asyncio.sleep(JOURNAL_S)
             for solving in self._solving.values():
@@ -182,30 +196,35 @@ class Ingress:
 
     async def _follow_capacity(self) -> None:
         """Keep our share of the engine slots in step with the replicas there are."""
-        app_name = serve.get_replica_context().app_name
-        ingress_name = serve.get_replica_context().deployment
+        me = serve.get_replica_context()
         while True:
-            status = await asyncio.to_thread(serve.status)
-            deployments = status.applications[app_name].deployments
-
-            def running(name: str, deployments: Any = deployments) -> int:
-                return int(deployments[name].replica_states.get("RUNNING", 0))
-
-            num_ingress = max(1, running(ingress_name))
-            for name, model in self.models.items():
-                deployment = self._deployments[name]
-                num_replicas = 1 if deployment is None else running(deployment)
-                self.num_generators[name] = num_replicas
-                slots = _slots(model.config) * max(1, num_replicas)
-                model.trace_gate.resize(slots // num_ingress)
-                tags = {"model": name, "replica": self._replica}
-                self._metrics.queues(
-                    tags,
-                    running=model.admission.num_running,
-                    waiting=model.admission.num_waiting,
-                    waiting_traces=model.trace_gate.share.num_waiting,
-                )
+            try:
+                status = await asyncio.to_thread(serve.status)
+            except RayError as error:  # the controller is starting again
+                logger.warning("how many replicas there are is not known: %s", error)
+            else:
+                self._share_out(status.applications[me.app_name].deployments, me.deployment)
             await asyncio.sleep(CAPACITY_S)
+
+    def _share_out(self, deployments: Mapping[str, DeploymentStatusOverview], mine: str) -> None:
+        def running(name: str) -> int:
+            states = deployments[name].replica_states if name in deployments else {}
+            return int(states.get(ReplicaState.RUNNING, 0))
+
+        num_ingress = max(1, running(mine))
+        for name, model in self.models.items():
+            deployment = self._deployments[name]
+            num_replicas = 1 if deployment is None else running(deployment)
+            self.num_generators[name] = num_replicas
+            slots = _slots(model.config) * max(1, num_replicas)
+            model.trace_gate.resize(slots // num_ingress)
+            tags = {"model": name, "replica": self._replica}
+            self._metrics.queues(
+                tags,
+                running=model.admission.num_running,
+                waiting=model.admission.num_waiting,
+                waiting_traces=model.trace_gate.share.num_waiting,
+            )
 
 
 def _served(

@@ -15,7 +15,7 @@ ANYBODY = "anybody"
 
 
 class Keyring:
-    """The keys that open the endpoint. Empty: it is open."""
+    """The keys that open the endpoint, as digests. Empty: it is open."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key) for key in keys]

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from actors.serving.chat import ChatRequest
 from actors.serving.completion import Completion
+from actors.serving.door import GUARDED
 from actors.serving.errors import ErrorBody
 
 REF = "#/components/schemas/{model}"
@@ -46,10 +47,10 @@ def openapi_schema(app: FastAPI, models: list[str]) -> dict[str, Any]:
     parts["ChatMessage"].pop("description", None)
     parts.pop("HTTPValidationError", None)
     parts.pop("ValidationError", None)
-    for path in schema["paths"].values():
-        for operation in path.values():
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
             operation["responses"].pop("422", None)
-            operation["security"] = [{"key": []}]
-    parts_of_components = schema["components"]
-    parts_of_components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            if path.startswith(GUARDED):
+                operation["security"] = [{"key": []}]
+    schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return schema

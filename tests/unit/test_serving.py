@@ -83,7 +83,7 @@ async def knock(tmp_path, path: str, keys: list[str], client: str = "127.0.0.1",
     counted: list[tuple[str, int]] = []
     door = Door(hello, Keyring(keys), RequestLog(log), lambda *seen: counted.append(seen))
     transport = httpx.ASGITransport(app=door, client=(client, 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://t") as web:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as web:
         response = await web.get(path, headers=headers)
     assert len(counted) == 1 and counted[0][1] == response.status_code
     return response, json.loads(log.read_text() or "null")
@@ -119,6 +119,25 @@ async def test_without_keys_only_this_machine_is_let_in(tmp_path):
     for client, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)):
         response, _ = await knock(tmp_path, "/v1/models", [], client)
         assert response.status_code == status, client
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:8000", "Origin": "http://localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "["}, 403),
+    ],
+    ids=str,
+)
+async def test_without_keys_no_page_of_another_site_is_let_in(tmp_path, headers, status):
+    response, _ = await knock(tmp_path, "/v1/models", [], **headers)
+    assert response.status_code == status
+    response, _ = await knock(tmp_path, "/v1/models", ["k"], Authorization="Bearer k", **headers)
+    assert response.status_code == 200, "a key is proof enough"
 
 
 # --- admission ------------------------------------------------------------------------------
