@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from actors.live import LiveTrace
-from actors.serving.chat import Spec
+from actors.serving.spec import Spec
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 

@@ -14,13 +14,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from actors.pools import REPLICA_GONE
-from actors.serving.chat import Spec, read_chat_request
 from actors.serving.door import Door
 from actors.serving.errors import ApiError, bad_request, internal, unavailable, unknown_model
 from actors.serving.journal import Page
 from actors.serving.prometheus import exported_metrics
 from actors.serving.schema import CHAT_RESPONSES, ERRORS, openapi_schema
 from actors.serving.solving import Solving, solution_of
+from actors.serving.spec import Spec, read_chat_request
 
 if TYPE_CHECKING:
     from actors.serving.ingress import Ingress

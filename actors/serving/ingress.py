@@ -27,7 +27,6 @@ from actors.metrics import Metrics
 from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges
 from actors.preflight import with_calibration
 from actors.serving.admission import Admission
-from actors.serving.chat import Offer, Spec
 from actors.serving.completion import Solution
 from actors.serving.fairness import FairGate, FairGenerators, FairJudges
 from actors.serving.http import build_http
@@ -36,6 +35,7 @@ from actors.serving.keys import Keyring
 from actors.serving.mailbox import Mailbox
 from actors.serving.request_log import RequestLog
 from actors.serving.solving import ServedModel, Solving
+from actors.serving.spec import Offer, Spec
 from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import POLICY_NAMES, PolicyConfig
 from deepprune.serve_config import ServeConfig

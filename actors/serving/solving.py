@@ -18,11 +18,11 @@ from actors.live import LiveProblem
 from actors.messages import Generators, Judges
 from actors.pools import REPLICA_GONE
 from actors.serving.admission import Admission
-from actors.serving.chat import Offer, Spec
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, overloaded, unavailable
 from actors.serving.fairness import FairGate
 from actors.serving.narration import Narrator
+from actors.serving.spec import Offer, Spec
 from deepprune.config import RunConfig
 from deepprune.errors import UserError
 from deepprune.events import Command, Event

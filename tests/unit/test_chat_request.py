@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.serving.chat import NEUTRAL, Offer, Spec, read_chat_request
+from actors.serving.chat import NEUTRAL
 from actors.serving.errors import ApiError
+from actors.serving.spec import Offer, Spec, read_chat_request
 from deepprune.config import SamplingConfig
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.serve_config import CeilingsConfig

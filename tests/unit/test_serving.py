@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from actors.live import LiveTrace
 from actors.messages import TraceUpdate
 from actors.serving.admission import Admission
-from actors.serving.chat import read_chat_request
 from actors.serving.completion import Solution, representative, savings
 from actors.serving.door import Door
 from actors.serving.errors import ApiError
@@ -25,6 +24,7 @@ from actors.serving.journal import Entry, Journal
 from actors.serving.keys import Keyring, read_keys
 from actors.serving.prometheus import merged
 from actors.serving.request_log import RequestLog
+from actors.serving.spec import read_chat_request
 from deepprune.errors import UserError
 from deepprune.events import Decision
 from deepprune.ledger import Fate, Ledger, TraceEnd
