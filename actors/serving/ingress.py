@@ -35,9 +35,8 @@ from actors.serving.keys import Keyring
 from actors.serving.mailbox import Mailbox
 from actors.serving.request_log import RequestLog
 from actors.serving.solving import ServedModel, Solving
-from actors.serving.spec import Offer, Spec
+from actors.serving.spec import Spec, offer_of
 from deepprune.config import EndpointGeneratorConfig, RunConfig
-from deepprune.policy_config import POLICY_NAMES, PolicyConfig
 from deepprune.serve_config import ServeConfig
 
 logger = logging.getLogger(__name__)
@@ -254,32 +253,6 @@ def _served(
         judge_gate=judge_gate,
         admission=Admission(config.models[name].queue),
     )
-
-
-def offer_of(config: ServeConfig, name: str) -> Offer:
-    """What clients may ask of a model: each policy that its generator and judge can serve."""
-    run = with_calibration(config.run(name))
-    policies: dict[str, PolicyConfig] = {run.policy.name: run.policy}
-    shared = run.policy.model_dump(include={"num_traces", "checkpoint", "reasoning_words"})
-    for other in POLICY_NAMES:
-        if other in policies:
-            continue
-        named = {"name": other}
-        for keep in (shared, {"num_traces": run.policy.num_traces}):
-            candidate = _validated(run, named | keep)
-            if candidate is not None:
-                policies[other] = with_calibration(candidate).policy
-                break
-    return Offer(policies, run.policy.name, run.generator.sampling, config.models[name].ceilings)
-
-
-def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
-    """The run with another policy; None where it does not go with it."""
-    fields = {name: getattr(run, name) for name in type(run).model_fields} | {"policy": policy}
-    try:
-        return RunConfig.model_validate(fields)
-    except ValueError:
-        return None
 
 
 def _slots(config: RunConfig) -> int:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.preflight import with_calibration
 from actors.serving.chat import ChatRequest, Controls, parse_body
 from actors.serving.errors import bad_request, unknown_model
-from deepprune.config import SamplingConfig
-from deepprune.policy_config import ConsConfig, PolicyConfig
-from deepprune.serve_config import CeilingsConfig
+from deepprune.config import RunConfig, SamplingConfig
+from deepprune.policy_config import POLICY_NAMES, ConsConfig, PolicyConfig
+from deepprune.serve_config import CeilingsConfig, ServeConfig
 from deepprune.traces import Message, Problem
 
 
@@ -23,6 +24,32 @@ class Offer:
     default_policy: str
     sampling: SamplingConfig
     ceilings: CeilingsConfig
+
+
+def offer_of(config: ServeConfig, name: str) -> Offer:
+    """What clients may ask of a model: each policy that its generator and judge can serve."""
+    run = with_calibration(config.run(name))
+    policies: dict[str, PolicyConfig] = {run.policy.name: run.policy}
+    shared = run.policy.model_dump(include={"num_traces", "checkpoint", "reasoning_words"})
+    for other in POLICY_NAMES:
+        if other in policies:
+            continue
+        named = {"name": other}
+        for keep in (shared, {"num_traces": run.policy.num_traces}):
+            candidate = _validated(run, named | keep)
+            if candidate is not None:
+                policies[other] = with_calibration(candidate).policy
+                break
+    return Offer(policies, run.policy.name, run.generator.sampling, config.models[name].ceilings)
+
+
+def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
+    """The run with another policy; None where it does not go with it."""
+    fields = {name: getattr(run, name) for name in type(run).model_fields} | {"policy": policy}
+    try:
+        return RunConfig.model_validate(fields)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.serving.spec import offer_of
 from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.errors import UserError
+from deepprune.policy_config import JudgingConfig
 from deepprune.serve_config import is_loopback, load_serve_config, parse_serve_config
 
 MODEL = {
@@ -86,6 +88,25 @@ def test_models_that_do_not_fit_side_by_side_are_refused():
     with pytest.raises(UserError, match="no room"):
         place_together(read.nodes, runs)
     place_together({"gpu": 4}, runs)
+
+
+def test_a_model_offers_every_policy_that_its_parts_can_serve():
+    offer = offer_of(load_serve_config(resolve_config("serve-laptop")), "miniature")
+    assert set(offer.policies) == {"deepprune", "cons", "esc", "adaptive", "deepprune+"}
+    assert offer.default_policy == "deepprune"
+    for policy in offer.policies.values():
+        assert policy.num_traces == 64
+        if isinstance(policy, JudgingConfig):
+            assert policy.checkpoint == "tokens:54", "the one its judge was trained on"
+
+
+def test_without_a_judge_or_confidence_no_policy_that_needs_it_is_offered():
+    model = {"generator": MODEL["generator"], "policy": {"name": "cons", "num_traces": 7}}
+    offer = offer_of(parse_serve_config(config(models={"m": model}), "x"), "m")
+    assert set(offer.policies) == {"cons", "esc", "adaptive"}
+    confident = {"generator": MODEL["generator"] | {"confidence": True}, "policy": {"name": "cons"}}
+    offer = offer_of(parse_serve_config(config(models={"m": confident}), "x"), "m")
+    assert {"deepconf-low", "deepconf-high"} < set(offer.policies)
 
 
 def test_the_shape_for_serve_deploy_is_one_that_serve_takes():
