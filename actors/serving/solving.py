@@ -107,8 +107,9 @@ class Solving:
 
     async def _run(self) -> Solution:
         loop = asyncio.get_running_loop()
-        async with self._turn():
+        async with self._turn() as clock:
             self._num_prompt_tokens = await self._check_prompt()
+            clock.reschedule(None)  # from here on, the deadline ends the vote, not the request
             self.admitted.set_result(None)
             timer = loop.call_at(self._deadline, self.stop, "deadline")
             try:
@@ -134,16 +135,15 @@ class Solving:
         )
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self) -> AsyncIterator[asyncio.Timeout]:
         """Our turn in the model's queue, if it comes before the deadline."""
         admission = self._model.admission
-        timer = asyncio.timeout_at(self._deadline)
+        clock = asyncio.timeout_at(self._deadline)
         try:
-            async with timer, admission.turn():
-                timer.reschedule(None)
-                yield
+            async with clock, admission.turn():
+                yield clock
         except TimeoutError:
-            if not timer.expired():
+            if not clock.expired():
                 raise
             raise overloaded(
                 "deadline_s passed while the request waited for its turn.",

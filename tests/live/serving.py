@@ -50,6 +50,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "request_log": str(folder / "requests.jsonl"),
         },
         "history": 50,
+        "ingress": {"min": 2, "max": 2},
         "models": {
             "pruned": {
                 "generator": {
