@@ -27,7 +27,6 @@ from actors.metrics import Metrics
 from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges
 from actors.preflight import with_calibration
 from actors.serving.admission import Admission
-from actors.serving.completion import Solution
 from actors.serving.fairness import FairGate, FairGenerators, FairJudges
 from actors.serving.http import build_http
 from actors.serving.journal import Entry
@@ -109,6 +108,8 @@ class Ingress:
 
     def _solved(self, solving: Solving) -> None:
         del self._solving[solving.request_id]
+        if not solving.is_admitted:
+            return  # refused: the request's own line in the log says why
         solution = None
         if not solving.task.cancelled() and solving.task.exception() is None:
             solution = solving.task.result()
@@ -128,24 +129,8 @@ class Ingress:
             n=solving.spec.policy.num_traces,
             **fields,
         )
-        self._finish_narration(solving, solution)
+        solving.narrator.end(solution, solving.stopped_by)
         self._write(solving, done=True)
-
-    def _finish_narration(self, solving: Solving, solution: Solution | None) -> None:
-        tell = solving.narrator.tell
-        if solution is None:
-            tell("end", status="failed", stop_reason=solving.stopped_by or "failed")
-            return
-        trace = solution.answer_trace
-        tell(
-            "end",
-            status="done" if solution.stopped_by is None else "stopped",
-            stop_reason=solution.stopped_by or "vote",
-            tokens={end.sample: end.num_tokens for end in solution.outcome.ends},
-            content=trace.text if trace else "",
-            result=solution.result.model_dump(),
-            usage=solution.usage.model_dump(),
-        )
 
     # --- loops ----------------------------------------------------------------------------------
 
@@ -160,7 +145,8 @@ class Ingress:
         while True:
             await asyncio.sleep(JOURNAL_S)
             for solving in self._solving.values():
-                self._write(solving, done=False)
+                if solving.is_admitted:
+                    self._write(solving, done=False)
             news, self._news = self._news, []
             try:
                 if news:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from actors.live import LiveProblem
-from actors.serving.completion import vote_shares
+from actors.serving.completion import Solution, vote_shares
 from deepprune.events import (
     Cancel,
     Command,
@@ -35,7 +35,6 @@ class Narrator:
         self._grown: dict[int, int] = {}
         self._cluster_of: dict[int, int] = {}
         self._votes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-        live.on_step = self.step
 
     def take(self) -> tuple[list[dict[str, Any]], dict[int, int]]:
         """Events since the last call, and the tokens of traces that have grown since."""
@@ -71,6 +70,22 @@ class Narrator:
                 case Cancel(sample=sample, reason=reason):
                     tokens = self._live.traces[sample].num_tokens
                     self.tell("cut", sample=sample, tokens=tokens, reason=reason)
+
+    def end(self, solution: Solution | None, stopped_by: str | None) -> None:
+        """Tell how it ended; `solution` is None where it failed."""
+        if solution is None:
+            self.tell("end", status="failed", stop_reason=stopped_by or "failed")
+            return
+        trace = solution.answer_trace
+        self.tell(
+            "end",
+            status="done" if stopped_by is None else "stopped",
+            stop_reason=stopped_by or "vote",
+            tokens={end.sample: end.num_tokens for end in solution.outcome.ends},
+            content=trace.text if trace else "",
+            result=solution.result.model_dump(),
+            usage=solution.usage.model_dump(),
+        )
 
     def _regroup(self) -> None:
         decision = self._live.session.decision()

@@ -78,6 +78,11 @@ class Solving:
         self.task = asyncio.create_task(self._run(), name=request_id)
         self.task.add_done_callback(self._ended)
 
+    @property
+    def is_admitted(self) -> bool:
+        """Whether it is at work, or was."""
+        return self.admitted.done() and self.admitted.exception() is None
+
     def stop(self, reason: str) -> None:
         """End with the vote as it stands; where there is none yet, end."""
         if self.task.done() or self.stopped_by is not None or self.live.session.stopped:
