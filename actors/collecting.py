@@ -100,7 +100,7 @@ async def _to_its_end(
     error, in_a_row = "", 0
     while in_a_row <= retries:
         had = trace.num_tokens
-        request = trace.request(name, problem.text, sampling, report_to=report_to)
+        request = trace.request(name, problem, sampling, report_to=report_to)
         try:
             async with aclosing(generators.stream(request)) as updates:
                 async for update in updates:

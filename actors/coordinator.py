@@ -66,6 +66,12 @@ class Coordinator:
         self._name = uuid4().hex[:8]
         self._keys = count()
         self._metrics = Metrics()
+        generator = config.generator
+        self._model = (
+            generator.model
+            if isinstance(generator, EndpointGeneratorConfig)
+            else generator.engine.model
+        )
         self._interrupted: str | None = None
         endpoint = isinstance(config.generator, EndpointGeneratorConfig)
         self._report_to = None if endpoint else ray.get_runtime_context().current_actor
@@ -84,7 +90,7 @@ class Coordinator:
             finally:
                 del self._problems[key]
                 self._metrics.running(len(self._problems))
-        self._metrics.solved(outcome)
+        self._metrics.solved(outcome, self._model)
         return Solved(outcome, live.traces, policy, live.scores, seed)
 
     async def collect(

@@ -19,8 +19,8 @@ from actors.judge import Judge
 from actors.models import judge_prompt
 from actors.shards import Shards
 from actors.warden import take_down, watched
-from cluster.placement import Placement, ReplicaPlacement, place
-from deepprune.config import ReplicasConfig, RunConfig, VllmGeneratorConfig
+from cluster.placement import ReplicaPlacement, place, replica_placement
+from deepprune.config import JudgeConfig, ReplicasConfig, RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -29,9 +29,10 @@ GENERATOR_APP = "deepprune-generator"
 JUDGE_APP = "deepprune-judge"
 MAX_JUDGE_CALLS = 4096
 """Calls a judge replica takes on; its engine queues what it cannot score at once."""
-DOWNSCALE_DELAY_S = 120.0
 PAIRS_PER_CALL = 16
 """About how many pairs a call to the judge holds, to tell how many calls fill an engine."""
+LOOK_BACK_S = 6.0
+"""Seconds over which Serve averages the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     Raises:
         UserError: the engines do not fit, or do not start; the message says why.
     """
-    placement = place(config)
-    targets = _targets(config, placement)
+    place(config)
+    targets = _targets(config)
     apps = [target.name for target in targets]
     serve.start(proxy_location="Disabled")
     coordinator: Shards | None = None
@@ -97,7 +98,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
                     wait_for_ingress_deployment_creation=False,
                     wait_for_applications_running=False,
                 )
-                _wait_until_running(apps, config.limits.start_s)
+                wait_until_running(apps, config.limits.start_s)
             coordinator = Shards.start(
                 config,
                 GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
@@ -111,44 +112,62 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
             take_down(apps)
 
 
-def _targets(config: RunConfig, placement: Placement) -> list[serve.RunTarget]:
+def generator_app(config: VllmGeneratorConfig, stall_s: float, name: str) -> serve.Application:
+    """A generator as a Serve application, its deployment called `name`."""
+    placement = replica_placement(config.engine)
+    full = config.engine.max_num_seqs
+    options = _options(placement, config.replicas, full=full, most=2 * full)
+    deployment = serve.deployment(Generator).options(name=name, **options)
+    return deployment.bind(config, placement.executor_backend, stall_s)
+
+
+def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Application:
+    """A judge as a Serve application, its deployment called `name`."""
+    placement = replica_placement(config.engine)
+    full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
+    options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)
+    deployment = serve.deployment(Judge).options(name=name, **options)
+    return deployment.bind(config, judge_prompt(config), placement.executor_backend, stall_s)
+
+
+def _targets(config: RunConfig) -> list[serve.RunTarget]:
     targets = []
     if isinstance(config.generator, VllmGeneratorConfig):
-        assert placement.generator is not None
-        options = _options(
-            placement.generator,
-            config.generator.replicas,
-            full=config.generator.engine.max_num_seqs,
-            most=2 * config.generator.engine.max_num_seqs,
-        )
-        deployment = serve.deployment(Generator).options(name="generator", **options)
-        app = deployment.bind(
-            config.generator, placement.generator.executor_backend, config.limits.stall_s
-        )
+        app = generator_app(config.generator, config.limits.stall_s, "generator")
         targets.append(_target(app, GENERATOR_APP))
     if config.judge is not None:
-        assert placement.judge is not None
-        options = _options(
-            placement.judge,
-            config.judge.replicas,
-            full=max(1, config.judge.engine.max_num_seqs // PAIRS_PER_CALL),
-            most=MAX_JUDGE_CALLS,
-        )
-        deployment = serve.deployment(Judge).options(name="judge", **options)
-        app = deployment.bind(
-            config.judge,
-            judge_prompt(config.judge),
-            placement.judge.executor_backend,
-            config.limits.stall_s,
-        )
-        targets.append(_target(app, JUDGE_APP))
+        targets.append(_target(judge_app(config.judge, config.limits.stall_s, "judge"), JUDGE_APP))
     return targets
 
 
+# One line in a log for each trace and pair would cost more than it tells.
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
+
+
 def _target(app: serve.Application, name: str) -> serve.RunTarget:
-    # One line in a log for each trace and pair would cost more than it tells.
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
-    return serve.RunTarget(app, name=name, route_prefix=None, logging_config=quiet)
+    return serve.RunTarget(app, name=name, route_prefix=None, logging_config=QUIET)
+
+
+def scale_options(replicas: ReplicasConfig, full: int) -> dict[str, Any]:
+    """Serve's options for as many replicas as it takes to serve all outstanding calls at once.
+
+    A replica is full with `full` calls. Up within seconds, because traces that wait cost wall time;
+    down after minutes, because an engine takes minutes to start and problems come in waves.
+    """
+    drain = {"graceful_shutdown_timeout_s": replicas.drain_s}
+    if replicas.min == replicas.max:
+        return drain | {"num_replicas": replicas.min}
+    return drain | {
+        "autoscaling_config": {
+            "min_replicas": replicas.min,
+            "max_replicas": replicas.max,
+            "target_ongoing_requests": full,
+            "metrics_interval_s": 2,
+            "look_back_period_s": LOOK_BACK_S,
+            "upscale_delay_s": replicas.upscale_delay_s,
+            "downscale_delay_s": replicas.downscale_delay_s,
+        }
+    }
 
 
 def _options(
@@ -159,11 +178,7 @@ def _options(
     What is above `most` waits in the coordinator, so that a replica which is added finds work at
     once: a request never moves from one replica to another.
     """
-    scale: dict[str, Any] = (
-        {"num_replicas": replicas.min}
-        if replicas.min == replicas.max
-        else {"autoscaling_config": _autoscaling(replicas, full)}
-    )
+    scale = scale_options(replicas, full)
     if placement.node_labels:
         scale["placement_group_bundle_label_selector"] = [dict(placement.node_labels)]
     return scale | {
@@ -173,29 +188,17 @@ def _options(
         "max_ongoing_requests": most,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
-        "graceful_shutdown_timeout_s": 5,
         "max_constructor_retry_count": 1,
+        "logging_config": QUIET,
     }
 
 
-def _autoscaling(replicas: ReplicasConfig, full: int) -> dict[str, Any]:
-    """As many replicas as it takes to decode all outstanding traces at once.
+def wait_until_running(names: list[str], timeout_s: float) -> None:
+    """Wait for Serve applications.
 
-    Up within seconds, because traces that wait cost wall time; down after two minutes, because an
-    engine takes minutes to start and problems come in waves.
+    Raises:
+        UserError: one fails to start, or takes longer than `timeout_s`; the message says why.
     """
-    return {
-        "min_replicas": replicas.min,
-        "max_replicas": replicas.max,
-        "target_ongoing_requests": full,
-        "metrics_interval_s": 2,
-        "look_back_period_s": 6,
-        "upscale_delay_s": 4,
-        "downscale_delay_s": DOWNSCALE_DELAY_S,
-    }
-
-
-def _wait_until_running(names: list[str], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         applications = serve.status().applications

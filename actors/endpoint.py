@@ -20,6 +20,7 @@ import json
 import os
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import EndpointGeneratorConfig
 from deepprune.errors import UserError
+from deepprune.traces import Message
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -46,7 +48,7 @@ class EndpointGenerators:
     def __init__(self, config: EndpointGeneratorConfig, stall_s: float | None = None) -> None:
         self._config = config
         self._stall_s = stall_s
-        self._prompts: dict[str, list[int]] = {}
+        self._prompts: dict[tuple[Message, ...], list[int]] = {}
         self._slots = asyncio.Semaphore(config.max_concurrency)
 
     async def check(self) -> None:
@@ -97,7 +99,7 @@ class EndpointGenerators:
             async with self._slots, await self._open(request, trace) as chunks:
                 async for chunk in chunks:
                     if not request.prefix_text:
-                        self._remember_prompt(request.problem, chunk)
+                        self._remember_prompt(request.chat, chunk)
                     update = trace.take(chunk)
                     if update is not None:
                         yield update
@@ -130,20 +132,22 @@ class EndpointGenerators:
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             "extra_body": extra,
         }
-        prefix, prompt = request.prefix_token_ids, self._prompts.get(request.problem)
+        if sampling.stop:
+            asked["stop"] = list(sampling.stop)
+        prefix, prompt = request.prefix_token_ids, self._prompts.get(request.chat)
         if prompt and prefix and len(prefix) == request.prefix_num_tokens:
             return await self._client.completions.create(prompt=[*prompt, *prefix], **asked)
-        messages: list[Any] = [{"role": "user", "content": request.problem}]
+        messages: list[Any] = [asdict(message) for message in request.chat]
         if request.prefix_text:
             messages.append({"role": "assistant", "content": request.prefix_text})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
         return await self._client.chat.completions.create(messages=messages, **asked)
 
-    def _remember_prompt(self, problem: str, chunk: Any) -> None:
+    def _remember_prompt(self, chat: tuple[Message, ...], chunk: Any) -> None:
         ids = getattr(chunk, "prompt_token_ids", None)
         if ids is None:
             return
-        self._prompts[problem] = ids
+        self._prompts[chat] = ids
         if len(self._prompts) > MAX_PROMPTS:
             del self._prompts[next(iter(self._prompts))]
 

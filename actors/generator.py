@@ -6,9 +6,11 @@ checkpoint, one at the end, and progress about once a second in between.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from actors.messages import TraceRequest, TraceUpdate
 from actors.vigil import Vigil
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
+from deepprune.traces import Message
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -39,8 +42,9 @@ class Generator:
         self._askers = Askers()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = self._engine.get_tokenizer()
+        self._encode = partial(prompt_token_ids, tokenizer)
         # All traces of a problem share its prompt.
-        self._prompt = lru_cache(maxsize=1024)(partial(prompt_token_ids, tokenizer))
+        self._prompt = lru_cache(maxsize=64)(self._encode)
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that raises, or is gone: its engine hangs.
@@ -56,6 +60,21 @@ class Generator:
         """Requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
+    async def num_prompt_tokens(self, chat: tuple[Message, ...]) -> tuple[int, int]:
+        """Tokens of a prompt, and of the whole context.
+
+        Raises:
+            ValueError: the model's chat template refuses the conversation.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            # Not on the engine's event loop: the prompt may be far too long.
+            ids = await asyncio.to_thread(self._encode, chat)
+        except TemplateError as error:
+            raise ValueError(f"the model's chat template refuses it: {error}") from None
+        return len(ids), int(self._engine.model_config.max_model_len)
+
     async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
         """Generate one trace, as `Generators.stream` describes."""
         from vllm.inputs import tokens_input
@@ -69,7 +88,7 @@ class Generator:
         try:
             with self._vigil.request(), self._askers.working_for(request.report_to):
                 async for output in self._engine.generate(
-                    tokens_input([*self._prompt(request.problem), *request.prefix_token_ids]),
+                    tokens_input([*self._prompt(request.chat), *request.prefix_token_ids]),
                     trace.sampling_params(),
                     request.request_id,
                 ):
@@ -94,13 +113,18 @@ class Generator:
         self._engine.shutdown()
 
 
-def prompt_token_ids(tokenizer: object, problem: str) -> list[int]:
-    """The problem as the model's chat template asks it, or as plain text where it has none."""
+def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
+    """What the model is asked, through its chat template, or as plain text where it has none.
+
+    Raises:
+        jinja2.TemplateError: the template refuses the conversation, such as its system message.
+    """
     if getattr(tokenizer, "chat_template", None) is None:
-        ids: list[int] = tokenizer.encode(problem)  # type: ignore[attr-defined]
+        plain = "\n\n".join(message.content for message in chat)
+        ids: list[int] = tokenizer.encode(plain)  # type: ignore[attr-defined]
         return ids
     text: str = tokenizer.apply_chat_template(  # type: ignore[attr-defined]
-        [{"role": "user", "content": problem}], add_generation_prompt=True, tokenize=False
+        [asdict(message) for message in chat], add_generation_prompt=True, tokenize=False
     )
     ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
     return ids
@@ -140,6 +164,7 @@ class _Trace:
             top_k=sampling.top_k,
             max_tokens=min(budget, pause_at - self.num_tokens) if pause_at else budget,
             seed=self._request.seed,
+            stop=list(sampling.stop),
             logprobs=self._config.confidence_top_k if self._confidence else None,
             output_kind=RequestOutputKind.DELTA,
             stream_interval=1 if self._detector and not pause_at else self._config.stream_interval,

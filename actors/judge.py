@@ -45,6 +45,10 @@ class Judge:
         if self._vigil.stalled:
             leave_the_pool("the engine hangs")
 
+    async def num_unfinished(self) -> int:
+        """Requests that the engine holds."""
+        return int(self._engine.output_processor.get_num_unfinished_requests())
+
     async def score(self, request: JudgeRequest) -> JudgeReply:
         """P(same) of `request.second` with each of `request.firsts`."""
         done: list[tuple[float, int, int]] = []

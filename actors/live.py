@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from array import array
-from collections.abc import Coroutine, MutableSequence
+from collections.abc import Callable, Coroutine, MutableSequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +49,8 @@ from deepprune.traces import Problem
 
 logger = logging.getLogger(__name__)
 
+OnStep = Callable[[Event | None, list[Command]], None]
+
 SETTLE_S = 1.0
 """How long to wait, after the vote, for engines to report what cancelled traces had generated."""
 
@@ -68,6 +70,7 @@ class LiveTrace:
     answer: str | None = None
     confidence: list[float] = field(default_factory=list)
     num_reissued: int = 0
+    stop: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -75,13 +78,14 @@ class LiveTrace:
         return self.text[: self.prefix_chars]
 
     def request(
-        self, name: str, problem: str, sampling: SamplingConfig, **options: Any
+        self, name: str, problem: Problem, sampling: SamplingConfig, **options: Any
     ) -> TraceRequest:
         """What asks for the rest of the trace, under a name that no other request has."""
         attempt = f"{self.num_tokens}-{self.num_reissued}"
         return TraceRequest(
             request_id=f"{name}/{attempt}",
-            problem=problem,
+            problem=problem.text,
+            messages=problem.messages,
             sampling=sampling,
             # A resumed trace is a new draw from the same distribution: its own seed, recorded.
             seed=stable_seed(self.seed, attempt) if self.num_tokens else self.seed,
@@ -104,6 +108,14 @@ class LiveTrace:
             self.prefix_chars, self.prefix_tokens = update.prefix_chars, update.num_tokens
         if update.finish_reason is not None:
             self.finish_reason = update.finish_reason
+        self._cut_at_stop(len(update.text))
+
+    def _cut_at_stop(self, num_new: int) -> None:
+        """End at a stop text that begins before a pause and ends after it: no engine sees those."""
+        for stop in self.stop:
+            at = self.text.find(stop, max(0, len(self.text) - num_new - len(stop) + 1))
+            if at >= 0:
+                self.text, self.finish_reason = self.text[:at], "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +145,17 @@ class LiveProblem:
     pairs_per_call: int = 256
     seed: int = 0
     report_to: Any = None
+    on_step: OnStep | None = None
+    """Called after each event, with it and the commands that followed; at the start with None."""
     traces: dict[int, LiveTrace] = field(default_factory=dict)
     scores: dict[tuple[int, int], float] = field(default_factory=dict)
     """P(same) by the samples judged, in the order the judge read them."""
+    first_checkpoint_s: float | None = None
+    """Seconds from the start to the first trace at its checkpoint."""
+    cancel_lags_s: list[float] = field(default_factory=list)
+    """Seconds from each decision to cancel to the last token generated in spite of it."""
     session: Session = field(init=False)
+    _started: float = 0.0
     _events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
     _tasks: dict[int, set[asyncio.Task[None]]] = field(default_factory=dict)
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
@@ -158,24 +177,24 @@ class LiveProblem:
         Raises whatever a trace or judge task raises that is not the loss of a replica; every other
         trace is cancelled first.
         """
-        started = time.monotonic()
+        self._started = time.monotonic()
         try:
-            self._carry_out(self.session.start())
+            self._step(None, self.session.start())
             while not self.session.stopped:
                 event = await self._events.get()
                 if self._error is not None:
                     raise self._error
                 if self._interrupted is not None:
-                    self._carry_out(self.session.interrupt(self._interrupted))
+                    self._step(None, self.session.interrupt(self._interrupted))
                 elif event is not None:
                     if isinstance(event, Finished) and event.answer is not None:
                         await self._compare(event.answer)
-                    self._carry_out(self.session.handle(event))
+                    self._step(event, self.session.handle(event))
         finally:
             for sample in list(self._tasks):
                 self._end_tasks(sample)
             await self._settle_all()
-        self.session.add_costs(wall_s=time.monotonic() - started)
+        self.session.add_costs(wall_s=time.monotonic() - self._started)
         return self.session.outcome()
 
     def interrupt(self, reason: str) -> None:
@@ -192,6 +211,8 @@ class LiveProblem:
         if cancelled_at is None:
             return
         before = max((count for when, count in recent if when <= cancelled_at), default=num_tokens)
+        last_output = recent[-1][0] if recent else cancelled_at
+        self.cancel_lags_s.append(max(0.0, last_output - cancelled_at))
         self.session.settle(sample, num_tokens, late_tokens=num_tokens - before)
         self._num_tokens += num_tokens - self.traces[sample].num_tokens
         self.traces[sample].num_tokens = num_tokens
@@ -222,12 +243,19 @@ class LiveProblem:
 
     # --- carrying out commands ------------------------------------------------------------------
 
+    def _step(self, event: Event | None, commands: list[Command]) -> None:
+        self._carry_out(commands)
+        if isinstance(event, PrefixReady) and self.first_checkpoint_s is None:
+            self.first_checkpoint_s = time.monotonic() - self._started
+        if self.on_step is not None:
+            self.on_step(event, commands)
+
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case Launch(sample=sample, to_end=to_end):
                     seed = stable_seed(self.seed, self.problem.problem_id, sample)
-                    self.traces[sample] = LiveTrace(seed)
+                    self.traces[sample] = LiveTrace(seed, stop=self.sampling.stop)
                     self._spawn(sample, self._generate(sample, to_checkpoint=not to_end))
                 case Continue(sample=sample):
                     self._spawn(sample, self._generate(sample, to_checkpoint=False))
@@ -275,7 +303,7 @@ class LiveProblem:
                     await self._stream(sample, trace, to_checkpoint)
                 except EngineGone as gone:
                     error = gone
-                    logger.warning("%s trace %d: %s", self.problem.problem_id, sample, gone)
+                    logger.warning("%s: %s", self._name(sample), gone)
                 if sample not in self._streaming:
                     return  # it came to its turn, whatever happened to the stream after that
                 trace.num_reissued += 1
@@ -292,12 +320,15 @@ class LiveProblem:
                 self._num_tokens += update.num_tokens - trace.num_tokens
                 trace.take(update)
                 self._bill_prompt(update)
-                if update.confidence:
+                watched = self.on_step and not (trace.finish_reason or update.prefix_chars)
+                if update.confidence or watched:
                     self._tell(Progress(sample, trace.num_tokens, update.confidence))
-                if update.finish_reason is not None:
+                if trace.finish_reason is not None:
                     self._streaming.discard(sample)
                     trace.answer = extract_answer(trace.text, self.problem.answer_kind)
                     self._tell(Finished(sample, trace.answer, trace.num_tokens))
+                    if update.finish_reason is None:
+                        return  # at a stop text that its engine did not see
                 elif update.prefix_chars is not None:
                     if request.pause:
                         self._streaming.discard(sample)
@@ -312,7 +343,7 @@ class LiveProblem:
         )
         return trace.request(
             f"{self.key}/{sample}",
-            self.problem.text,
+            self.problem,
             self.sampling,
             checkpoint=watch.checkpoint if watch else None,
             reasoning_words=watch.reasoning_words if watch else None,
@@ -328,7 +359,7 @@ class LiveProblem:
         try:
             replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
         except EngineGone as error:
-            logger.warning("%s judge: %s", self.problem.problem_id, error)
+            logger.warning("%s: judge: %s", self._name(sample), error)
             self._tell(JudgeLost(sample))
             return
         scores = [p for reply in replies for p in reply.p_same]
@@ -368,6 +399,10 @@ class LiveProblem:
             known = sorted(self._answers)
             self._answers.add(answer)
             await asyncio.to_thread(lambda: any(equivalent(other, answer) for other in known))
+
+    def _name(self, sample: int) -> str:
+        """The trace, as a line in a log tells it."""
+        return f"{self.key} {self.problem.problem_id} trace {sample}"
 
     def _tell(self, event: Event) -> None:
         self._events.put_nowait(event)

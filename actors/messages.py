@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deepprune.config import SamplingConfig
+from deepprune.traces import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class TraceRequest:
     `prefix_text`, its `prefix_num_tokens` and, where the generator reveals them, their ids are
     what the trace generated before: it was paused at its checkpoint, or its replica died. They
     count against `sampling.max_tokens`. With `checkpoint` the stream reports where the checkpoint
-    falls, and ends there if `pause`.
+    falls, and ends there if `pause`. Where there are `messages`, they are asked, not `problem`.
     """
 
     request_id: str
@@ -31,6 +32,12 @@ class TraceRequest:
     pause: bool = False
     report_to: Any = None
     """Handle of the actor that is told, through `settle`, what a cancelled trace had generated."""
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def chat(self) -> tuple[Message, ...]:
+        """What the model is asked."""
+        return self.messages or (Message("user", self.problem),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _check_generator(engine: EngineConfig, problems: Sequence[Problem]) -> None:
     tokenizer = load_tokenizer(engine.model)
     context = engine.max_model_len or _context(engine.model)
     for problem in problems:
-        num_tokens = len(prompt_token_ids(tokenizer, problem.text))
+        num_tokens = len(prompt_token_ids(tokenizer, problem.chat))
         if context is not None and num_tokens >= context:
             raise UserError(
                 f"{problem.problem_id}: its prompt has {num_tokens} tokens, and {engine.model} has "

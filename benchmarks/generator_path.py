@@ -108,7 +108,7 @@ class Bare:
             output_kind=RequestOutputKind.DELTA,
             stream_interval=self._generator.stream_interval,
         )
-        prompt = tokens_input(prompt_token_ids(self._tokenizer, problem.text))
+        prompt = tokens_input(prompt_token_ids(self._tokenizer, problem.chat))
         request_id = f"{problem.problem_id}/{sample}/{seed}"
         count, text = 0, ""
         async for output in self._engine.generate(prompt, params, request_id):

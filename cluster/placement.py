@@ -8,6 +8,7 @@ its own, and the bundles may lie on several nodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.hardware import NODE_TYPES, NodeType
@@ -51,19 +52,32 @@ def place(config: RunConfig) -> Placement:
     Raises:
         UserError: a node type is unknown, or the nodes cannot hold the replicas.
     """
-    nodes = _nodes(config)
-    wanted: list[tuple[str, EngineConfig, ReplicasConfig]] = []
-    generator = judge = None
+    place_together(config.nodes, [config])
+    placements = {name: replica_placement(engine) for name, engine, _ in _engines(config)}
+    return Placement(placements.get("generator"), placements.get("judge"))
+
+
+def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]]:
+    """What a run starts."""
+    engines = []
     if isinstance(config.generator, VllmGeneratorConfig):
-        generator = replica_placement(config.generator.engine)
-        wanted.append(("generator", config.generator.engine, config.generator.replicas))
+        engines.append(("generator", config.generator.engine, config.generator.replicas))
     if config.judge is not None:
-        judge = replica_placement(config.judge.engine)
-        wanted.append(("judge", config.judge.engine, config.judge.replicas))
+        engines.append(("judge", config.judge.engine, config.judge.replicas))
+    return engines
+
+
+def place_together(nodes: Mapping[str, int], runs: Sequence[RunConfig]) -> None:
+    """Check that the least number of replicas of all runs fits on the nodes, side by side.
+
+    Raises:
+        UserError: it does not.
+    """
+    types = _node_types(nodes)
+    wanted = [engine for run in runs for engine in _engines(run)]
     for name, engine, _ in wanted:
-        _check_shape(name, engine, nodes)
-    _check_capacity(wanted, nodes)
-    return Placement(generator, judge)
+        _check_shape(name, engine, types)
+    _check_capacity(wanted, types)
 
 
 def replica_placement(engine: EngineConfig) -> ReplicaPlacement:
@@ -93,12 +107,12 @@ def _bundle(engine: EngineConfig, shards: int) -> tuple[tuple[str, float], ...]:
     return tuple(bundle.items())
 
 
-def _nodes(config: RunConfig) -> list[NodeType]:
-    for name in config.nodes:
+def _node_types(nodes: Mapping[str, int]) -> list[NodeType]:
+    for name in nodes:
         if name not in NODE_TYPES:
             known = ", ".join(sorted(NODE_TYPES))
             raise UserError(f"nodes: there is no node type {name!r}; known are {known}")
-    return [NODE_TYPES[name] for name, count in config.nodes.items() for _ in range(count)]
+    return [NODE_TYPES[name] for name, count in nodes.items() for _ in range(count)]
 
 
 def _check_shape(name: str, engine: EngineConfig, nodes: list[NodeType]) -> None:

@@ -6,6 +6,7 @@ model, so a configuration can be sent to any actor and never changes under it.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,8 @@ class SamplingConfig(Section):
     """Keep the k likeliest tokens; 0 keeps all."""
     max_tokens: int = Field(32768, ge=1)
     """Token budget of a whole trace, kept when it is paused, resumed or re-issued."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a trace, and are no part of it."""
 
 
 class EngineConfig(Section):
@@ -90,6 +93,13 @@ class ReplicasConfig(Section):
 
     min: int = Field(1, ge=1)
     max: int = Field(1, ge=1)
+    upscale_delay_s: float = Field(4.0, ge=0)
+    """Seconds of too much load before a replica is added."""
+    downscale_delay_s: float = Field(120.0, ge=0)
+    """Seconds of too little before one is taken away."""
+    drain_s: float = Field(5.0, ge=0)
+    """Seconds that a replica which leaves has to finish its work; what is left of it then is done
+    by the others, from where it stood."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ReplicasConfig:
@@ -266,6 +276,15 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Ru
     Raises:
         UserError: the file is missing, is not YAML, or does not validate.
     """
+    return parse_config(read_yaml(path, overrides), str(path))
+
+
+def read_yaml(path: str | Path, overrides: dict[str, Any] | None = None) -> Any:
+    """What a YAML file says, with `overrides` (dotted keys) laid over it.
+
+    Raises:
+        UserError: the file is missing, or is not YAML.
+    """
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -275,7 +294,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Ru
     if isinstance(data, dict):
         for key, value in (overrides or {}).items():
             _set(data, key.split("."), value)
-    return parse_config(data, str(path))
+    return data
 
 
 def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -294,8 +313,10 @@ def explained(error: ValidationError) -> str:
     problems = []
     for detail in error.errors():
         path = [str(part) for part in detail["loc"]]
-        if path[:1] in (["generator"], ["policy"]) and path[1:2] and path[1] in _TAGS:
-            del path[1]  # which of the sections it is, not a key that anybody wrote
+        for at, (section, name) in enumerate(pairwise(path)):
+            if section in ("generator", "policy") and name in _TAGS:
+                del path[at + 1]  # which of the sections it is, not a key that anybody wrote
+                break
         match detail["type"]:
             case "extra_forbidden":
                 message = "unknown key"

@@ -10,17 +10,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A question with a verifiable answer.
 
     `problem_id` is `benchmark/id`; `reference` is the known answer, or None outside benchmarks;
-    `answer_kind` says what counts as an answer in a trace of it.
+    `answer_kind` says what counts as an answer in a trace of it. `messages` are the conversation
+    that asks it, where that is more than `text` said by the user; the judge reads `text`.
     """
 
     problem_id: str
     text: str
     reference: str | None = None
     answer_kind: AnswerKind = "auto"
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def chat(self) -> tuple[Message, ...]:
+        """What the model is asked."""
+        return self.messages or (Message("user", self.text),)
 
 
 @dataclass(frozen=True, slots=True)

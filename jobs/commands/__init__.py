@@ -9,6 +9,7 @@ from __future__ import annotations
 NAMES = (
     "answer",
     "demo",
+    "serve",
     "collect",
     "import",
     "sweep",

@@ -1,0 +1,1 @@
+"""The production endpoint: OpenAI-compatible HTTP in front of generators, judges and policies."""

@@ -1,0 +1,281 @@
+"""A vote as a chat completion: what clients read, whole or in chunks.
+
+Official clients read the standard fields and pass `deepprune` over; see docs/endpoint.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from actors.live import LiveTrace
+from actors.serving.spec import Spec
+from deepprune.ledger import Ledger
+from deepprune.session import Outcome
+
+CHUNK_CHARS = 512
+"""Characters of the answer in one chunk of a stream."""
+
+FinishReason = Literal["stop", "length"]
+
+
+class AnswerMessage(BaseModel):
+    """The whole text of a trace that gave the winning answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    """The one choice there is."""
+
+    index: Literal[0] = 0
+    message: AnswerMessage
+    finish_reason: FinishReason
+    logprobs: None = None
+
+
+class TokenDetails(BaseModel):
+    """Every token that the request cost."""
+
+    generated_tokens: int
+    """By all traces."""
+    pruned_tokens: int
+    """Of them, by traces that were cancelled."""
+    late_tokens: int
+    """Of them, between the decision to cancel and its effect."""
+    lost_tokens: int
+    """Of them, by traces whose replica died."""
+    judge_tokens: int
+    """Prompt tokens that the judge computed."""
+    judge_cached_tokens: int
+    """Prompt tokens that it took from its prefix cache."""
+
+
+class Usage(BaseModel):
+    """`completion_tokens` are those of the answer; `deepprune` has what was spent in all."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    deepprune: TokenDetails
+
+
+class VoteShare(BaseModel):
+    """How many traces gave an answer."""
+
+    answer: str
+    count: int
+    share: float
+
+
+class VoteResult(BaseModel):
+    """How the answer came about."""
+
+    answer: str | None
+    vote_share: float | None
+    votes: list[VoteShare]
+    policy: str
+    stop_reason: str
+    complete: bool
+    num_traces: int
+    finished_traces: int
+    pruned_traces: int
+    num_clusters: int
+    clusters: list[list[int]] | None
+    savings: float | None
+    wall_s: float
+
+
+class Completion(BaseModel):
+    """The body of a successful response."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    deepprune: VoteResult
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A request that has been answered. `stopped_by` is what ended it before its vote, if any."""
+
+    request_id: str
+    created: int
+    spec: Spec
+    outcome: Outcome
+    traces: Mapping[int, LiveTrace]
+    num_prompt_tokens: int
+    stopped_by: str | None = None
+
+    @property
+    def answer_trace(self) -> LiveTrace | None:
+        """The trace whose text is the answer; see `representative`."""
+        return representative(self.outcome, self.traces)
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """`length` where a bound ended it: of the request, or of the trace that is the answer."""
+        trace = self.answer_trace
+        whole = trace is not None and trace.finish_reason == "stop"
+        return "stop" if whole and self.stopped_by is None else "length"
+
+    @property
+    def result(self) -> VoteResult:
+        """How the answer came about."""
+        decision, ledger = self.outcome.decision, self.outcome.ledger
+        votes = vote_shares(decision.votes)
+        return VoteResult(
+            answer=decision.answer,
+            vote_share=votes[0].share if votes else None,
+            votes=votes,
+            policy=self.outcome.policy,
+            stop_reason=self.stopped_by or "vote",
+            complete=self.outcome.complete,
+            num_traces=ledger.launched_traces,
+            finished_traces=ledger.finished_traces,
+            pruned_traces=ledger.cancelled_traces,
+            num_clusters=len(decision.clusters),
+            clusters=(
+                [list(cluster) for cluster in decision.clusters]
+                if self.spec.return_clusters
+                else None
+            ),
+            savings=savings(ledger, self.spec.policy.num_traces),
+            wall_s=round(ledger.wall_s, 3),
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What it cost."""
+        ledger, trace = self.outcome.ledger, self.answer_trace
+        completion = trace.num_tokens if trace else 0
+        return Usage(
+            prompt_tokens=self.num_prompt_tokens,
+            completion_tokens=completion,
+            total_tokens=self.num_prompt_tokens + completion,
+            deepprune=TokenDetails(
+                generated_tokens=ledger.generated_tokens,
+                pruned_tokens=ledger.cancelled_after_checkpoint_tokens
+                + ledger.cancelled_before_checkpoint_tokens,
+                late_tokens=ledger.late_tokens,
+                lost_tokens=ledger.lost_tokens,
+                judge_tokens=ledger.judge_computed_tokens,
+                judge_cached_tokens=ledger.judge_cached_tokens,
+            ),
+        )
+
+    @property
+    def completion(self) -> Completion:
+        """The response in one piece."""
+        trace = self.answer_trace
+        return Completion(
+            id=completion_id(self.request_id),
+            created=self.created,
+            model=self.spec.model,
+            choices=[
+                Choice(
+                    message=AnswerMessage(content=trace.text if trace else ""),
+                    finish_reason=self.finish_reason,
+                )
+            ],
+            usage=self.usage,
+            deepprune=self.result,
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The result for whoever reads no bodies."""
+        result = self.result
+        values = {
+            "vote-share": result.vote_share,
+            "clusters": result.num_clusters,
+            "savings": result.savings,
+            "stop-reason": result.stop_reason,
+            "generated-tokens": self.usage.deepprune.generated_tokens,
+        }
+        return {
+            f"x-deepprune-{name}": f"{value:.4f}" if isinstance(value, float) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def chunks(self) -> Iterator[dict[str, Any]]:
+        """The end of a stream: the answer in pieces, why it ended, and the usage if asked for."""
+        trace = self.answer_trace
+        text = trace.text if trace else ""
+        for start in range(0, len(text), CHUNK_CHARS):
+            yield self._chunk({"content": text[start : start + CHUNK_CHARS]})
+        yield self._chunk({}, self.finish_reason) | {
+            "deepprune": {"result": self.result.model_dump()}
+        }
+        if self.spec.include_usage:
+            yield self._chunk(None) | {"usage": self.usage.model_dump()}
+
+    def _chunk(self, delta: dict[str, Any] | None, reason: str | None = None) -> dict[str, Any]:
+        return chunk(self.request_id, self.created, self.spec.model, delta, reason)
+
+
+def chunk(
+    request_id: str,
+    created: int,
+    model: str,
+    delta: dict[str, Any] | None,
+    finish_reason: str | None = None,
+) -> dict[str, Any]:
+    """One chunk of a stream; without choices where there is no delta."""
+    choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}]
+    return {
+        "id": completion_id(request_id),
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": model,
+        "choices": choices if delta is not None else [],
+    }
+
+
+def completion_id(request_id: str) -> str:
+    """The id of a completion, in OpenAI's form."""
+    return f"chatcmpl-{request_id}"
+
+
+def vote_shares(votes: tuple[tuple[str, tuple[int, ...]], ...]) -> list[VoteShare]:
+    """Votes with their shares, most first."""
+    num_votes = sum(len(samples) for _, samples in votes)
+    return [
+        VoteShare(answer=answer, count=len(samples), share=round(len(samples) / num_votes, 4))
+        for answer, samples in votes
+    ]
+
+
+def representative(outcome: Outcome, traces: Mapping[int, LiveTrace]) -> LiveTrace | None:
+    """The trace to show: the first that voted for the answer.
+
+    Where nobody voted, the first that finished; where none did, the longest of the largest
+    cluster, or else of all; None where nothing was generated.
+    """
+    votes = outcome.decision.votes
+    if votes:
+        return traces[votes[0][1][0]]
+    finished = [sample for sample, trace in traces.items() if trace.finish_reason is not None]
+    if finished:
+        return traces[min(finished)]
+    largest = max(outcome.decision.clusters, key=len, default=tuple(traces))
+    longest = max((traces[s] for s in largest), key=lambda t: t.num_tokens, default=None)
+    return longest if longest is not None and longest.text else None
+
+
+def savings(ledger: Ledger, num_traces: int) -> float | None:
+    """The share of tokens saved, had `num_traces` traces finished at the mean length of those that
+    did; an estimate, and None where none did."""
+    if not ledger.finished_traces:
+        return None
+    expected = num_traces * ledger.finished_tokens / ledger.finished_traces
+    return round(1 - ledger.generated_tokens / expected, 4) if expected else None

@@ -1,0 +1,124 @@
+"""The endpoint as one Serve application: ingress, journal, and each model's generator and judge.
+
+`build_app` is what a Serve config file names (`serve deploy`); `deepprune serve` runs the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+
+from actors.deploy import generator_app, judge_app, scale_options, wait_until_running
+from actors.preflight import check
+from actors.serving.ingress import Ingress
+from actors.serving.journal import Journal
+from actors.serving.keys import read_keys
+from cluster.configs import resolve_config
+from cluster.placement import place_together
+from deepprune.config import VllmGeneratorConfig
+from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
+
+APP = "deepprune"
+MAX_CALLS = 10_000
+"""Requests a Serve replica takes on, above whatever it admits itself."""
+
+
+class AppArguments(BaseModel):
+    """Arguments of the application in a Serve config file: one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str | None = None
+    """An endpoint's configuration file, or the name of a shipped one."""
+    inline: dict[str, Any] | None = None
+    """The configuration itself."""
+
+
+def build_app(arguments: AppArguments) -> serve.Application:
+    """The application that a Serve config file's `import_path` names.
+
+    Raises:
+        UserError: the configuration cannot work.
+    """
+    if arguments.inline is not None:
+        config = parse_serve_config(arguments.inline, "args.inline")
+    else:
+        config = load_serve_config(resolve_config(arguments.config or "serve-laptop"))
+    return endpoint_app(config)
+
+
+def check_endpoint(config: ServeConfig) -> None:
+    """Refuse what cannot work, before an engine starts.
+
+    Raises:
+        UserError: with one line that says what to change.
+    """
+    read_keys(config.http)
+    runs = [config.run(name) for name in config.models]
+    place_together(config.nodes, runs)
+    for run in runs:
+        check(run, [])
+
+
+def endpoint_app(config: ServeConfig) -> serve.Application:
+    """The application of a configuration.
+
+    Raises:
+        UserError: its API keys are not where it says.
+    """
+    engines = {}
+    for index, name in enumerate(config.models):
+        run = config.run(name)
+        suffix = f"{index}-{re.sub('[^A-Za-z0-9]+', '-', name)}"
+        generator = judge = None
+        stall_s = run.limits.stall_s
+        if isinstance(run.generator, VllmGeneratorConfig):
+            generator = generator_app(run.generator, stall_s, f"generator-{suffix}")
+        if run.judge is not None:
+            judge = judge_app(run.judge, stall_s, f"judge-{suffix}")
+        engines[name] = (generator, judge)
+    num_requests = sum(model.queue.max_running for model in config.models.values())
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    common: dict[str, Any] = {
+        "ray_actor_options": {"num_cpus": 0},
+        "max_ongoing_requests": MAX_CALLS,
+        "logging_config": quiet,
+        "health_check_period_s": 5,
+    }
+    journal = serve.deployment(Journal).options(name="journal", **common)
+    ingress = serve.deployment(Ingress).options(
+        name="ingress", **common, **scale_options(config.ingress, num_requests)
+    )
+    keys = read_keys(config.http)  # here: replicas may lack the variable or the file
+    return ingress.bind(config, engines, journal.bind(config.history), keys)
+
+
+@contextmanager
+def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[str]:
+    """Start the endpoint on the connected cluster, and stop it at the end; yields its URL.
+
+    With `cluster_ends_too`, stopping is left to the cluster.
+
+    Raises:
+        UserError: it does not start.
+    """
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": config.http.host, "port": config.http.port},
+    )
+    try:
+        serve.run_many(
+            [serve.RunTarget(endpoint_app(config), name=APP, route_prefix="/")],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+        wait_until_running([APP], max(m.limits.start_s for m in config.models.values()))
+        yield f"http://{config.http.host}:{config.http.port}"
+    finally:
+        if not cluster_ends_too:
+            serve.shutdown()

@@ -1,0 +1,66 @@
+"""API keys: read once, compared in constant time, never shown."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+
+from deepprune.errors import UserError
+from deepprune.serve_config import HttpConfig
+
+ANYBODY = "anybody"
+"""Who asks where no key is needed."""
+
+
+class Keyring:
+    """The keys that open the endpoint, as digests. Empty: it is open."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        """Whether a key is asked for."""
+        return bool(self._digests)
+
+    def owner(self, authorization: str | None) -> str | None:
+        """Who asks, as a name that does not tell the key; None where the key opens nothing.
+
+        Takes the same time whichever key it is, if any.
+        """
+        if not self:
+            return ANYBODY
+        scheme, _, key = (authorization or "").partition(" ")
+        digest = _digest(key.strip())
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        found = any(matches) and scheme.lower() == "bearer"
+        return f"key-{hashlib.sha256(digest).hexdigest()[:8]}" if found else None
+
+
+def read_keys(config: HttpConfig) -> Keyring:
+    """The keys that the configuration leads to.
+
+    Raises:
+        UserError: it leads to none.
+    """
+    keys: list[str] = []
+    if config.api_keys_file is not None:
+        try:
+            lines = config.api_keys_file.expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read http.api_keys_file: {error}") from None
+        keys += [line.strip() for line in lines if not line.lstrip().startswith("#")]
+    if config.api_keys_env is not None:
+        keys += [key.strip() for key in os.environ.get(config.api_keys_env, "").split(",")]
+    keys = [key for key in keys if key]
+    if config.has_keys and not keys:
+        raise UserError(
+            "http asks for API keys, but there is none: put one a line into http.api_keys_file, or "
+            "separated by commas into the variable that http.api_keys_env names"
+        )
+    return Keyring(keys)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,59 @@
+"""`/metrics`: what every process of the cluster told Ray's metrics under `deepprune_*`.
+
+Each node's Ray agent exports what the processes on it count; here they are gathered, so that one
+scrape of any ingress replica sees them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx
+import ray
+
+TIMEOUT_S = 5.0
+RAY_PREFIX = "ray_"
+PREFIX = "deepprune_"
+NOISE = re.compile(r'\b(?:Component|SessionName|Version|otel_\w+)="[^"]*",?')
+"""Labels that Ray adds to every sample and that tell nothing of ours."""
+
+
+async def exported_metrics() -> str:
+    """The metrics in Prometheus' text format. A node that does not answer is left out."""
+    nodes = await asyncio.to_thread(ray.nodes)
+    urls = [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        for node in nodes
+        if node["Alive"]
+    ]
+    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        pages = await asyncio.gather(*(_page(client, url) for url in urls))
+    return merged(pages)
+
+
+async def _page(client: httpx.AsyncClient, url: str) -> str:
+    try:
+        response = await client.get(url)
+    except httpx.HTTPError:
+        return ""
+    return response.text if response.is_success else ""
+
+
+def merged(pages: list[str]) -> str:
+    """Our lines of several exports: samples of one metric together, its HELP and TYPE once."""
+    families: dict[str, dict[str, None]] = {}
+    family = ""
+    for line in "\n".join(pages).splitlines():
+        words = line.split(" ", 3)
+        if words[:2] in (["#", "HELP"], ["#", "TYPE"]):
+            family = words[2].removeprefix(RAY_PREFIX)
+            line = " ".join([*words[:2], family, *words[3:]])
+        elif line.startswith("#"):
+            continue
+        else:
+            line = NOISE.sub("", line.removeprefix(RAY_PREFIX))
+        if family.startswith(PREFIX):
+            families.setdefault(family, {})[line] = None
+    lines = [line for family in sorted(families) for line in families[family]]
+    return "\n".join([*lines, ""])

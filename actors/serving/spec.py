@@ -1,0 +1,169 @@
+"""A chat completion request as work for a policy, within what its model offers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.preflight import with_calibration
+from actors.serving.chat import ChatRequest, Controls, parse_body
+from actors.serving.errors import bad_request, unknown_model
+from deepprune.config import RunConfig, SamplingConfig
+from deepprune.policy_config import POLICY_NAMES, ConsConfig, PolicyConfig
+from deepprune.serve_config import CeilingsConfig, ServeConfig
+from deepprune.traces import Message, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a model offers: its policies by name, the one that plain requests get, and bounds."""
+
+    policies: Mapping[str, PolicyConfig]
+    default_policy: str
+    sampling: SamplingConfig
+    ceilings: CeilingsConfig
+
+
+def offer_of(config: ServeConfig, name: str) -> Offer:
+    """What clients may ask of a model: each policy that its generator and judge can serve."""
+    run = with_calibration(config.run(name))
+    policies: dict[str, PolicyConfig] = {run.policy.name: run.policy}
+    shared = run.policy.model_dump(include={"num_traces", "checkpoint", "reasoning_words"})
+    for other in POLICY_NAMES:
+        if other in policies:
+            continue
+        named = {"name": other}
+        for keep in (shared, {"num_traces": run.policy.num_traces}):
+            candidate = _validated(run, named | keep)
+            if candidate is not None:
+                policies[other] = with_calibration(candidate).policy
+                break
+    return Offer(policies, run.policy.name, run.generator.sampling, config.models[name].ceilings)
+
+
+def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
+    """The run with another policy; None where it does not go with it."""
+    fields = {name: getattr(run, name) for name in type(run).model_fields} | {"policy": policy}
+    try:
+        return RunConfig.model_validate(fields)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A request that may be carried out."""
+
+    model: str
+    problem: Problem
+    policy: PolicyConfig
+    sampling: SamplingConfig
+    seed: int
+    deadline_s: float
+    max_total_tokens: int | None
+    max_tokens_given: bool
+    return_clusters: bool
+    stream: bool
+    include_usage: bool
+
+
+def read_chat_request(body: bytes, offers: Mapping[str, Offer]) -> Spec:
+    """What the body asks for.
+
+    Raises:
+        ApiError: it is not JSON, is wrong, or asks for what there is not; the first fault found.
+    """
+    request = parse_body(body)
+    offer = offers.get(request.model)
+    if offer is None:
+        raise unknown_model(request.model, list(offers))
+    if request.messages[-1].role != "user":
+        raise bad_request("The last message must be the user's.", "messages")
+    controls = request.deepprune or Controls()
+    ceilings = offer.ceilings
+    sampling, max_tokens_given = _sampling(request, offer.sampling)
+    _at_most(controls.n, ceilings.n, "deepprune.n")
+    _at_most(controls.max_total_tokens, ceilings.max_total_tokens, "deepprune.max_total_tokens")
+    _at_most(controls.deadline_s, ceilings.deadline_s, "deepprune.deadline_s")
+    max_total_tokens = controls.max_total_tokens or ceilings.max_total_tokens
+    if max_total_tokens is not None and max_total_tokens < sampling.max_tokens:
+        sampling = sampling.model_copy(update={"max_tokens": max_total_tokens})
+    return Spec(
+        model=request.model,
+        problem=_problem(request),
+        policy=_policy(controls, offer, greedy=sampling.temperature == 0),
+        sampling=sampling,
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        deadline_s=controls.deadline_s or ceilings.deadline_s,
+        max_total_tokens=max_total_tokens,
+        max_tokens_given=max_tokens_given,
+        return_clusters=bool(controls.return_clusters),
+        stream=bool(request.stream),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+    )
+
+
+def _at_most(value: float | None, ceiling: float | None, param: str) -> None:
+    if value is not None and ceiling is not None and value > ceiling:
+        raise bad_request(
+            f"{param} is {value:g}; this server allows at most {ceiling:g}.",
+            param,
+            "above_ceiling",
+        )
+
+
+def _sampling(request: ChatRequest, base: SamplingConfig) -> tuple[SamplingConfig, bool]:
+    asked, other = request.max_completion_tokens, request.max_tokens
+    if asked is not None and other is not None and asked != other:
+        raise bad_request(
+            "max_tokens and max_completion_tokens contradict each other; give one.", "max_tokens"
+        )
+    asked = asked or other
+    name = "max_tokens" if other else "max_completion_tokens"
+    _at_most(asked, base.max_tokens, name)
+    changes = {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+        "max_tokens": asked,
+        "stop": tuple(request.stop) if request.stop else None,
+    }
+    given = {key: value for key, value in changes.items() if value is not None}
+    return base.model_copy(update=given), asked is not None
+
+
+def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
+    if greedy and controls.n is None and controls.policy is None:
+        return ConsConfig(num_traces=1)  # all traces would be the same
+    name = controls.policy or offer.default_policy
+    policy = offer.policies.get(name)
+    if policy is None:
+        raise bad_request(
+            f"There is no policy {name!r} for this model; there is {', '.join(offer.policies)}.",
+            "deepprune.policy",
+            "invalid_value",
+        )
+    changes: dict[str, Any] = {}
+    if controls.tau is not None:
+        if "tau" not in type(policy).model_fields:
+            raise bad_request(
+                f"The policy {name!r} knows no tau.", "deepprune.tau", "unsupported_parameter"
+            )
+        changes["tau"] = controls.tau
+    changes["num_traces"] = controls.n or min(policy.num_traces, offer.ceilings.n)
+    return policy.model_copy(update=changes)
+
+
+def _problem(request: ChatRequest) -> Problem:
+    messages = tuple(
+        Message("system" if m.role == "developer" else m.role, m.content) for m in request.messages
+    )
+    said = [message for message in messages if message.role != "system"]
+    if len(said) == 1:
+        text = said[0].content
+    else:  # the judge has to know what was said before
+        text = "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in said)
+    # The same id for every request: with it and the request's seed the traces' seeds are drawn.
+    return Problem(f"chat/{request.model}", text, messages=messages)

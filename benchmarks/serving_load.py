@@ -1,0 +1,138 @@
+"""The endpoint under load: concurrent clients of every kind on loopback, for as long as asked.
+
+Starts `deepprune serve` with the miniature models, and lets clients ask, stream, leave in the
+middle, and send nonsense. Prints what they got, how long it took, the memory of the endpoint's
+processes over time, and what the engines still hold at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.live.serving import Endpoint, served
+
+MIB = 2**20
+
+
+class Load:
+    def __init__(self, endpoint: Endpoint, seconds: float) -> None:
+        self.endpoint = endpoint
+        self.url = f"{endpoint.url}/v1/chat/completions"
+        self.ends = time.monotonic() + seconds
+        self.statuses: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self.num_tokens = 0
+
+    async def client(self, seed: int) -> None:
+        """One client: a request after the other, of a kind drawn anew each time."""
+        draw = random.Random(seed)
+        async with httpx.AsyncClient(headers=self.endpoint.headers, timeout=120) as web:
+            while time.monotonic() < self.ends:
+                kind = draw.choices(
+                    [self.ask, self.stream, self.leave, self.nonsense], [6, 2, 1, 1]
+                )
+                await kind[0](web, draw)
+
+    def body(self, draw: random.Random, **fields: object) -> dict[str, object]:
+        model, n = draw.choice([("pruned", draw.choice([4, 16, 48])), ("voted", 4)])
+        return self.endpoint.ask(model=model, deepprune={"n": n}, **fields)
+
+    async def ask(self, web: httpx.AsyncClient, draw: random.Random) -> None:
+        began = time.monotonic()
+        response = await web.post(self.url, json=self.body(draw))
+        self.statuses[f"ask {response.status_code}"] += 1
+        if response.status_code == 200:
+            self.latencies.append(time.monotonic() - began)
+            self.num_tokens += response.json()["usage"]["deepprune"]["generated_tokens"]
+        elif response.status_code == 429:
+            await asyncio.sleep(min(5, int(response.headers["Retry-After"])))
+
+    async def stream(self, web: httpx.AsyncClient, draw: random.Random) -> None:
+        async with web.stream("POST", self.url, json=self.body(draw, stream=True)) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+        whole = response.status_code != 200 or lines[-1] == "data: [DONE]"
+        broken = any(line.startswith('data: {"error"') for line in lines)
+        ended = "" if whole and not broken else " broken"
+        self.statuses[f"stream {response.status_code}{ended}"] += 1
+
+    async def leave(self, web: httpx.AsyncClient, draw: random.Random) -> None:
+        try:
+            await web.post(self.url, json=self.body(draw), timeout=draw.uniform(0.05, 1))
+            self.statuses["leave, served before"] += 1
+        except httpx.TimeoutException:
+            self.statuses["leave, left"] += 1
+
+    async def nonsense(self, web: httpx.AsyncClient, draw: random.Random) -> None:
+        content = draw.choice([b"{", b"\xff", b'{"model": 1}', b"x" * 200_000])
+        response = await web.post(self.url, content=content)
+        self.statuses[f"nonsense {response.status_code}"] += 1
+
+
+def memory_mib() -> dict[str, float]:
+    """Resident memory of the endpoint's processes, by what they are."""
+    sizes: Counter[str] = Counter()
+    for process in psutil.process_iter(["cmdline", "memory_info"]):
+        line = " ".join(process.info["cmdline"] or [])
+        for kind in ("ingress", "journal", "generator", "judge"):
+            if f"deepprune:{kind}" in line and process.info["memory_info"]:
+                sizes[kind] += process.info["memory_info"].rss
+        if line.startswith("ray::ProxyActor") and process.info["memory_info"]:
+            sizes["proxy"] += process.info["memory_info"].rss
+    return {kind: size / MIB for kind, size in sorted(sizes.items())}
+
+
+async def watch(load: Load, every_s: float) -> list[dict[str, float]]:
+    began, rows = time.monotonic(), []
+    while time.monotonic() < load.ends:
+        await asyncio.sleep(min(every_s, max(0.0, load.ends - time.monotonic())))
+        row = {"s": time.monotonic() - began} | memory_mib()
+        rows.append(row)
+        print("  ".join(f"{name} {value:.0f}" for name, value in row.items()), flush=True)
+    return rows
+
+
+async def run(endpoint: Endpoint, seconds: float, num_clients: int) -> dict[str, object]:
+    load = Load(endpoint, seconds)
+    clients = (load.client(seed) for seed in range(num_clients))
+    rows, *_ = await asyncio.gather(watch(load, max(5, seconds / 16)), *clients)
+    latencies = sorted(load.latencies)
+    return {
+        "responses": dict(sorted(load.statuses.items())),
+        "answers per second": len(latencies) / seconds,
+        "tokens per second": load.num_tokens / seconds,
+        "latency s": {
+            "median": statistics.median(latencies),
+            "p95": latencies[int(0.95 * len(latencies))],
+            "max": latencies[-1],
+        },
+        "memory MiB, first and last": [rows[0], rows[-1]],
+        "seconds to rest": endpoint.wait_for_rest(60),
+        "requests held at the end": endpoint.look(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as endpoint:
+        result = asyncio.run(run(endpoint, options.seconds, options.clients))
+    json.dump(result, sys.stdout, indent=2, default=lambda value: round(value, 2))
+    print()
+
+
+if __name__ == "__main__":
+    main()

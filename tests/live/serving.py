@@ -1,0 +1,175 @@
+"""A served endpoint, as its user would start it, and a look into its engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+KEY = "a-key-for-tests"
+OTHER_KEY = "another-key-for-tests"
+QUESTION = "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?"
+ENGINE = {
+    "gpus_per_shard": 0,
+    "dtype": "float32",
+    "max_model_len": 512,
+    "kv_cache_gib": 1,
+    "enforce_eager": True,
+    "engine_args": {"block_size": 32},
+}
+SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 256}
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """Two models: `pruned` with a judge and a short queue, `voted` without, following the load."""
+    keys = folder / "keys"
+    keys.write_text(f"{KEY}\n{OTHER_KEY}\n")
+    reasoner = {"model": "miniature/reasoner", **ENGINE}
+    judge = {"model": "miniature/judge", **ENGINE, "max_num_seqs": 128}
+    policy = {"name": "deepprune", "num_traces": 32, "checkpoint": "tokens:54", "max_members": 2}
+    scale = {"min": 1, "max": 2, "upscale_delay_s": 0, "downscale_delay_s": 1, "drain_s": 30}
+    return {
+        "nodes": {"laptop": 3},
+        "http": {
+            "port": free_port(),
+            "api_keys_file": str(keys),
+            "max_body_bytes": 100_000,
+            "request_log": str(folder / "requests.jsonl"),
+        },
+        "history": 50,
+        "ingress": {"min": 2, "max": 2},
+        "models": {
+            "pruned": {
+                "generator": {
+                    "engine": reasoner | {"max_num_seqs": 64},
+                    "sampling": SAMPLING,
+                    "progress_s": 0.1,
+                },
+                "judge": {"engine": judge},
+                "policy": policy,
+                "ceilings": {"n": 512, "deadline_s": 60},
+                "queue": {"max_running": 2, "max_waiting": 2},
+            },
+            "voted": {
+                "generator": {
+                    "engine": reasoner | {"max_num_seqs": 16},
+                    "sampling": SAMPLING,
+                    "replicas": scale,
+                },
+                "policy": {"name": "cons", "num_traces": 4},
+                "queue": {"max_running": 16, "max_waiting": 64},
+            },
+        },
+    }
+
+
+class Endpoint:
+    """A running `deepprune serve`."""
+
+    def __init__(self, config: dict[str, Any], probe: subprocess.Popen[str]) -> None:
+        self.port: int = config["http"]["port"]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = Path(config["http"]["request_log"])
+        self._probe = probe
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {KEY}"}
+
+    def ask(self, **fields: Any) -> dict[str, Any]:
+        """The body of a request that has an answer."""
+        messages = [{"role": "user", "content": QUESTION}]
+        return {"model": "pruned", "messages": messages} | fields
+
+    def post(self, body: dict[str, Any]) -> httpx.Response:
+        url = f"{self.url}/v1/chat/completions"
+        return httpx.post(url, json=body, headers=self.headers, timeout=120)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=self.headers | headers, timeout=60)
+
+    def look(self, what: str = "unfinished") -> Any:
+        """`unfinished`: requests that the engines hold; `replicas`: how many run."""
+        assert self._probe.stdin is not None and self._probe.stdout is not None
+        self._probe.stdin.write(f"{what}\n")
+        self._probe.stdin.flush()
+        return json.loads(self._probe.stdout.readline())
+
+    def wait_for_rest(self, seconds: float = 30) -> float:
+        """Seconds until the engines hold no request any more."""
+        began = time.monotonic()
+        while any(self.look().values()):
+            assert time.monotonic() < began + seconds, "the engines go on"
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    def wait_for_work(self, model: str = "pruned", seconds: float = 30) -> None:
+        """Return once the generator of `model` holds requests."""
+        began = time.monotonic()
+        while not self.look()[f"generator {model}"]:
+            assert time.monotonic() < began + seconds, "nothing reaches the engines"
+            time.sleep(0.02)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Endpoint]:
+    """Start `deepprune serve` on a Ray cluster of its own, and end it."""
+    config = configuration(folder)
+    path = folder / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    ray_folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")  # short: sockets lie in it
+    environment = os.environ | {
+        "RAY_TMPDIR": ray_folder,
+        # More CPUs than there may be: Ray only counts them, and four engines have to fit.
+        "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 8}),
+    }
+    log = folder / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", "serve", str(path)],
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    probe = None
+    try:
+        deadline = time.monotonic() + 240
+        while "ready at" not in log.read_text(errors="replace"):
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+            time.sleep(0.5)
+        probe = subprocess.Popen(
+            [sys.executable, "-m", "tests.live.probe"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        yield Endpoint(config, probe)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0, log.read_text()[-4000:]
+    finally:
+        for process in (probe, server):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+        return port

@@ -1,0 +1,217 @@
+"""What a client may send: read, bounded, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.serving.chat import NEUTRAL
+from actors.serving.errors import ApiError
+from actors.serving.spec import Offer, Spec, read_chat_request
+from deepprune.config import SamplingConfig
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
+from deepprune.serve_config import CeilingsConfig
+from deepprune.traces import Message
+
+OFFERS = {
+    "m": Offer(
+        {"deepprune": DeepPruneConfig(num_traces=64), "cons": ConsConfig(num_traces=64)},
+        "deepprune",
+        SamplingConfig(temperature=0.7, max_tokens=1000),
+        CeilingsConfig(n=128, max_total_tokens=50_000, deadline_s=60),
+    )
+}
+ASK = [{"role": "user", "content": "What is 1 + 1?"}]
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "messages": ASK} | fields).encode()
+
+
+def read(**fields: Any) -> Spec:
+    return read_chat_request(body(**fields), OFFERS)
+
+
+def refused(raw: bytes | None = None, **fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as error:
+        read_chat_request(body(**fields) if raw is None else raw, OFFERS)
+    shape = error.value.body["error"]
+    assert set(shape) == {"message", "type", "param", "code"}
+    assert shape["type"] == "invalid_request_error" and shape["message"]
+    return error.value
+
+
+def test_a_plain_request_gets_the_defaults():
+    spec = read()
+    assert spec.policy == DeepPruneConfig(num_traces=64)
+    assert spec.sampling == OFFERS["m"].sampling
+    assert (spec.deadline_s, spec.max_total_tokens) == (60, 50_000)
+    assert not (spec.stream or spec.include_usage or spec.return_clusters)
+    assert spec.problem.text == "What is 1 + 1?"
+    assert spec.problem.chat == (Message("user", "What is 1 + 1?"),)
+    assert read().seed != read().seed, "each request draws anew"
+
+
+def test_sampling_parameters_are_honoured():
+    asked = {"temperature": 1, "top_p": 0.5, "top_k": 20, "max_tokens": 7, "seed": -3}
+    spec = read(**asked, stop="END", stream=True, stream_options={"include_usage": True})
+    expected = {"temperature": 1, "top_p": 0.5, "top_k": 20, "max_tokens": 7, "stop": ("END",)}
+    assert spec.sampling == SamplingConfig(**expected)
+    assert (spec.seed, spec.stream, spec.include_usage) == (-3, True, True)
+    assert read(max_completion_tokens=9).sampling.max_tokens == 9
+    assert read(stop=["a", "b"]).sampling.stop == ("a", "b")
+    assert read(stop=None, seed=None, top_p=None).sampling == OFFERS["m"].sampling
+
+
+def test_controls_change_the_policy():
+    spec = read(deepprune={"n": 8, "tau": 0.6, "deadline_s": 2, "max_total_tokens": 400})
+    assert spec.policy == DeepPruneConfig(num_traces=8, tau=0.6)
+    assert (spec.deadline_s, spec.max_total_tokens) == (2, 400)
+    assert spec.sampling.max_tokens == 400, "no trace may be longer than all together"
+    assert read(deepprune={"policy": "cons"}).policy == ConsConfig(num_traces=64)
+
+
+def test_greedy_traces_are_all_the_same_so_one_is_enough():
+    assert read(temperature=0).policy == ConsConfig(num_traces=1)
+    assert read(temperature=0, deepprune={"n": 3}).policy.num_traces == 3
+
+
+def test_a_conversation_goes_to_the_model_whole_and_to_the_judge_in_words():
+    turns = [
+        {"role": "developer", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "1 "}, {"type": "text", "text": "+1"}],
+        },
+        # As our own answers come back from OpenAI's client.
+        {"role": "assistant", "content": "2", "refusal": None, "tool_calls": None, "audio": None},
+        {"role": "user", "content": "And 2 + 2?"},
+    ]
+    problem = read(messages=turns).problem
+    assert [message.role for message in problem.chat] == ["system", "user", "assistant", "user"]
+    assert problem.chat[1].content == "1 +1"
+    assert problem.text == "User: 1 +1\n\nAssistant: 2\n\nUser: And 2 + 2?"
+    assert read(messages=[turns[0], turns[3]]).problem.text == "And 2 + 2?"
+
+
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
+def test_what_is_not_supported_is_refused_by_name_unless_it_makes_no_difference(name):
+    for value in NEUTRAL[name]:
+        assert read(**{name: value}).model == "m"
+    error = refused(**{name: {"something": 1}})
+    assert (error.status, error.detail.param) == (400, name)
+    assert error.detail.code == "unsupported_parameter"
+    assert name in error.detail.message
+
+
+def test_true_is_not_one():
+    assert refused(n=True).detail.param == "n"
+    assert refused(logprobs=0).detail.param == "logprobs"
+
+
+def test_what_makes_no_difference_is_passed_over():
+    assert read(user="u", metadata={"a": "b"}, store=True, service_tier="auto").model == "m"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": 7}, "model"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "x", "name": "n"}]}, "messages[0].name"),
+        ({"messages": [*ASK, {"role": "assistant", "content": "2"}]}, "messages"),
+        ({"temperature": "0.5"}, "temperature"),
+        ({"temperature": 2.5}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1001}, "max_tokens"),
+        ({"max_completion_tokens": 1001}, "max_completion_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        ({"max_tokens": 5.5}, "max_tokens"),
+        ({"stop": [""]}, "stop[0]"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"stop": 5}, "stop"),
+        ({"seed": 2**70}, "seed"),
+        ({"stream": "yes"}, "stream"),
+        ({"surprise": 1}, "surprise"),
+        ({"deepprune": []}, "deepprune"),
+        ({"deepprune": {"m": 1}}, "deepprune.m"),
+        ({"deepprune": {"n": 0}}, "deepprune.n"),
+        ({"deepprune": {"n": 129}}, "deepprune.n"),
+        ({"deepprune": {"deadline_s": 61}}, "deepprune.deadline_s"),
+        ({"deepprune": {"max_total_tokens": 50_001}}, "deepprune.max_total_tokens"),
+        ({"deepprune": {"policy": "oracle"}}, "deepprune.policy"),
+        ({"deepprune": {"policy": "cons", "tau": 0.5}}, "deepprune.tau"),
+        ({"deepprune": {"tau": 1}}, "deepprune.tau"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named(fields, param):
+    error = refused(**fields)
+    assert (error.status, error.detail.param) == (400, param)
+
+
+def test_an_unknown_model_is_not_found():
+    error = refused(model="other")
+    assert (error.status, error.detail.code) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"model": "\xff"}',
+        b'{"model": "\\ud800"}',
+        b'{"temperature": NaN}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=repr,
+)
+def test_what_is_no_json_object_is_said_to_be_none(raw):
+    raw_id = refused(raw)
+    assert (raw_id.status, raw_id.detail.code) == (400, "invalid_json")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    ["messages", "temperature", "stop", "seed", "deepprune", "stream_options", "n", "tools", "x"]
+)
+
+
+@given(st.dictionaries(FIELDS, JSON, max_size=4))
+def test_any_json_is_either_understood_or_refused(fields):
+    try:
+        num_traces, status = read(**fields).policy.num_traces, 200
+    except ApiError as error:
+        num_traces, status = 0, error.status
+    assert status in (200, 400) and num_traces <= 128
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_in_good_order(raw):
+    assert refused(raw).status == 400

@@ -1,0 +1,355 @@
+"""The parts of the endpoint that need no server: keys, door, queue, results, events, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.live import LiveTrace
+from actors.messages import TraceUpdate
+from actors.serving.admission import Admission
+from actors.serving.completion import Solution, representative, savings
+from actors.serving.door import Door
+from actors.serving.errors import ApiError
+from actors.serving.journal import Entry, Journal
+from actors.serving.keys import Keyring, read_keys
+from actors.serving.prometheus import merged
+from actors.serving.request_log import RequestLog
+from actors.serving.spec import read_chat_request
+from deepprune.errors import UserError
+from deepprune.events import Decision
+from deepprune.ledger import Fate, Ledger, TraceEnd
+from deepprune.serve_config import HttpConfig, QueueConfig
+from deepprune.session import Outcome
+from tests.unit.test_chat_request import OFFERS, body
+
+ROOT = Path(__file__).parents[2]
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def test_keys_come_from_a_file_and_from_the_environment(tmp_path, monkeypatch):
+    path = tmp_path / "keys"
+    path.write_text("# ours\nfirst\n\n  second \n")
+    monkeypatch.setenv("KEYS", "third, fourth,")
+    keys = read_keys(HttpConfig(api_keys_file=path, api_keys_env="KEYS"))
+    owners = {keys.owner(f"Bearer {key}") for key in ("first", "second", "third", "fourth")}
+    assert len(owners) == 4 and None not in owners
+    assert not any(key in owner for owner in owners for key in ("first", "second", "third"))
+    assert keys.owner("bearer first") is not None
+    for wrong in (None, "", "first", "Bearer ", "Bearer # ours", "Basic first", "Bearer firs"):
+        assert keys.owner(wrong) is None
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing\n"])
+def test_keys_that_are_asked_for_must_be_there(tmp_path, text):
+    path = tmp_path / "keys"
+    path.write_text(text)
+    with pytest.raises(UserError, match="there is none"):
+        read_keys(HttpConfig(api_keys_file=path))
+    with pytest.raises(UserError, match="cannot read"):
+        read_keys(HttpConfig(api_keys_file=tmp_path / "absent"))
+    with pytest.raises(UserError):
+        read_keys(HttpConfig(api_keys_env="DEEPPRUNE_NO_SUCH_VARIABLE"))
+
+
+def test_without_keys_anybody_is_one_owner():
+    assert Keyring([]).owner(None) == Keyring([]).owner("Bearer x") == "anybody"
+
+
+# --- the door -------------------------------------------------------------------------------
+
+
+async def hello(scope, receive, send) -> None:
+    scope["state"]["log"]["model"] = "m"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["state"]["owner"].encode()})
+
+
+async def knock(tmp_path, path: str, keys: list[str], client: str = "127.0.0.1", **headers: Any):
+    """The response, and the line in the log if there is one."""
+    log = tmp_path / "log"
+    log.unlink(missing_ok=True)
+    counted: list[tuple[str, int]] = []
+    door = Door(hello, Keyring(keys), RequestLog(log), lambda *seen: counted.append(seen))
+    transport = httpx.ASGITransport(app=door, client=(client, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as web:
+        response = await web.get(path, headers=headers)
+    assert len(counted) == 1 and counted[0][1] == response.status_code
+    return response, json.loads(log.read_text() or "null")
+
+
+async def test_the_door_lets_in_who_has_a_key(tmp_path):
+    key = {"Authorization": "Bearer sesame"}
+    response, line = await knock(tmp_path, "/v1/models", ["sesame"], "192.0.2.7", **key)
+    assert response.status_code == 200 and response.text.startswith("key-")
+    assert line["status"] == 200 and line["model"] == "m" and line["path"] == "/v1/models"
+    assert "sesame" not in json.dumps(line)
+    assert response.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer wrong", "sesame", "Bearer \u00e9"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/metrics"])
+async def test_the_door_keeps_out_who_has_none(tmp_path, path, authorization):
+    header = {"Authorization": authorization.encode("latin-1")}
+    response, line = await knock(tmp_path, path, ["sesame"], **header)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json()["error"]["code"] == "invalid_api_key"
+    assert line is None or line["error"] == "invalid_api_key"
+
+
+async def test_the_page_and_the_health_need_no_key(tmp_path):
+    for path in ("/", "/healthz"):
+        response, _ = await knock(tmp_path, path, ["sesame"])
+        assert response.status_code == 200
+
+
+async def test_without_keys_only_this_machine_is_let_in(tmp_path):
+    for client, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)):
+        response, _ = await knock(tmp_path, "/v1/models", [], client)
+        assert response.status_code == status, client
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:8000", "Origin": "http://localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "["}, 403),
+    ],
+    ids=str,
+)
+async def test_without_keys_no_page_of_another_site_is_let_in(tmp_path, headers, status):
+    response, _ = await knock(tmp_path, "/v1/models", [], **headers)
+    assert response.status_code == status
+    response, _ = await knock(tmp_path, "/v1/models", ["k"], Authorization="Bearer k", **headers)
+    assert response.status_code == 200, "a key is proof enough"
+
+
+# --- admission ------------------------------------------------------------------------------
+
+
+async def test_more_than_may_wait_are_told_when_to_come_back():
+    admission = Admission(QueueConfig(max_running=2, max_waiting=3))
+    leave = asyncio.Event()
+
+    async def request() -> str:
+        try:
+            async with admission.turn():
+                await leave.wait()
+                return "served"
+        except ApiError as error:
+            return f"refused {error.status} {int(error.headers['Retry-After']) >= 1}"
+
+    tasks = [asyncio.create_task(request()) for _ in range(8)]
+    await asyncio.sleep(0.01)
+    assert (admission.num_running, admission.num_waiting) == (2, 3)
+    leave.set()
+    assert sorted(await asyncio.gather(*tasks)) == ["refused 429 True"] * 3 + ["served"] * 5
+    assert (admission.num_running, admission.num_waiting) == (0, 0)
+
+
+async def test_who_leaves_the_queue_leaves_a_place():
+    admission = Admission(QueueConfig(max_running=1, max_waiting=1))
+    async with admission.turn():
+        waiting = asyncio.create_task(admission.turn().__aenter__())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert admission.num_waiting == 0
+    async with admission.turn():
+        assert admission.num_running == 1
+
+
+# --- results --------------------------------------------------------------------------------
+
+
+def trace(text: str, num_tokens: int, finish_reason: str | None = "stop") -> LiveTrace:
+    return LiveTrace(0, text=text, num_tokens=num_tokens, finish_reason=finish_reason)
+
+
+def solution(stopped_by: str | None = None, **fields: Any) -> Solution:
+    spec = read_chat_request(body(deepprune={"n": 4}, **fields), OFFERS)
+    traces = {0: trace("so 7", 10), 1: trace("so 3", 30), 2: trace("thus 3", 20), 3: trace("", 4)}
+    ends = tuple(TraceEnd(sample, Fate.FINISHED, "", t.num_tokens) for sample, t in traces.items())
+    ledger = Ledger(
+        finished_tokens=60,
+        cancelled_after_checkpoint_tokens=4,
+        judge_computed_tokens=50,
+        judge_cached_tokens=9,
+        finished_traces=3,
+        cancelled_after_checkpoint_traces=1,
+    )
+    decision = Decision("3", (("3", (1, 2)), ("7", (0,))), ((1, 2), (0,)))
+    outcome = Outcome(spec.problem, "deepprune", decision, ends, ledger, complete=not stopped_by)
+    return Solution("r1", 1_700_000_000, spec, outcome, traces, 5, stopped_by)
+
+
+def test_the_answer_is_a_whole_trace_of_the_winning_side():
+    found = solution().completion.model_dump()
+    (choice,) = found["choices"]
+    assert choice["message"]["content"] == "so 3"
+    assert choice["finish_reason"] == "stop"
+    assert found["usage"]["prompt_tokens"] == 5
+    assert found["usage"]["completion_tokens"] == 30
+    assert found["usage"]["total_tokens"] == 35
+    assert found["usage"]["deepprune"]["generated_tokens"] == 64
+    assert found["usage"]["deepprune"]["pruned_tokens"] == 4
+    assert found["usage"]["deepprune"]["judge_tokens"] == 50
+    assert found["deepprune"]["answer"] == "3"
+    assert found["deepprune"]["vote_share"] == pytest.approx(2 / 3, abs=1e-4)
+    assert found["deepprune"]["savings"] == pytest.approx(1 - 64 / (4 * 20))
+    assert found["deepprune"]["clusters"] is None
+    assert solution().headers["x-deepprune-clusters"] == "2"
+
+
+@pytest.mark.parametrize("reason", ["deadline", "max_total_tokens"])
+def test_a_bound_that_was_met_is_said(reason):
+    found = solution(reason)
+    assert found.finish_reason == "length"
+    assert found.result.stop_reason == reason == found.headers["x-deepprune-stop-reason"]
+    assert found.completion.choices[0].message.content == "so 3", "the best vote so far"
+
+
+@given(st.text(max_size=2000))
+def test_the_chunks_of_a_stream_add_up_to_the_answer(text):
+    found = solution(stream=True, stream_options={"include_usage": True})
+    found.traces[1].text = text
+    chunks = list(found.chunks())
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
+    assert "".join(delta.get("content", "") for delta in deltas) == text
+    assert [c["choices"][0]["finish_reason"] for c in chunks[:-1]][-1] == "stop"
+    assert chunks[-2]["deepprune"]["result"]["answer"] == "3"
+    assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["total_tokens"] == 35
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+def test_without_votes_the_best_there_is_is_shown():
+    found = solution().outcome
+    none = Outcome(found.problem, "cons", Decision(None), (), Ledger(), complete=False)
+    running = {0: trace("a", 1, None), 1: trace("abc", 3, None), 2: trace("ab", 2, None)}
+    assert representative(none, running) is running[1]
+    assert representative(none, running | {3: trace("x", 1)}).text == "x"
+    clustered = Outcome(
+        found.problem, "p", Decision(None, (), ((1,), (0, 2))), (), Ledger(), complete=False
+    )
+    assert representative(clustered, running) is running[2]
+    assert representative(none, {}) is None
+    assert savings(Ledger(), 8) is None
+
+
+# --- a stop text at a pause -----------------------------------------------------------------
+
+
+@given(
+    st.text("abE", max_size=20),
+    st.lists(st.integers(0, 20), max_size=4),
+    st.sampled_from([("E",), ("EE",), ("ab", "EEa"), ("bEb",)]),
+)
+def test_a_stop_text_ends_a_trace_however_it_is_cut(text, cuts, stop):
+    whole = LiveTrace(0, stop=stop)
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut <= len(text))})
+    for start, end in pairwise(edges):
+        if whole.finish_reason is None:
+            whole.take(TraceUpdate(text[start:end], (), end))
+    first = min((at for word in stop if (at := text.find(word)) >= 0), default=None)
+    if first is None:
+        assert (whole.text, whole.finish_reason) == (text, None)
+    else:
+        assert not any(word in whole.text for word in stop)
+        assert whole.finish_reason == "stop" and text.startswith(whole.text)
+
+
+# --- the journal ----------------------------------------------------------------------------
+
+
+async def test_the_journal_tells_each_owner_his_own():
+    journal = Journal(num_kept=2)
+    for name in ("a", "b", "c"):
+        await journal.write([Entry(name, f"owner of {name}", {"id": name}, [{"type": "start"}])])
+    assert await journal.list("owner of b") == [{"id": "b"}]
+    assert await journal.read("b", "owner of a", 0, 0, 0.01) is None
+    page = await journal.read("b", "owner of b", 0, 0, 0.01)
+    assert page is not None and [json.loads(event) for event in page.events] == [{"type": "start"}]
+
+
+async def test_the_journal_forgets_all_but_the_last():
+    journal = Journal(num_kept=2)
+    for name in "abcd":
+        await journal.write([Entry(name, "me", {"id": name}, [{"type": "end"}], done=True)])
+    await journal.write([Entry("running", "me", {"id": "running"})])
+    assert [summary["id"] for summary in await journal.list("me")] == ["running", "d", "c"]
+
+
+async def test_a_reader_of_the_journal_waits_for_news():
+    journal = Journal(num_kept=2)
+    await journal.write([Entry("a", "me", {}, [{"type": "start"}], {1: 5})])
+    first = await journal.read("a", "me", 0, 0, 0.01)
+    assert first is not None and (len(first.events), first.tokens) == (1, {1: 5})
+    later = asyncio.create_task(journal.read("a", "me", 1, first.version, 30))
+    await asyncio.sleep(0.01)
+    assert not later.done()
+    await journal.write([Entry("a", "me", {}, [{"type": "end"}], done=True)])
+    page = await later
+    assert (
+        page is not None and page.done and [json.loads(e)["type"] for e in page.events] == ["end"]
+    )
+    same = await journal.read("a", "me", 2, page.version, 30)
+    assert same is not None and same.done and same.events == [], "an end is not waited after"
+
+
+# --- metrics --------------------------------------------------------------------------------
+
+EXPORT = """# HELP ray_deepprune_traces_total Traces ended
+# TYPE ray_deepprune_traces_total counter
+ray_deepprune_traces_total{Component="core_worker",WorkerId="w1",fate="lost"} 3.0
+# HELP ray_node_cpu Other
+# TYPE ray_node_cpu gauge
+ray_node_cpu{Version="1"} 2.0
+"""
+
+
+def test_metrics_of_several_nodes_are_one_page_of_ours():
+    other = EXPORT.replace("w1", "w2")
+    assert merged([EXPORT, "", other]) == (
+        "# HELP deepprune_traces_total Traces ended\n"
+        "# TYPE deepprune_traces_total counter\n"
+        'deepprune_traces_total{WorkerId="w1",fate="lost"} 3.0\n'
+        'deepprune_traces_total{WorkerId="w2",fate="lost"} 3.0\n'
+    )
+    assert merged([]) == ""
+
+
+def declared_metrics() -> set[str]:
+    """Every series that `actors/metrics.py` leads to, as Prometheus names it."""
+    source = (ROOT / "actors" / "metrics.py").read_text(encoding="utf-8")
+    series = set()
+    for kind, name in re.findall(r"(Counter|Gauge|Histogram)\(\s*\"(deepprune_\w+)\"", source):
+        endings = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_sum", "_count"]}
+        series |= {name + ending for ending in endings[kind]}
+    return series
+
+
+def test_the_dashboard_draws_metrics_that_there_are():
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
+    expressions = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", [])]
+    drawn = set(re.findall(r"deepprune_\w+", " ".join(expressions)))
+    assert drawn and drawn <= declared_metrics()
+    missing = {re.sub("_(bucket|sum|count|total)$", "", name) for name in declared_metrics()} - {
+        re.sub("_(bucket|sum|count|total)$", "", name) for name in drawn
+    }
+    assert missing == {"deepprune_running_problems"}, "of runs, not of requests"
