@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import PolicyConfig
@@ -18,6 +19,10 @@ from miniature.problems import generate_problems
 # A cluster started by hand asks for a token only when it is told to, one of `ray.init` always; Ray
 # reads this once in a process.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+# How fast a machine is decides no test.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 class LiveSystem:
