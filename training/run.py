@@ -34,7 +34,7 @@ class Monitor:
     def __init__(self) -> None:
         from ray.util.metrics import Gauge
 
-        self._steps: list[Progress] = []
+        self._steps: list[Progress | str] = []
         self._failure: str | None = None
         self._gauges = {
             name: Gauge(f"deepprune_train_{name}", f"Of a judge in training: {name}")
@@ -49,8 +49,12 @@ class Monitor:
             if value is not None:
                 gauge.set(value)
 
-    def take(self) -> list[Progress]:
-        """The steps since the last call."""
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        self._steps.append(text)
+
+    def take(self) -> list[Progress | str]:
+        """The steps and notes since the last call."""
         steps, self._steps = self._steps, []
         return steps
 
@@ -86,9 +90,9 @@ def run(
     pairs: Path,
     checkpoint: str,
     storage: str,
-    seen: Callable[[Progress], None],
+    seen: Callable[[Progress | str], None],
 ) -> Result:
-    """Train, telling `seen` about each step; Ray has to be up.
+    """Train, telling `seen` about each step and whatever is worth a note; Ray has to be up.
 
     Raises:
         UserError: training cannot go on; the last good checkpoint is in the storage.
@@ -163,7 +167,7 @@ def fetch_best(result: Result, folder: Path) -> int:
 class _watched:
     """While it lasts, steps are taken from the monitor and told to `seen`."""
 
-    def __init__(self, monitor: Any, seen: Callable[[Progress], None]) -> None:
+    def __init__(self, monitor: Any, seen: Callable[[Progress | str], None]) -> None:
         self._monitor, self._seen = monitor, seen
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

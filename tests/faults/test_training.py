@@ -124,6 +124,7 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(cluster, pa
     interrupted, killed = [], []
 
     def kill_one(progress) -> None:
+        assert not isinstance(progress, str)
         interrupted.append(progress)
         if progress.step >= 12 and not killed:
             victim = workers()[-1]
