@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,29 +166,27 @@ def fetch_best(result: Result, folder: Path) -> int:
     return int(metrics["step"])
 
 
-class _watched:
-    """While it lasts, steps are taken from the monitor and told to `seen`."""
+@contextmanager
+def _watched(monitor: Any, seen: Callable[[Progress | str], None]) -> Iterator[None]:
+    """While it lasts, `seen` is told what comes to the monitor; what `seen` raises comes out."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(_watch, monitor, seen, over)
+        try:
+            yield
+        finally:
+            over.set()
+        watching.result()
 
-    def __init__(self, monitor: Any, seen: Callable[[Progress | str], None]) -> None:
-        self._monitor, self._seen = monitor, seen
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> None:
-        self._thread.start()
+def _watch(monitor: Any, seen: Callable[[Progress | str], None], over: threading.Event) -> None:
+    import ray
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        import ray
-
-        over = False
-        while not over:
-            over = self._over.wait(POLL_S)
-            for progress in ray.get(self._monitor.take.remote()):
-                self._seen(progress)
+    last = False
+    while not last:
+        last = over.wait(POLL_S)
+        for item in ray.get(monitor.take.remote()):
+            seen(item)
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
