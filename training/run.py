@@ -155,7 +155,9 @@ def fetch_best(result: Result, folder: Path) -> int:
     import pyarrow.fs
 
     assert result.best_checkpoints, "a training ends with a checkpoint"
-    best, metrics = max(result.best_checkpoints, key=lambda entry: entry[1]["score"])
+    best, metrics = max(
+        result.best_checkpoints, key=lambda entry: (entry[1]["score"], entry[1]["step"])
+    )
     folder.mkdir(exist_ok=True)
     pyarrow.fs.copy_files(
         f"{best.path}/{JUDGE}",

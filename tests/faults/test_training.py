@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from itertools import pairwise
@@ -105,8 +106,11 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(cluster, pa
     assert [int(row["step"]) for row in whole] == list(range(1, num_steps + 1))
 
     # The best judge is a folder like any other, and knows what it is worth.
-    evaluated = [row for row in whole if row["mean_auroc"]]
-    best = max(evaluated, key=lambda row: float(row["mean_auroc"]))
+    found = re.search(r"the best checkpoint is that of step (\d+)", done.stderr)
+    assert found is not None, done.stderr
+    best = whole[int(found[1]) - 1]
+    evaluated = [float(row["mean_auroc"]) for row in whole if row["mean_auroc"]]
+    assert float(best["mean_auroc"]) == max(evaluated)
     folder = str(tmp_path / "whole" / "judge")
     prompt = prompt_beside(folder)
     assert prompt.checkpoint == "tokens:8"
