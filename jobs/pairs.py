@@ -57,10 +57,11 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
     files = source_files(options.sources)
     if options.out.exists() and any(options.out.resolve() in file.parents for file in files):
         raise UserError(f"{options.out} holds a source: choose another --out")
-    sources = described(files)
-    recorded = {"pairs": config.model_dump(mode="json"), "sources": sources}
     with Progress("looking at traces", _num_traces(files)) as progress:
+        progress.phase("hashing the sources")
+        sources = described(files)
         survey = look_at(files, progress.step)
+    recorded = {"pairs": config.model_dump(mode="json"), "sources": sources}
     with ResultFolder(options.out, recorded) as folder:
         if (options.out / MANIFEST).is_file():
             done: dict[str, Any] = json.loads((options.out / MANIFEST).read_text("utf-8"))

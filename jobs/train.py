@@ -59,7 +59,10 @@ def _train(
             _check_room(config)
         shown.phase(f"starting {config.workers.num} workers")
 
-        def seen(progress: Progress) -> None:
+        def seen(progress: Progress | str) -> None:
+            if isinstance(progress, str):
+                shown.note(progress)
+                return
             log.add(progress)
             shown.step()
             if progress.mean_auroc is not None:

@@ -24,6 +24,7 @@ from training.build import PairsBuild, described
 from training.config import PairsConfig, TrainConfig, load
 from training.data import MANIFEST
 from training.survey import look_at
+from training.trainer import Progress
 
 CONFIG = "miniature"
 MODEL = "miniature/reasoner"
@@ -111,7 +112,6 @@ def make_pairs(
     return pairs
 
 
-def _say(progress: object) -> None:
-    step = getattr(progress, "step", 0)
-    if step % 50 == 0:
+def _say(progress: Progress | str) -> None:
+    if isinstance(progress, str) or progress.step % 50 == 0:
         logger.info("%s", progress)

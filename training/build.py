@@ -159,7 +159,7 @@ def _each(items: Sequence[Any], task: Callable[[Any], Summary]) -> Iterator[Summ
     Raises:
         UserError: as the task raised it.
     """
-    import ray
+    import ray.data  # sets its own log levels, so that ours have to come after it
     from ray.exceptions import RayTaskError
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)

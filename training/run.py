@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ class Monitor:
     def __init__(self) -> None:
         from ray.util.metrics import Gauge
 
-        self._steps: list[Progress] = []
+        self._steps: list[Progress | str] = []
         self._failure: str | None = None
         self._gauges = {
             name: Gauge(f"deepprune_train_{name}", f"Of a judge in training: {name}")
@@ -49,8 +51,12 @@ class Monitor:
             if value is not None:
                 gauge.set(value)
 
-    def take(self) -> list[Progress]:
-        """The steps since the last call."""
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        self._steps.append(text)
+
+    def take(self) -> list[Progress | str]:
+        """The steps and notes since the last call."""
         steps, self._steps = self._steps, []
         return steps
 
@@ -86,9 +92,9 @@ def run(
     pairs: Path,
     checkpoint: str,
     storage: str,
-    seen: Callable[[Progress], None],
+    seen: Callable[[Progress | str], None],
 ) -> Result:
-    """Train, telling `seen` about each step; Ray has to be up.
+    """Train, telling `seen` about each step and whatever is worth a note; Ray has to be up.
 
     Raises:
         UserError: training cannot go on; the last good checkpoint is in the storage.
@@ -149,7 +155,9 @@ def fetch_best(result: Result, folder: Path) -> int:
     import pyarrow.fs
 
     assert result.best_checkpoints, "a training ends with a checkpoint"
-    best, metrics = max(result.best_checkpoints, key=lambda entry: entry[1]["score"])
+    best, metrics = max(
+        result.best_checkpoints, key=lambda entry: (entry[1]["score"], entry[1]["step"])
+    )
     folder.mkdir(exist_ok=True)
     pyarrow.fs.copy_files(
         f"{best.path}/{JUDGE}",
@@ -160,29 +168,27 @@ def fetch_best(result: Result, folder: Path) -> int:
     return int(metrics["step"])
 
 
-class _watched:
-    """While it lasts, steps are taken from the monitor and told to `seen`."""
+@contextmanager
+def _watched(monitor: Any, seen: Callable[[Progress | str], None]) -> Iterator[None]:
+    """While it lasts, `seen` is told what comes to the monitor; what `seen` raises comes out."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(_watch, monitor, seen, over)
+        try:
+            yield
+        finally:
+            over.set()
+        watching.result()
 
-    def __init__(self, monitor: Any, seen: Callable[[Progress], None]) -> None:
-        self._monitor, self._seen = monitor, seen
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> None:
-        self._thread.start()
+def _watch(monitor: Any, seen: Callable[[Progress | str], None], over: threading.Event) -> None:
+    import ray
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        import ray
-
-        over = False
-        while not over:
-            over = self._over.wait(POLL_S)
-            for progress in ray.get(self._monitor.take.remote()):
-                self._seen(progress)
+    last = False
+    while not last:
+        last = over.wait(POLL_S)
+        for item in ray.get(monitor.take.remote()):
+            seen(item)
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:

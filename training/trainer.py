@@ -6,7 +6,6 @@ again from a checkpoint goes on as if it had not stopped.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -27,8 +26,6 @@ from training.engines import Engine
 from training.judge import score_prompts
 from training.losses import pair_loss
 from training.metrics import auroc, mean_auroc, threshold_at_fnr
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +90,8 @@ class Trainer:
         self._validation = validation.limited(config.evaluation_pairs, config.seed)
         self._validation_prompts = encoder.encode_all(self._validation)
         self.num_steps = num_steps(train, config)
-        if self._prompts.num_cut:
-            logger.warning(
-                "%d prefixes of %d pairs are longer than max_tokens allows and lose their middle",
-                self._prompts.num_cut,
-                len(train),
-            )
+        self.num_cut = self._prompts.num_cut
+        """Prefixes, counted once for each training pair, that lose their middle to `max_tokens`."""
 
     def run(self, reporter: Reporter, start: int = 0) -> None:
         """Train from step `start` to the end.

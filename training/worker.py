@@ -93,6 +93,11 @@ def _train(work: Assignment) -> None:
         config,
         tokenizer.pad_token_id or 0,
     )
+    if trainer.num_cut and engine.rank == 0:
+        work.monitor.note.remote(
+            f"{trainer.num_cut:,} prefixes, counted once for each pair, are longer than max_tokens "
+            f"{config.max_tokens} allows and lose their middle"
+        )
     start = 0
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
