@@ -6,5 +6,8 @@ heavy is imported before `run`: `--help` has to answer at once.
 
 from __future__ import annotations
 
-NAMES = ("answer", "demo", "collect", "import", "sweep", "report", "pairs", "train", "evaluate")
+NAMES = (
+    *("answer", "demo", "collect", "import", "sweep", "report"),
+    *("pairs", "train", "cheap", "evaluate", "ablate"),
+)
 """In the order of `deepprune --help`."""

@@ -40,9 +40,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder") / "judge"
     losses = []
     pairs = made_pairs(8, 6)
-    settings = train_encoder(
-        CONFIG, pairs, made_pairs(4, 6), folder, CPU, lambda step, total, loss: losses.append(loss)
-    )
+    settings = train_encoder(CONFIG, pairs, made_pairs(4, 6), folder, CPU, losses.append)
     return folder, settings, losses
 
 
