@@ -90,7 +90,7 @@ def train_encoder(
     validation: PairSet,
     folder: Path,
     device: torch.device,
-    seen: Callable[[int, int, float], None],
+    seen: Callable[[float], None],
 ) -> EncoderSettings:
     """Train an encoder judge and save it, as good as it was at its best epoch.
 
@@ -104,7 +104,7 @@ def train_encoder(
         validation: pairs that choose the epoch and the threshold.
         folder: where to save it.
         device: to train on.
-        seen: told step, number of steps and loss.
+        seen: told the loss of each step.
 
     Raises:
         UserError: the training pairs are of one class, or the loss is no number any more.
@@ -115,12 +115,10 @@ def train_encoder(
     one_step = config.model_copy(update={"pairs_per_batch": config.pairs_per_step})
     engine = PlainEngine(module, one_step, device)
     prompts = encode_prefixes(training.prefixes, tokenizer, config.max_tokens)
-    per_step = max(1, config.pairs_per_step * 2 // TRACES_PER_PROBLEM**2)
-    num_epochs = max(1, math.ceil(config.epochs))
-    steps = list(epochs(training, TRACES_PER_PROBLEM, per_step, num_epochs, config.seed))
+    steps = steps_of(config, training)
     same = _agreement(training)
     best: tuple[float, dict[str, torch.Tensor], EncoderSettings] | None = None
-    per_epoch = len(steps) // num_epochs
+    per_epoch = len(steps) // _num_epochs(config)
     for number, members in enumerate(steps, start=1):
         rate = _learning_rate(config, number, len(steps))
         loss = train_step(engine, prompts, members, same, one_step, rate)
@@ -128,7 +126,7 @@ def train_encoder(
             raise UserError(
                 f"the loss of step {number} is {loss}: training stops; lower learning_rate"
             )
-        seen(number, len(steps), loss)
+        seen(loss)
         if number % per_epoch == 0:
             settings, score = _validated(engine, tokenizer, validation, config)
             if best is None or score > best[0]:
@@ -142,6 +140,16 @@ def train_encoder(
     text = best[2].model_dump_json(indent=2, exclude_none=True)
     (folder / ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
     return best[2]
+
+
+def steps_of(config: TrainConfig, training: PairSet) -> list[list[npt.NDArray[np.int64]]]:
+    """What `train_encoder` shows in each step: the prefixes of some problems."""
+    per_step = max(1, config.pairs_per_step * 2 // TRACES_PER_PROBLEM**2)
+    return list(epochs(training, TRACES_PER_PROBLEM, per_step, _num_epochs(config), config.seed))
+
+
+def _num_epochs(config: TrainConfig) -> int:
+    return max(1, math.ceil(config.epochs))
 
 
 def _validated(

@@ -77,9 +77,9 @@ def open_judge(name: str, training: PairSet, max_tokens: int) -> OpenJudge:
         case "embeddings":
             return _Similarity(_embeddings)
         case "features":
-            return _Features(learn_features(training))
+            return Features(learn_features(training))
     if (Path(name) / FEATURES_FILE).is_file():
-        return _Features(FeatureJudge.load(Path(name)))
+        return Features(FeatureJudge.load(Path(name)))
     from training.encoder_run import ENCODER_FILE
 
     if (Path(name) / ENCODER_FILE).is_file():
@@ -188,7 +188,9 @@ class _Similarity:
         return scores
 
 
-class _Features:
+class Features:
+    """A feature judge that is there already."""
+
     is_probability, num_tokens = True, 0
 
     def __init__(self, judge: FeatureJudge) -> None:
@@ -196,6 +198,7 @@ class _Features:
         self.tau = judge.tau
 
     def score(self, pairs: PairSet, seen: Seen) -> Floats:
+        """(pairs,): log-odds."""
         scores = np.zeros(len(pairs))
         for group in by_problem(pairs):
             matrix = self._judge.score(group.problem, dict(enumerate(group.texts))).matrix

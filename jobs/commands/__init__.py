@@ -7,6 +7,7 @@ heavy is imported before `run`: `--help` has to answer at once.
 from __future__ import annotations
 
 NAMES = (
+NAMES = (
     "answer",
     "demo",
     "serve",
@@ -17,6 +18,9 @@ NAMES = (
     "plan",
     "pairs",
     "train",
+    "cheap",
     "evaluate",
+    "ablate",
+)
 )
 """In the order of `deepprune --help`."""

@@ -27,7 +27,8 @@ from jobs.evaluate.writing import write_evaluation
 from jobs.folder import ResultFolder
 from jobs.progress import Progress
 from training.data import PairSet, Split, load_manifest, load_pairs
-from training.metrics import mean_auroc, threshold_at_fnr
+from training.evaluation import chosen_tau
+from training.metrics import mean_auroc
 from training.scoring import OpenJudge, calibrated, open_judge, sigmoid
 
 Floats = npt.NDArray[np.float64]
@@ -123,7 +124,7 @@ def _score(
     if not np.isfinite(logits).all():
         raise UserError(f"judge {name}: some scores are no numbers; its weights are damaged")
     p_held, p_same = _probabilities(judge, held, logits, held_out)
-    chosen = float(np.clip(threshold_at_fnr(held_out.same, p_held, options.target_error), 0, 1))
+    chosen = chosen_tau(held_out.same, p_held, options.target_error)
     base_rate = float(held_out.same.mean())
     auroc = mean_auroc(held_out.same, p_held, held_out.problem)
     facts = {
@@ -167,7 +168,7 @@ def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> No
             "none"
         )
     known = json.loads(file.read_text(encoding="utf-8"))
-    known["tau"] = float(np.clip(tau, 0.001, 0.999))
+    known["tau"] = tau
     if file.name != FEATURES_FILE:  # which knows the rest from its own training
         known["base_rate"] = base_rate
         if np.isfinite(auroc):

@@ -42,7 +42,7 @@ def write_evaluation(
     main = next(place for place in found if place.subset == ALL)
     steps = _steps(judged, pairs) if cascade_of_two else []
     plots = draw_plots(judged, main, steps, folder)
-    tables = [_table(judged, place) for place in found]
+    tables = [_table(judged, place, explained=place is main) for place in found]
     costs = [_costs(judged, len(pairs)), *([_cascade_table(judged, steps)] if steps else [])]
     names = ", ".join(one_line(judge.name, 60) for judge in judged)
     title = f"Judges on {main.name}"
@@ -75,7 +75,7 @@ def _steps(judged: Sequence[Judged], pairs: PairSet) -> list[Step]:
     )
 
 
-def _table(judged: Sequence[Judged], place: Place) -> Table:
+def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
     first = place.figures[0]
     headings = (
         *("judge", "AUROC within a problem", "AUROC pooled", "TNR@0.2"),
@@ -97,7 +97,7 @@ def _table(judged: Sequence[Judged], place: Place) -> Table:
         "class to count within."
     )
     title = f"{place.name}: {place.subset}"
-    return Table(title, headings, rows, (about, NOTE))
+    return Table(title, headings, rows, (about, NOTE) if explained else (about,))
 
 
 def _costs(judged: Sequence[Judged], num_pairs: int) -> Table:

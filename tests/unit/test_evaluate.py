@@ -1,12 +1,17 @@
 """`deepprune evaluate`, end to end on small made-up pairs, and what it refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.models import MINIATURE
+from actors.preflight import with_calibration
+from cluster.configs import resolve_config
+from deepprune.config import load_config
 from jobs.cli import main
 from jobs.judging import load_scores
 from training.config import PairsConfig
@@ -143,3 +148,28 @@ def test_a_threshold_needs_a_folder_to_be_saved_in(pairs, tmp_path, capsys):
 def test_other_pairs_do_not_mix_with_saved_scores(pairs, evaluated, capsys):
     assert evaluate(pairs, evaluated, "tfidf", options=["--max-pairs", "20"]) == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_feature_judge_is_learned_saved_and_evaluated(pairs, tmp_path):
+    judge, out = tmp_path / "judge", tmp_path / "out"
+    assert main(["cheap", str(pairs), "--out", str(judge)]) == 0
+    assert evaluate(pairs, out, str(judge), "features") == 0
+    data = json.loads((out / "evaluation.json").read_text())
+    saved, learned = data["places"][0]["judges"].values()
+    assert saved["pooled"] == learned["pooled"]
+    assert 0 < saved["tau"] < 1
+    assert main(["cheap", str(pairs), "--out", str(judge)]) == 2  # it is there already
+
+
+def test_a_threshold_is_saved_where_runs_find_it(pairs, tmp_path):
+    judge = tmp_path / "judge"
+    shutil.copytree(MINIATURE / "judge", judge)
+    before = json.loads((judge / "judge.json").read_text())
+    options = ["--save-threshold", "--target-error", "0.1", "--max-pairs", "40"]
+    assert evaluate(pairs, tmp_path / "out", str(judge), options=options) == 0
+    after = json.loads((judge / "judge.json").read_text())
+    assert after["template"] == before["template"]
+    assert after["tau"] != before.get("tau") and after["base_rate"] != before.get("base_rate")
+    run = load_config(resolve_config("laptop"), {"judge.engine.model": str(judge)})
+    assert run.policy.tau is None
+    assert with_calibration(run).policy.tau == after["tau"]
