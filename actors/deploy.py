@@ -55,7 +55,8 @@ def connected(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address is None:
-            ray.init(include_dashboard=False, **options)
+            # Without "local" Ray would join whatever cluster somebody started here last.
+            ray.init(address="local", include_dashboard=False, **options)
         else:
             ray.init(address=address, **options)
     except ConnectionError as error:

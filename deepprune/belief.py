@@ -24,6 +24,8 @@ Array = npt.NDArray[np.float64]
 _PHI = (np.arange(128) + 0.5) / 128
 _LOG_PHI, _LOG_REST = np.log(_PHI), np.log1p(-_PHI)
 _EM_STEPS = 12
+_RIVALS = 3
+"""Clusters next to the leader that are looked at: smaller ones are never the closest."""
 _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 64) for i in range(64)])
 
 
@@ -63,7 +65,9 @@ class Standing:
     `rival` is None where that is an answer no cluster has yet. `p_leads` is P(the leader is ahead
     of the closest rival in the full vote), and `p_judged` the same if the judge can be trusted.
     `mass`, (clusters + 1,), is the expected number of traces in each cluster, of those seen (last:
-    in none of them).
+    in none of them). `unsettled`, (prefixes,), is how much of its vote between the two is still
+    open for each judged prefix: 1 as for a trace that was never seen, 0 where it is as good as cast
+    for either, or for neither.
     """
 
     leader: int
@@ -71,9 +75,12 @@ class Standing:
     p_leads: float
     p_judged: float
     mass: Array
+    unsettled: Array
 
 
-def standing(votes: Array, likelihoods: Array, unseen: int, leader: int | None = None) -> Standing:
+def standing(
+    votes: Array, likelihoods: Array, unseen: float, leader: int | None = None
+) -> Standing:
     """Weigh votes and evidence; a `leader` that is given is asked about whoever leads.
 
     `votes`: (clusters,), traces known to be in each cluster. `likelihoods`: (prefixes, clusters +
@@ -82,17 +89,33 @@ def standing(votes: Array, likelihoods: Array, unseen: int, leader: int | None =
     launched. There is at least one cluster.
     """
     counts = np.append(votes, 0.0)
-    mass = counts + _memberships(counts, likelihoods).sum(axis=0)
+    belongs = _memberships(counts, likelihoods)
+    mass = counts + belongs.sum(axis=0)
     if leader is None:
         leader = int(np.argmax(mass[:-1]))
     share = (mass + 1 / len(mass)) / (mass.sum() + 1)
-    rivals = [c for c in range(len(mass)) if c != leader]
-    chances = [_p_wins(counts, likelihoods, share, leader, rival, unseen) for rival in rivals]
-    closest = min(range(len(rivals)), key=chances.__getitem__)
-    rival = rivals[closest]
+    others = [c for c in range(len(votes)) if c != leader]
+    rivals = [*sorted(others, key=lambda c: -mass[c])[:_RIVALS], len(votes)]
+    chances = {
+        rival: _p_wins(counts, likelihoods, share, leader, rival, unseen) for rival in rivals
+    }
+    rival = min(rivals, key=chances.__getitem__)
+    unsettled = np.minimum(1.0, _spread(belongs, leader, rival) / _spread(share, leader, rival))
     return Standing(
-        leader, None if rival == len(votes) else rival, chances[closest], chances[closest], mass
+        leader,
+        None if rival == len(votes) else rival,
+        chances[rival],
+        chances[rival],
+        mass,
+        unsettled,
     )
+
+
+def _spread(shares: Array, leader: int, rival: int) -> Array:
+    """Variance of what a trace adds to the leader's margin, (...,), of shares (..., clusters)."""
+    ours, theirs = shares[..., leader], shares[..., rival]
+    spread: Array = ours + theirs - (ours - theirs) ** 2
+    return spread
 
 
 def _memberships(counts: Array, likelihoods: Array) -> Array:
@@ -106,7 +129,7 @@ def _memberships(counts: Array, likelihoods: Array) -> Array:
 
 
 def _p_wins(
-    counts: Array, likelihoods: Array, share: Array, leader: int, rival: int, unseen: int
+    counts: Array, likelihoods: Array, share: Array, leader: int, rival: int, unseen: float
 ) -> float:
     """P(leader has more votes than rival once all traces have voted).
 

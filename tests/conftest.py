@@ -60,7 +60,11 @@ def live_system() -> Iterator[LiveSystem]:
     )
     # More CPUs than there may be: Ray only counts them, and the second replica has to fit.
     ray.init(
-        num_cpus=6, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
+        address="local",
+        num_cpus=6,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
     )
     try:
         with running(config) as system:

@@ -108,6 +108,24 @@ def test_with_a_perfect_judge_few_finish():
     assert driver.commands[-1] == Stop("leader is safe")
 
 
+def test_a_trace_that_the_judge_puts_behind_both_contenders_need_not_finish():
+    """Its vote is as good as cast, for neither: of two that nearly tie it tells nothing."""
+    answers = ["7", "1", "7", "1", "2", "3", "7", "4", "1", "5", "6", "7", "8"] * 2
+    plans = long_traces(*answers)
+    options = {"auroc": 1.0, "base_rate": 0.5, "trust": 0.99, "checkpoint": "tokens:4"}
+    outcome = Driver(plus(len(plans), **options), plans, perfect(plans)).run()
+    assert outcome.answer == "7"
+    assert outcome.ledger.launched_traces >= len(plans) - 2, "the vote is close"
+    assert outcome.ledger.finished_traces <= 6
+
+
+def test_where_hardly_any_trace_gives_an_answer_few_votes_are_enough():
+    plans = long_traces(*["7", None, None, None, None, None, "7", None] * 8)
+    outcome = Driver(plus(64, auroc=0.5), plans, noisy(2)).run()
+    assert outcome.answer == "7"
+    assert outcome.ledger.finished_traces < 64
+
+
 def test_min_finish_traces_of_the_leader_finish():
     plans = long_traces(*["7"] * 40)
     driver = Driver(

@@ -1,0 +1,195 @@
+"""Clusters of judged prefixes, what the judge said of them, and how far it can be trusted.
+
+A prefix is compared with members of a cluster, and each P(same) becomes a log likelihood ratio of
+"same answer". Prefixes whose answers are the same should be in one cluster; a cluster's answer is
+known once one of its traces has finished, and two that turn out to share an answer become one.
+
+Whether P(same) means what it says is itself in doubt: every pair whose traces both finish shows
+whether the judge was right, and moves `trust` up or down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deepprune.belief import Array
+from deepprune.voting import Same
+
+MAX_LOG_RATIO = 4.0
+"""One comparison is never worth more than odds of 55 to 1, whatever the judge says."""
+SHARED_ERROR = 0.5
+"""Correlation of the judge's errors about one trace, assumed."""
+
+
+@dataclass(slots=True, eq=False)
+class Cluster:
+    """Traces thought to share an answer: `anchors` define it, `members` were found alike.
+
+    `voters` have finished with `answer`, which is None until one has.
+    """
+
+    anchors: list[int]
+    members: list[int] = field(default_factory=list)
+    voters: list[int] = field(default_factory=list)
+    answer: str | None = None
+
+    @property
+    def traces(self) -> list[int]:
+        """All of it, those that are surest to belong first."""
+        return list(dict.fromkeys([*self.voters, *self.anchors, *self.members]))
+
+    @property
+    def size(self) -> int:
+        """Traces in it, finished or not."""
+        return len(self.traces)
+
+
+class Evidence:
+    """What is known of the traces of one problem.
+
+    `base_rate` is P(same) of two random traces where the judge was calibrated: a score equal to it
+    says nothing. `trust` is the probability, before anything is seen, that P(same) means what it
+    says; at 0 it stays there.
+    """
+
+    def __init__(self, base_rate: float, trust: float, same: Same) -> None:
+        self.clusters: list[Cluster] = []
+        self._base_rate = base_rate
+        self._base_odds = base_rate / (1 - base_rate)
+        self._prior_trust = trust
+        self._same = same
+        self._ratios: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        self._answers: dict[int, str | None] = {}
+        self._log_factor = 0.0  # Bayes factor for the judge, against one that knows nothing
+
+    @property
+    def trust(self) -> float:
+        """P(what the judge says means what it says), after all that has finished."""
+        prior = self._prior_trust
+        if prior == 0:
+            return 0.0
+        return 1 / (1 + (1 - prior) / prior * math.exp(-self._log_factor))
+
+    @property
+    def answer_rate(self) -> float:
+        """The share of traces that give an answer, to go by those that have ended."""
+        given = sum(answer is not None for answer in self._answers.values())
+        return (given + 1) / (len(self._answers) + 1)
+
+    @property
+    def anchors(self) -> set[int]:
+        """The traces that define the clusters."""
+        return {anchor for cluster in self.clusters for anchor in cluster.anchors}
+
+    # --- comparing ------------------------------------------------------------------------------
+
+    def say(self, sample: int, p_same: Mapping[int, float]) -> None:
+        """The judge has compared `sample` with others."""
+        for member, p in p_same.items():
+            clipped = min(max(p, 1e-6), 1 - 1e-6)
+            ratio = math.log(clipped / (1 - clipped) / self._base_odds)
+            ratio = min(max(ratio, -MAX_LOG_RATIO), MAX_LOG_RATIO)
+            self._ratios[sample][member] = self._ratios[member][sample] = ratio
+
+    def next_for(self, sample: int, max_clusters: int) -> Cluster | None:
+        """The largest cluster that a trace has not been compared with, of so many at most."""
+        known = self._ratios[sample].keys()
+        largest = sorted(self.clusters, key=lambda cluster: -cluster.size)[:max_clusters]
+        return next((cluster for cluster in largest if known.isdisjoint(cluster.traces)), None)
+
+    def fresh(self, sample: int, cluster: Cluster, limit: int, but: Collection[int]) -> list[int]:
+        """Traces of a cluster to compare `sample` with next: none of `but`, `limit` in all."""
+        known = self._ratios[sample]
+        traces = cluster.traces
+        room = limit - sum(trace in known for trace in traces)
+        fresh = [t for t in traces if t not in known and t != sample and t not in but]
+        return fresh[: max(0, room)]
+
+    def log_ratio(self, sample: int, cluster: Cluster) -> float:
+        """Evidence that a trace belongs to a cluster, from all its comparisons with it."""
+        known = self._ratios[sample]
+        return _combined([known[trace] for trace in cluster.traces if trace in known])
+
+    def p_same(self, sample: int, cluster: Cluster) -> float:
+        """P(a trace belongs to a cluster), by its comparisons with that cluster alone."""
+        odds = self._base_odds * math.exp(self.log_ratio(sample, cluster))
+        return odds / (1 + odds)
+
+    def likelihoods(self, samples: Sequence[int]) -> Array:
+        """(samples, clusters + 1): of what the judge said, if a trace belongs to each cluster."""
+        home = {t: i for i, cluster in enumerate(self.clusters) for t in cluster.traces}
+        rows = np.ones((len(samples), len(self.clusters) + 1))
+        for row, sample in zip(rows, samples, strict=True):
+            said: defaultdict[int, list[float]] = defaultdict(list)
+            for other, ratio in self._ratios[sample].items():
+                if other in home:
+                    said[home[other]].append(ratio)
+            for index, ratios in said.items():
+                row[index] = math.exp(_combined(ratios))
+        return rows
+
+    # --- clusters -------------------------------------------------------------------------------
+
+    def open(self, sample: int) -> Cluster:
+        """A cluster of its own for a trace."""
+        self.clusters.append(Cluster([sample]))
+        return self.clusters[-1]
+
+    def placed(self, sample: int) -> bool:
+        """Whether a trace is in a cluster."""
+        return any(sample in cluster.traces for cluster in self.clusters)
+
+    def finished(self, sample: int, answer: str | None) -> None:
+        """A trace has ended, with an answer or without: it votes, or leaves its cluster."""
+        self._answers[sample] = answer
+        home = next((c for c in self.clusters if sample in c.anchors), None)
+        for cluster in self.clusters:
+            if sample in cluster.members:
+                cluster.members.remove(sample)
+        if answer is None:
+            if home is not None:  # what its members were found alike with leads nowhere
+                home.anchors.remove(sample)
+                if not home.anchors and not home.voters:
+                    self.clusters.remove(home)
+            return
+        self._test_judge(sample, answer)
+        known = self._with(answer)
+        if home is None:
+            home = known or self.open(sample)
+        elif known is not None:  # two clusters turn out to be one
+            home.anchors += known.anchors
+            home.members += known.members
+            home.voters += known.voters
+            self.clusters.remove(known)
+        home.answer = home.answer if home.voters and home.answer is not None else answer
+        home.voters.append(sample)
+
+    def _with(self, answer: str) -> Cluster | None:
+        return next(
+            (c for c in self.clusters if c.answer is not None and self._same(c.answer, answer)),
+            None,
+        )
+
+    def _test_judge(self, sample: int, answer: str) -> None:
+        """Compare what the judge said of pairs with how they ended, now that `sample` has."""
+        factors = []
+        for other, ratio in self._ratios[sample].items():
+            known = self._answers.get(other)
+            if known is not None:
+                expected = self._base_rate * math.exp(ratio) + 1 - self._base_rate
+                factors.append((ratio if self._same(known, answer) else 0.0) - math.log(expected))
+        if factors:  # comparisons of one trace err together: they count as one
+            self._log_factor += sum(factors) / len(factors)
+
+
+def _combined(ratios: Sequence[float]) -> float:
+    """Several comparisons of one trace with one cluster as one.
+
+    They err together, with a correlation of about SHARED_ERROR, so n are worth less than n.
+    """
+    return sum(ratios) / (1 + SHARED_ERROR * (len(ratios) - 1)) if ratios else 0.0

@@ -1,0 +1,231 @@
+"""Sweeps as their users run them: killed and taken up again, and as jobs of a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.command import deepprune
+
+pytestmark = pytest.mark.live
+
+ROOT = Path(__file__).parents[2]
+NUM_PROBLEMS, NUM_TRACES = 8, 24
+DEADLINE_S = 240
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    """A sweep over a recording made up here: on every problem most traces agree, some do not."""
+    rng = random.Random(7)
+    with (tmp_path / "traces.jsonl").open("w") as file:
+        for problem in range(NUM_PROBLEMS):
+            for sample in range(NUM_TRACES):
+                answer = rng.choices([problem, problem + 1, problem + 2], [6, 2, 1])[0]
+                words = rng.choices(f"so then add {answer} {answer} wait".split(), k=200)
+                row = {
+                    "problem_id": f"made/{problem}",
+                    "problem": f"What is {problem}?",
+                    "reference": str(problem),
+                    "model": "nobody",
+                    "sample": sample,
+                    "text": " ".join(words) + f" \\boxed{{{answer}}}",
+                }
+                file.write(json.dumps(row) + "\n")
+    policies = ["cons", "esc", "adaptive", "deepprune", "oracle", "deepprune+"]
+    path = tmp_path / "sweep.yaml"
+    keys = {
+        "recordings": ["traces.jsonl"],
+        "policies": [{"name": name} for name in policies],
+        "judges": ["tfidf", "oracle"],
+        "num_traces": [NUM_TRACES],
+        "checkpoints": ["tokens:50"],
+        "seeds": 3,
+    }
+    path.write_text(yaml.safe_dump(keys))
+    return path
+
+
+def outcomes_of(folder: Path) -> list[dict]:
+    rows = [row for part in parts_of(folder) for row in pq.read_table(part).to_pylist()]
+    key = ("problem_id", "policy", "judge", "seed")
+    return sorted(rows, key=lambda row: [str(row[name]) for name in key])
+
+
+def parts_of(folder: Path) -> list[Path]:
+    return sorted((folder / "outcomes").glob("[!_]*.parquet"))
+
+
+CELLS = 3 + 1 + 1 + 2  # deepprune by tfidf; the oracle; deepprune+ by both
+
+
+def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, tmp_path):
+    arguments = ("sweep", str(config), "--out", "run")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    while not parts_of(tmp_path / "run"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {part: part.read_bytes() for part in parts_of(tmp_path / "run")}
+    assert 0 < len(before) < NUM_PROBLEMS * CELLS
+
+    refused = deepprune(*arguments, "--set", "seeds=4", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "different: seeds" in refused.stderr
+
+    again = deepprune(*arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert all(part.read_bytes() == content for part, content in before.items())
+    whole = deepprune("sweep", str(config), "--out", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    rows = outcomes_of(tmp_path / "run")
+    assert len(rows) == NUM_PROBLEMS * CELLS * 3
+    assert rows == outcomes_of(tmp_path / "whole")
+    assert all(row["generated_tokens"] > 0 for row in rows if "generated_tokens" in row)
+
+    nothing_left = deepprune(*arguments, cwd=tmp_path)
+    assert nothing_left.returncode == 0
+    assert "replaying" not in nothing_left.stderr
+
+    report = deepprune("report", "run", "--markdown", "run.md", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert "deepprune+" in (tmp_path / "run.md").read_text()
+    assert "<script src" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_more_traces_than_are_recorded_are_refused_before_anything_starts(config, tmp_path):
+    result = deepprune("sweep", str(config), "--set", "num_traces=[25]", cwd=tmp_path)
+    assert result.returncode == 2
+    assert f"num_traces 25 is more than are recorded: made/0 has {NUM_TRACES}" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path):
+    """Half of it, then all of it: what was solved is not solved again, and all can be replayed."""
+    from actors.deploy import System
+    from deepprune.recordings import load_recordings
+    from jobs import live_sweep
+    from jobs.cli import main
+
+    @contextmanager
+    def system_for(*_):
+        yield System(live_system.coordinator, live_system.config)
+
+    written: list[str] = []
+    runs: list[int] = []
+    solve = live_sweep.solve
+
+    def solve_some(system, tasks, display):
+        runs.append(len(tasks))
+        for number, solved in enumerate(solve(system, tasks, display)):
+            if number == 3 and len(runs) == 1:
+                raise KeyboardInterrupt
+            yield solved
+            written.append(solved.outcome.problem.problem_id)
+
+    monkeypatch.setattr(live_sweep, "system_for", system_for)
+    monkeypatch.setattr(live_sweep, "solve", solve_some)
+    path = tmp_path / "live.yaml"
+    keys = {
+        "runs": ["laptop"],
+        "benchmarks": ["miniature"],
+        "problems": "0:3",
+        "policies": [{"name": "cons"}, {"name": "deepprune"}],
+        "num_traces": [12],
+        "checkpoints": ["tokens:54"],
+    }
+    path.write_text(yaml.safe_dump(keys))
+    arguments = ["sweep", str(path), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 130
+    before = {part: part.read_bytes() for part in parts_of(tmp_path / "run")}
+    assert len(before) == len(written) == 3
+    assert main(arguments) == 0
+    assert runs == [6, 3], "only what was missing"
+    assert all(part.read_bytes() == content for part, content in before.items())
+    rows = outcomes_of(tmp_path / "run")
+    assert len({(row["problem_id"], row["policy"]) for row in rows}) == len(rows) == 6
+    assert all(row["driver"] == "live" and row["complete"] for row in rows)
+    assert [len(r.traces) for r in load_recordings(tmp_path / "run")] == [12] * 3
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A head started from the command line, with the Jobs API; (process, address, environment)."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_TMPDIR": "/tmp",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    port, client, dashboard = _free_ports(3)
+    head = subprocess.Popen(
+        [
+            *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
+            *("--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"),
+            f"--ray-client-server-port={client}",
+        ],
+        env=environment,
+        stdout=(tmp_path / "head.log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield head, f"http://127.0.0.1:{dashboard}", environment
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for found in sockets:
+            found.bind(("127.0.0.1", 0))
+        return [found.getsockname()[1] for found in sockets]
+    finally:
+        for found in sockets:
+            found.close()
+
+
+def test_a_sweep_is_a_job_of_a_cluster(cluster, config, tmp_path):
+    head, address, environment = cluster
+    out = tmp_path / "run"
+    submit = [
+        *(str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", address),
+        *("--working-dir", str(ROOT), "--"),
+        *("python", "-m", "jobs.sweep", str(config), "--out", str(out)),
+    ]
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        job = subprocess.run(submit, env=environment, capture_output=True, text=True, timeout=300)
+        not_yet = "Failed to connect" in job.stderr or "No available agent" in job.stderr
+        if not not_yet or head.poll() is not None or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    said = job.stdout + job.stderr
+    assert job.returncode == 0, said + (tmp_path / "head.log").read_text()
+    assert re.search("succeeded", said), said
+    assert len(outcomes_of(out)) == NUM_PROBLEMS * CELLS * 3

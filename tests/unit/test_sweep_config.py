@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from deepprune.errors import UserError
+from deepprune.sweep_config import SweepConfig, load_sweep
+from jobs.sweep import SWEEPS, resolve_sweep
+
+SHIPPED = sorted(SWEEPS.glob("*.yaml"))
+
+
+def sweep(**keys) -> SweepConfig:
+    return SweepConfig.model_validate({"recordings": ["traces.jsonl"]} | keys)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_sweep_is_valid_and_found_by_its_name(path):
+    assert resolve_sweep(path.stem) == path
+    cells = load_sweep(path).cells()
+    assert cells
+    assert len({cell.key for cell in cells}) == len(cells)
+
+
+def test_settings_are_combined_with_each_other_and_only_where_they_apply():
+    config = sweep(
+        policies=[{"name": "cons"}, {"name": "deepprune"}, {"name": "deepprune+"}],
+        judges=["tfidf", "noisy:0.8"],
+        num_traces=[16, 64],
+        checkpoints=["tokens:100", "reasoning_words:5"],
+        tau=[0.4, 0.5],
+    )
+    cells = config.cells()
+    by_name = {name: [c for c in cells if c.policy.name == name] for name in ("cons", "deepprune")}
+    assert len(by_name["cons"]) == 2  # no judge, no checkpoint, no tau
+    assert len(by_name["deepprune"]) == 2 * 2 * 2 * 2
+    assert len(cells) == 2 + 16 + 8  # deepprune+ knows no tau
+
+
+def test_what_a_policy_sets_itself_stays():
+    config = sweep(
+        policies=[{"name": "deepprune", "num_traces": 8, "tau": 0.9}, {"name": "cons"}],
+        judges=["tfidf"],
+        num_traces=[16, 32],
+        tau=[0.5],
+    )
+    settings = [(c.policy.name, c.policy.num_traces) for c in config.cells()]
+    assert settings == [("deepprune", 8), ("cons", 16), ("cons", 32)]
+    assert config.cells()[0].policy.tau == 0.9
+
+
+def test_the_oracle_is_given_no_other_judge_and_the_same_cell_is_there_once():
+    config = sweep(
+        policies=[{"name": "oracle"}, {"name": "cons"}, {"name": "cons"}],
+        judges=["tfidf", "oracle"],
+    )
+    assert [(c.policy.name, c.judge) for c in config.cells()] == [
+        ("oracle", "oracle"),
+        ("cons", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"policies": [{"name": "cons"}], "speeed": {}}, "speeed: unknown key"),
+        ({"policies": []}, "policies"),
+        ({"policies": [{"name": "magic"}]}, "'magic'"),
+        ({"policies": [{"name": "cons"}], "judges": ["gut feeling"]}, "'gut feeling' is no judge"),
+        ({"policies": [{"name": "cons"}], "judges": ["recorded"]}, "needs scores"),
+        ({"policies": [{"name": "cons"}], "problems": "three"}, "first:last"),
+        ({"policies": [{"name": "cons"}], "recordings": []}, "recordings, to replay, or runs"),
+        ({"policies": [{"name": "cons"}], "recordings": [], "runs": ["laptop"]}, "benchmarks"),
+        ({"policies": [{"name": "cons"}], "checkpoints": ["soon"]}, "soon"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path, keys, said):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"recordings": ["traces.jsonl"]} | keys))
+    with pytest.raises(UserError) as error:
+        load_sweep(path)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_that_is_neither_file_nor_shipped_lists_what_there_is():
+    with pytest.raises(UserError, match=r"'nowhere': give a file, or one of .*paper"):
+        resolve_sweep("nowhere")
