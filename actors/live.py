@@ -163,7 +163,8 @@ class LiveProblem:
     _unsettled: dict[int, float] = field(default_factory=dict)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _num_tokens: int = 0
-    _answers: set[str] = field(default_factory=set)
+    _answers: dict[str, str] = field(default_factory=dict)
+    """Each answer, and the first that it is equal to."""
     _error: BaseException | None = None
     _interrupted: str | None = None
 
@@ -395,10 +396,10 @@ class LiveProblem:
 
         It may take algebra, and seconds; what came of it is remembered.
         """
-        if answer not in self._answers:
-            known = sorted(self._answers)
-            self._answers.add(answer)
-            await asyncio.to_thread(lambda: any(equivalent(other, answer) for other in known))
+        if answer in self._answers:
+            return
+        different = list(dict.fromkeys(self._answers.values()))
+        self._answers[answer] = await asyncio.to_thread(_first_equal, answer, different)
 
     def _name(self, sample: int) -> str:
         """The trace, as a line in a log tells it."""
@@ -428,3 +429,8 @@ class LiveProblem:
                 self.problem.problem_id,
                 len(self._unsettled),
             )
+
+
+def _first_equal(answer: str, others: list[str]) -> str:
+    """The first of `others` that `answer` is equal to, or itself."""
+    return next((other for other in others if equivalent(other, answer)), answer)

@@ -15,11 +15,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.coordinator import Coordinator
 from actors.live import Snapshot
-from deepprune.config import RunConfig
+from deepprune.config import LimitsConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
 
+PROBLEMS_PER_SHARD = 32
 MAX_CONCURRENCY = 10_000
 """Calls that a shard takes at a time: problems in flight or waiting, and reports of engines."""
 
@@ -43,7 +44,7 @@ class Shards:
             max_restarts=-1,
             scheduling_strategy=here,
         )
-        slots = shares(config.limits.max_problems, config.limits.num_coordinators)
+        slots = shares(config.limits.max_problems, num_shards(config.limits))
         return cls(tuple(actor.remote(config, generator_app, judge_app, n) for n in slots))
 
     def stop(self) -> None:
@@ -75,6 +76,11 @@ class Shards:
 
     def _of(self, problem: Problem, work: str, seed: int) -> Any:
         return self.actors[shard_of(problem, work, seed, len(self.actors))]
+
+
+def num_shards(limits: LimitsConfig) -> int:
+    """As many as configured, else one for every `PROBLEMS_PER_SHARD` problems in flight."""
+    return limits.coordinators or -(-limits.max_problems // PROBLEMS_PER_SHARD)
 
 
 def shard_of(problem: Problem, work: str, seed: int, num_shards: int) -> int:

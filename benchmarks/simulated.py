@@ -1,8 +1,8 @@
 """Simulated engines that follow recorded timing, and a clock that skips what they would idle.
 
-A simulated trace is a recorded one: its text, its length, its checkpoint. What is simulated is
-when its tokens come: each replica decodes up to `streams` traces, a step at a time, at the speed
-of a `SpeedConfig`; further traces wait.
+A simulated trace is a recorded one: its text and its length, with a number for an answer. What is
+simulated is when its tokens come: each replica decodes up to `streams` traces, a step at a time, at
+the speed of a `SpeedConfig`; further traces wait.
 
 `SkippingLoop` runs an asyncio program on a clock made of the CPU time that this process spends and
 of the idle time that it skips. Whoever waits for an engine waits no time; whoever waits for this
@@ -17,7 +17,7 @@ import itertools
 import selectors
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
@@ -173,9 +173,22 @@ class SimulatedEngines:
 
 def problem_texts(recordings: Sequence[Recording], num_problems: int) -> dict[str, Recording]:
     """As many problems as wanted: the recorded ones over and over, under texts of their own."""
-    return {
-        f"{number}. {recordings[number % len(recordings)].problem.text}": recordings[
-            number % len(recordings)
-        ]
-        for number in range(num_problems)
-    }
+    plain = [_with_plain_answers(recording) for recording in recordings]
+    made = (plain[number % len(plain)] for number in range(num_problems))
+    return {f"{number}. {one.problem.text}": one for number, one in enumerate(made)}
+
+
+def _with_plain_answers(recording: Recording) -> Recording:
+    """Every answer replaced by a number: comparing them takes no algebra, in another process."""
+    answers = [trace.answer for trace in recording.traces if trace.answer is not None]
+    numbers = {answer: str(number) for number, answer in enumerate(dict.fromkeys(answers))}
+    traces = tuple(
+        replace(
+            trace,
+            answer=numbers[trace.answer],
+            text=f"{trace.text}\n\\boxed{{{numbers[trace.answer]}}}",
+        )
+        for trace in recording.traces
+        if trace.answer is not None
+    )
+    return replace(recording, traces=traces)

@@ -25,26 +25,24 @@ def replica_speed(
     max_num_seqs: int,
     trace_tokens: float,
 ) -> SpeedConfig:
-    """The speed of one generator replica on `shards` GPUs, for traces of `trace_tokens` at the end.
-
-    As many traces decode at a time as the cache has room for when all are at their full length:
-    an engine admits more and preempts some later, which comes to about the same.
+    """The speed of one generator replica on `shards` GPUs; `trace_tokens` has its longest trace.
 
     Raises:
-        UserError: the model leaves no room for one trace.
+        UserError: the model leaves no room for that trace.
     """
     bandwidth = gpu.bandwidth * shards * efficiency.bandwidth
     flops = gpu.flops * shards * efficiency.compute
     room = gpu.memory_bytes * shards * efficiency.memory - model.weight_bytes
-    fitting = int(room / (model.kv_bytes_per_token * trace_tokens))
-    if fitting < 1:
+    cache_tokens = room / model.kv_bytes_per_token
+    if cache_tokens < trace_tokens:
         raise UserError(
             f"{shards} x {gpu.name} hold {gpu.memory_bytes * shards / 1e9:.0f} GB, too little for "
             f"the model's {model.weight_bytes / 1e9:.0f} GB and a trace of {trace_tokens:,.0f} "
             "tokens: raise tensor_parallel"
         )
     return SpeedConfig(
-        streams=min(max_num_seqs, fitting),
+        streams=max_num_seqs,
+        cache_tokens=cache_tokens,
         step_s=model.weight_bytes / bandwidth + efficiency.step_s,
         step_s_per_context_token=model.kv_bytes_per_token / bandwidth,
         compute_s_per_trace=2 * model.active_params / flops,

@@ -32,8 +32,6 @@ from deepprune.policy_config import (
 )
 from deepprune.section import Section, tag
 
-PROBLEMS_PER_COORDINATOR = 32
-
 
 class SamplingConfig(Section):
     """How a trace is sampled."""
@@ -222,11 +220,6 @@ class LimitsConfig(Section):
                 f"coordinators {self.coordinators} is above max_problems {self.max_problems}"
             )
         return self
-
-    @property
-    def num_coordinators(self) -> int:
-        """The processes that drive problems."""
-        return self.coordinators or -(-self.max_problems // PROBLEMS_PER_COORDINATOR)
 
 
 class RunConfig(Section):

@@ -35,6 +35,8 @@ class Segment:
     prompt_tokens: int
     prefill_tokens: int
     milestones: deque[tuple[int, Event]]
+    mean_context: float = 0.0
+    """Tokens that it holds in the cache while it decodes, on average."""
     since: float = 0.0
     started_s: float = 0.0
     over: bool = False
@@ -67,6 +69,7 @@ class Engine:
         self._due: list[tuple[float, int, Segment]] = []
         self._serial = count()
         self._context_at_zero = 0.0
+        self._cached = 0.0
         self._prefill_s = 0.0
 
     @property
@@ -81,10 +84,14 @@ class Engine:
     def admit(self) -> None:
         """Begin as many waiting traces as there are slots for."""
         while self._waiting and len(self.segments) < self.speed.streams:
-            segment = self._waiting.pop(next(iter(self._waiting)))
+            key = next(iter(self._waiting))
+            if self._is_full_for(self._waiting[key]):
+                return
+            segment = self._waiting.pop(key)
             segment.since, segment.started_s = self.clock, self.now_s
             self._prefill_s += self.speed.prefill_s(segment.prefill_tokens)
             self._context_at_zero += segment.context_at_zero
+            self._cached += segment.mean_context
             self.segments[segment.key] = segment
             heapq.heappush(self._due, (segment.due, next(self._serial), segment))
             self.version += 1
@@ -96,6 +103,7 @@ class Engine:
             self._waiting.pop(key, None)
             return None
         self._context_at_zero -= segment.context_at_zero
+        self._cached -= segment.mean_context
         segment.tokens += int(self.clock - segment.since + ROUNDING)
         segment.over = True
         self.version += 1
@@ -138,6 +146,10 @@ class Engine:
             heapq.heappush(self._due, (segment.due, next(self._serial), segment))
         self.version += 1
         return segment, event
+
+    def _is_full_for(self, segment: Segment) -> bool:
+        room = self.speed.cache_tokens
+        return bool(self.segments and room and self._cached + segment.mean_context > room)
 
     @property
     def _context(self) -> float:

@@ -186,9 +186,18 @@ class Replay:
         self._session.add_costs(prompt_computed_tokens=computed, prompt_cached_tokens=cached)
         self._prompt_at.add(place)
         self._places[sample] = place
-        milestones = deque(self._milestones(sample, start, to_end))
+        trace = self._traces[sample]
+        until = trace.prefix_tokens if self._pauses and not to_end else trace.num_tokens
         self._fleet.start(
-            place, Segment((self, sample), start, self._prompt_tokens, computed, milestones)
+            place,
+            Segment(
+                (self, sample),
+                start,
+                self._prompt_tokens,
+                computed,
+                deque(self._milestones(sample, start, to_end)),
+                mean_context=self._prompt_tokens + (start + until) / 2,
+            ),
         )
 
     def _milestones(self, sample: int, start: int, to_end: bool) -> Milestones:

@@ -39,6 +39,10 @@ class SpeedConfig(Section):
 
     streams: int = Field(512, ge=1)
     """Traces decoded at the same time; further ones wait for a slot."""
+    cache_tokens: float | None = Field(None, gt=0)
+    """Tokens whose keys and values fit into memory. A trace is reckoned with its mean length while
+    it decodes: an engine admits more when they are short, and preempts some when they are long.
+    Absent: there is room for all `streams`."""
     step_s: float = Field(0.02, ge=0)
     """Seconds a decoding step takes however few traces there are: reading the weights."""
     step_s_per_context_token: float = Field(0.0, ge=0)

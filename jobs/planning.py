@@ -72,7 +72,7 @@ class Planner:
         self._materials = [Material(r, plan.chars_per_token) for r in self._recordings(base, most)]
         self._calibration = self._calibrated()
         lengths = [t for m in self._materials for t in m.lengths]
-        self.mean_tokens = sum(lengths) / len(lengths)
+        self.mean_tokens, self.longest_tokens = sum(lengths) / len(lengths), max(lengths)
         self._judges: dict[int, PairJudge] = {}
 
     def predict(self, policy: PolicyConfig, mix: Mix) -> Prediction:
@@ -184,7 +184,7 @@ class Planner:
                 model,
                 efficiency,
                 max_num_seqs=self._generator.engine.max_num_seqs,
-                trace_tokens=self.plan.prompt_tokens + self.mean_tokens,
+                trace_tokens=self.plan.prompt_tokens + self.longest_tokens,
             )
             generators += [speed] * (free // shards)
         if not generators or len(judge_pool) < wanted:

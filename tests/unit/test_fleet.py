@@ -88,6 +88,16 @@ class TestEnginesByHand:
         outcome = cons(Fleet([one_by_one]), 10, 20).run()
         assert outcome.ledger.wall_s == pytest.approx(30 * 1.5)
 
+    def test_the_cache_has_room_for_so_many(self):
+        # Each holds 100 tokens of prompt and 5 of its own, on average: two fit, the third waits.
+        speed = PLAIN.model_copy(update={"cache_tokens": 250})
+        outcome = cons(Fleet([speed]), 10, 10, 10, prompt_tokens=100).run()
+        assert outcome.ledger.wall_s == pytest.approx(10 * 2.0 + 10 * 1.5)
+
+    def test_a_trace_that_fits_nowhere_runs_alone(self):
+        speed = PLAIN.model_copy(update={"cache_tokens": 1})
+        assert cons(Fleet([speed]), 10, 10).run().ledger.wall_s == pytest.approx(20 * 1.5)
+
     def test_context_slows_steps_down(self):
         speed = SpeedConfig(step_s=1.0, step_s_per_trace=0, step_s_per_context_token=0.01)
         outcome = cons(Fleet([speed]), 10, prompt_tokens=100).run()

@@ -49,7 +49,8 @@ class TestHardware:
         assert speed.step_s_per_context_token == pytest.approx(147_456 / 4.078e12)
         assert speed.compute_s_per_trace == pytest.approx(2 * 8.19e9 / 624e12)
         assert speed.prefill_tokens_per_s == pytest.approx(624e12 / (2 * 8.19e9))
-        assert speed.streams == int((160e9 - 16.38e9) / 1.47456e9) == 97
+        assert speed.cache_tokens == pytest.approx((160e9 - 16.38e9) / 147_456)
+        assert speed.streams == 256
 
     def test_efficiency_is_taken_off(self):
         half = Efficiency(bandwidth=0.5, compute=0.25, step_s=0, step_s_per_trace=0, memory=1)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from actors.shards import shard_of, shares
-from deepprune.config import PROBLEMS_PER_COORDINATOR, LimitsConfig
+from actors.shards import PROBLEMS_PER_SHARD, num_shards, shard_of, shares
+from deepprune.config import LimitsConfig
 from deepprune.traces import Problem
 
 
@@ -50,13 +50,13 @@ def test_every_process_finds_the_same_shard():
 class TestHowManyThereAre:
     @pytest.mark.parametrize(
         ("problems", "coordinators"),
-        [(1, 1), (PROBLEMS_PER_COORDINATOR, 1), (PROBLEMS_PER_COORDINATOR + 1, 2), (512, 16)],
+        [(1, 1), (PROBLEMS_PER_SHARD, 1), (PROBLEMS_PER_SHARD + 1, 2), (512, 16)],
     )
     def test_by_the_problems_in_flight(self, problems, coordinators):
-        assert LimitsConfig(max_problems=problems).num_coordinators == coordinators
+        assert num_shards(LimitsConfig(max_problems=problems)) == coordinators
 
     def test_as_configured(self):
-        assert LimitsConfig(max_problems=8, coordinators=8).num_coordinators == 8
+        assert num_shards(LimitsConfig(max_problems=8, coordinators=8)) == 8
 
     def test_none_without_a_problem_to_drive(self):
         with pytest.raises(ValidationError, match="coordinators 9 is above max_problems 8"):
