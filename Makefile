@@ -10,7 +10,7 @@ FIND_LINKS := $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*fin
 UV_ENV := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)",UV_TORCH_BACKEND=$(TORCH_BACKEND))
 OVERRIDES := $(if $(findstring gpu,$(EXTRAS)),,--override requirements/cpu-overrides.txt)
 
-.PHONY: demo test test-unit lint format setup miniature bench clean
+.PHONY: demo test test-unit lint format setup miniature bench soak clean
 
 setup: .venv/.ready-$(EXTRAS)
 
@@ -43,6 +43,9 @@ miniature: setup ## rebuild the miniature models from nothing (about half an hou
 
 bench: setup ## our generator path beside the bare engine; cancel lag
 	$(BIN)/python -m benchmarks.generator_path
+
+soak: setup ## ten minutes of mixed faults on several nodes, as root
+	$(BIN)/python -m tests.nodes.soak --seconds 600
 
 clean:
 	rm -rf .venv runs build *.egg-info

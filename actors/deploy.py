@@ -91,7 +91,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     serve.start(proxy_location="Disabled")
     coordinator: Shards | None = None
     try:
-        with nullcontext() if cluster_ends_too else watched(apps):
+        with watched(apps) if apps and not cluster_ends_too else nullcontext():
             if targets:
                 serve.run_many(
                     targets,

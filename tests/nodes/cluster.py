@@ -1,0 +1,94 @@
+"""What tests and the soak share: the hosts, what runs on them, and whether anything is left."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.nodes.faults import GENERATORS, JUDGES, Scene
+from tests.nodes.hosts import START_S, Hosts
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.1)
+
+
+def whole() -> bool:
+    """Whether all replicas run."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        applications = serve.status().applications
+    except (RayError, RayServeException):  # its controller is being replaced
+        return False
+    running = {
+        name: deployment.replica_states.get("RUNNING", 0)
+        for app in applications.values()
+        for name, deployment in app.deployments.items()
+    }
+    return running == {"generator": 2, "judge": 1}
+
+
+def run_settings() -> dict[str, Any]:
+    """The laptop's configuration with a generator on each of two nodes and the judge on a third."""
+    settings = yaml.safe_load(Path("cluster/laptop.yaml").read_text())
+    settings["nodes"] = {"laptop": 3}
+    settings["generator"] |= {"replicas": {"min": 2, "max": 2}, "progress_s": 0.05}
+    settings["generator"]["engine"]["node_labels"] = GENERATORS
+    settings["judge"]["engine"]["node_labels"] = JUDGES
+    settings["policy"]["num_traces"] = 32
+    settings["limits"] |= {"stall_s": 10}
+    return settings
+
+
+@contextmanager
+def hosts_and_head(seed: int = 0) -> Iterator[Scene]:
+    """Nodes as `Scene` wants them, and this process attached to their head."""
+    import ray
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as logs:
+        hosts = Hosts(Path(logs))
+        scene = Scene(hosts, random.Random(seed))
+        try:
+            hosts.start_head()
+            scene.fill()
+            hosts.connect()
+            wait_for(lambda: len(ray.nodes()) == 1 + len(scene.wanted), START_S)
+            yield scene
+        finally:
+            ray.shutdown()
+            hosts.stop()
+
+
+def assert_nothing_is_left(hosts: Hosts) -> None:
+    """No actor, placement group or engine outlives the system."""
+    import ray
+    from ray._private.state import actors
+
+    def left() -> list[object]:
+        groups = ray.util.placement_group_table().values()
+        processes = [p for h in hosts.hosts.values() for p in h.processes("ray::")]
+        engines = [p for h in hosts.hosts.values() for p in h.processes("EngineCore")]
+        return [
+            *(actor for actor in actors().values() if actor["State"] != "DEAD"),
+            *(group for group in groups if group["state"] != "REMOVED"),
+            *(p for p in processes if "IDLE" not in " ".join(p.cmdline())),
+            *engines,
+        ]
+
+    deadline = time.monotonic() + 30
+    while found := left():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
