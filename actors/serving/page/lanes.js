@@ -5,7 +5,6 @@ const HEIGHT = 470, TALLEST = 15, SLIMMEST = 1.25; // pixels: of all lanes, and 
 const MOVE_MS = 140, GROW_MS = 260, FADE_MS = 300;
 const APART = 4; // pixels of height from which lanes have room for marks
 const LABELLED = 13; // pixels of height from which a group has room for its name
-const NEVER = "not launched";
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -86,7 +85,7 @@ export class Lanes {
       y += this.gap;
     }
     this.never = { y, num: never };
-    if (never) this.labels.push([NEVER, y, never * this.pitch]);
+    if (never && this.left > 40) this.labels.push(["not launched", y, never * this.pitch]);
     this.bottom = Math.ceil(4 + height + 2);
     const ratio = devicePixelRatio || 1;
     const size = [Math.round(this.width * ratio), Math.round((this.bottom + AXIS) * ratio)];
@@ -146,10 +145,12 @@ export class Lanes {
       const top = snap(y);
       context.fillRect(from, top, to - from, Math.max(1 / ratio, snap(y + high) - top));
     };
-    context.fillStyle = colour.line;
-    const thin = Math.min(2, Math.max(0.5, this.pitch / 4));
-    for (let i = 0; i < this.never.num; i++)
-      bar(left, at(this.longest), this.never.y + i * this.pitch + (height - thin) / 2, thin);
+    const { y: first, num: never } = this.never;
+    context.fillStyle = this.pitch >= APART ? colour.line : colour.card;
+    if (this.pitch < APART) bar(left, at(this.longest), first, never * this.pitch);
+    else
+      for (let i = 0; i < never; i++)
+        bar(left, at(this.longest), first + i * this.pitch + height / 2 - 0.75, 1.5);
     for (const trace of this.order) {
       const { y, tokens, light } = this.shown.get(trace.sample);
       const end = at(tokens);
@@ -157,6 +158,8 @@ export class Lanes {
         context.fillStyle = colour.line;
         bar(left - 4, this.width, y - 1, Math.max(height, 3) + 2);
       }
+      context.fillStyle = colour.paper; // so that no line of the grid shines through
+      bar(left, end, y, height);
       context.fillStyle = this.palette[this.course.colour(trace)];
       const held = trace.state === "held";
       context.globalAlpha = held ? 0.62 : 1 - 0.56 * light;

@@ -156,7 +156,7 @@ function mark() {
   past.show(past.requests, course?.id);
 }
 
-const wanted = () => decodeURIComponent(location.hash.slice(1));
+const wanted = () => location.hash.match(/^#([0-9a-f]{32})$/)?.[1];
 
 addEventListener("hashchange", () => {
   if (!wanted() || wanted() === course?.id) return;

@@ -79,7 +79,7 @@ export class Panel {
     const bill = course.bill();
     const spent = end?.usage?.deepprune;
     put("tokens", words.count(spent?.generated_tokens ?? bill.all), spent?.judge_tokens ? `and ${words.count(spent.judge_tokens)} judged` : "generated");
-    put("saved", bill.saved === null ? "–" : words.percent(bill.saved), end ? (bill.saved === null ? "" : "an estimate") : "so far");
+    put("saved", bill.saved === null ? "–" : words.percent(bill.saved), bill.saved === null ? "" : end ? "an estimate" : "so far");
   }
 
   #votes() {
@@ -119,7 +119,8 @@ export class Panel {
   #bill() {
     const { course } = this;
     const bill = course.bill();
-    const whole = Math.max(bill.expected ?? 0, bill.all, 1);
+    const longest = Math.max(1, ...[...course.traces.values()].map((trace) => trace.tokens));
+    const whole = Math.max(bill.expected ?? course.num * longest, bill.all);
     for (const part of element("bill").children)
       part.style.width = `${(100 * bill[part.className]) / whole}%`;
     const parts = [`${words.count(bill.voted)} by traces that finished`, `${words.count(bill.pruned)} by cancelled ones`];
