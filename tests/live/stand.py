@@ -1,4 +1,4 @@
-"""The endpoint without engines: the real ingress over traces that are made up as they are asked for.
+"""The endpoint without engines: the real ingress over traces that are made up when asked for.
 
 For the page's tests, and for whoever works on the page: `python -m tests.live.stand [PORT]`.
 """
@@ -17,7 +17,6 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import uvicorn
 
@@ -35,7 +34,8 @@ from actors.serving.spec import offer_of
 from deepprune.serve_config import parse_serve_config
 from tests.live.serving import configuration, free_port
 
-ANSWERS = ("8", "0", "6", "<img src=x onerror=alert(1)>", "\\frac{1}{2}", "4", "3")
+HOSTILE = "<img src=x onerror=alert(1)>"
+ANSWERS = (HOSTILE, "8", "0", "6", "\\frac{1}{2}", "4", "3")
 WEIGHTS = (40, 14, 8, 4, 3, 2, 1)
 
 
@@ -53,12 +53,14 @@ class MadeUp:
         length = 150 + rng.randrange(-14, 30)
         checkpoint = int(request.checkpoint.partition(":")[2]) if request.checkpoint else 0
         tokens, text = request.prefix_num_tokens, request.prefix_text
-        speed = self._tokens_per_s * rng.uniform(0.75, 1.3)
+        speed = (
+            self._tokens_per_s * rng.uniform(0.75, 1.3) / (100 if "slow" in request.problem else 1)
+        )
         while tokens < length:
             target = checkpoint if tokens < checkpoint else length
             step = min(max(1, round(speed * 0.1)), target - tokens)
             await asyncio.sleep(step / speed)
-            more = f"I try way {num}. " if not text else "wait, then " * step
+            more = f"I try way {num}. {HOSTILE} " if not text else "wait, then " * step
             text += more
             tokens += step
             here = tokens == checkpoint
@@ -69,7 +71,9 @@ class MadeUp:
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
         await asyncio.sleep(0.15)
-        same = tuple(0.95 if first[:12] == request.second[:12] else 0.04 for first in request.firsts)
+        same = tuple(
+            0.95 if first[:12] == request.second[:12] else 0.04 for first in request.firsts
+        )
         return JudgeReply(same, 60 * len(same), 40 * len(same))
 
 
@@ -116,8 +120,7 @@ def standing(
 ) -> Iterator[str]:
     """Serve from a thread; the URL."""
     port = port or free_port()
-    started = threading.Event()
-    servers = []
+    servers: list[uvicorn.Server] = []
 
     async def serve() -> None:
         stand = Stand.__new__(Stand)
@@ -125,16 +128,14 @@ def standing(
         writing = asyncio.create_task(stand._write_journal())
         app = build_http(stand)
         servers.append(uvicorn.Server(uvicorn.Config(app, port=port, log_level=logging.WARNING)))
-        serving = asyncio.create_task(servers[0].serve())
-        while not servers[0].started and not serving.done():
-            await asyncio.sleep(0.02)
-        started.set()
-        await serving
+        await servers[0].serve()
         writing.cancel()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert started.wait(60), "the stand does not start"
+    while not (servers and servers[0].started):
+        assert thread.is_alive(), "the stand does not start"
+        time.sleep(0.02)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

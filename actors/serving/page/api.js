@@ -68,7 +68,7 @@ export async function* events(id, signal) {
     } catch (error) {
       // A request is known a moment after it has begun, and connections break.
       const passing = error instanceof ApiError ? [0, 404, 503].includes(error.status) : error instanceof TypeError;
-      if (!passing || ++failures > 8) throw error;
+      if (!passing || ++failures > (error.status === 404 ? 4 : 8)) throw error;
     }
     await new Promise((resume) => setTimeout(resume, 150 * 2 ** Math.min(failures, 4)));
     if (signal.aborted) return;

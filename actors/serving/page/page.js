@@ -25,7 +25,9 @@ function complain(error) {
   const node = element("problem");
   node.hidden = !error;
   node.textContent = error ? error.message : "";
-  if (error?.status === 401) askForKey();
+  if (error?.status !== 401) return;
+  node.textContent = api.hasKey() ? "This API key is not accepted." : "This server asks for an API key.";
+  askForKey();
 }
 
 // --- the key --------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ element("question").addEventListener("keydown", (event) => {
 
 element("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (asking) return;
+  if (asking) return complain(new Error("One question at a time: stop the one that runs, or wait for it."));
   complain(null);
   asking = new AbortController();
   showAsking(true);
@@ -87,6 +89,7 @@ element("ask").addEventListener("submit", async (event) => {
   };
   try {
     const { id, ended } = await api.ask(body, asking.signal);
+    show(id, { question: element("question").value, created: Date.now() / 1000 });
     location.hash = id;
     await ended;
   } catch (error) {
@@ -109,15 +112,15 @@ element("stop").addEventListener("click", () => asking?.abort());
 
 // --- the request that is shown --------------------------------------------------------------------
 
-async function show(id) {
+async function show(id, summary = past.find(id)) {
   watching?.abort();
   watching = new AbortController();
   const { signal } = watching;
   course = new Course(id);
   element("request").hidden = false;
   lanes.show(course);
-  panel.show(course, past.find(id));
-  mark();
+  panel.show(course, summary);
+  past.show(past.requests, id);
   const shown = course;
   try {
     for await (const event of api.events(id, signal)) {
@@ -150,11 +153,7 @@ function changed() {
   });
 }
 
-setInterval(() => course && !course.end && changed(), 100);
-
-function mark() {
-  past.show(past.requests, course?.id);
-}
+setInterval(() => course && !course.end && panel.update(), 100); // the clock
 
 const wanted = () => location.hash.match(/^#([0-9a-f]{32})$/)?.[1];
 
@@ -174,7 +173,7 @@ async function list() {
     if (!document.hidden) {
       const before = past.requests[0]?.id;
       past.show(await api.requests(), course?.id);
-      panel.summary = past.find(course?.id) ?? panel.summary;
+      panel.told(past.find(course?.id));
       const newest = past.requests[0]?.id;
       if (element("follow").checked && newest !== before && !asking) location.hash = newest;
     }

@@ -40,6 +40,14 @@ export class Panel {
     this.update();
   }
 
+  // The list knows more of the request by now.
+  told(summary) {
+    if (!summary || JSON.stringify(summary) === JSON.stringify(this.summary)) return;
+    this.summary = summary;
+    this.version = -1;
+    this.update();
+  }
+
   update() {
     const { course } = this;
     if (!course) return;
