@@ -110,6 +110,9 @@ class Stand(Ingress):  # type: ignore[misc, valid-type]
         self.answered = self._metrics.answered
         self.created = int(time.time())
 
+    def __del__(self) -> None:
+        """Instead of Serve's, which has to be awaited."""
+
 
 _JOURNAL = ("write", "list", "read")
 

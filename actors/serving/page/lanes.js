@@ -162,7 +162,7 @@ export class Lanes {
       bar(left, end, y, height);
       context.fillStyle = this.palette[this.course.colour(trace)];
       const held = trace.state === "held";
-      context.globalAlpha = held ? 0.62 : 1 - 0.56 * light;
+      context.globalAlpha = held ? 0.78 : 1 - 0.56 * light;
       bar(left, end, y, height);
       context.globalAlpha = 1;
       if (trace.checkpoint !== null && tokens > trace.checkpoint * 1.01) {

@@ -16,7 +16,7 @@ export const answer = (text, limit = 40) => (text == null ? "–" : line(text, l
 const STATES = {
   waiting: "waits for a slot",
   running: "running",
-  held: "waits for the judge",
+  held: "paused at its checkpoint",
   finished: "finished",
   cut: "cancelled",
   lost: "lost with its engine",
@@ -50,7 +50,7 @@ export function lanes(course) {
     finished: counts.finished,
     cancelled: counts.cut,
     running: counts.running + counts.waiting,
-    "waiting for the judge": counts.held,
+    "paused at their checkpoint": counts.held,
     lost: counts.lost,
   }).filter(([, number]) => number);
   const all = `${course.traces.size} of ${many(course.num, "trace")} launched`;
