@@ -71,7 +71,7 @@ export class Panel {
     const { end, start } = course;
     const status = end?.status ?? "running";
     element("asked").textContent = words.line(summary?.question ?? "", 300) || "A request";
-    element("state").textContent = words.ends[status] ?? status;
+    element("state").textContent = status;
     element("state").className = `state ${status}`;
     const why = words.reasons[end?.stop_reason];
     element("about").textContent = [why, start?.model, start?.policy, summary && words.when(summary.created)]

@@ -15,7 +15,7 @@ function link(request) {
   const node = make(
     "a",
     "",
-    make("span", `state ${request.status}`, words.ends[request.status] ?? request.status),
+    make("span", `state ${request.status}`, request.status),
     make("bdi", "what", words.line(request.question, 200)),
     make("bdi", "result", result),
     make("span", "quiet", facts(request)),

@@ -30,12 +30,6 @@ export function lane(trace) {
   return parts.join(" · ");
 }
 
-export const ends = {
-  running: "running",
-  done: "done",
-  stopped: "stopped",
-  failed: "failed",
-};
 export const reasons = {
   deadline: "its time was over",
   max_total_tokens: "its tokens were spent",
