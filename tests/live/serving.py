@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 KEY = "a-key-for-tests"
@@ -164,8 +165,13 @@ def served(folder: Path) -> Iterator[Endpoint]:
     finally:
         for process in (probe, server):
             if process is not None and process.poll() is None:
+                # Ray's own processes would outlive it.
+                tree = psutil.Process(process.pid).children(recursive=True)
                 process.kill()
                 process.wait()
+                for child in tree:
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 
