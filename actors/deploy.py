@@ -28,7 +28,7 @@ GENERATOR_APP = "deepprune-generator"
 JUDGE_APP = "deepprune-judge"
 MAX_ONGOING_REQUESTS = 4096
 """Requests a replica takes on; the engine queues what it cannot decode at once."""
-LOOK_BACK_S = 10.0
+LOOK_BACK_S = 15.0
 """Seconds over which Serve averages the load."""
 
 
