@@ -151,8 +151,7 @@ def build_http(ingress: Ingress) -> Door:
             error.status_code,
             f"{request.method} {request.url.path}: {error.detail}.",
             code="not_found" if error.status_code == 404 else None,
-            headers=({"Allow": "GET, HEAD"} if error.status_code == 405 else {})
-            | dict(error.headers or {}),
+            headers=dict(error.headers or {}),
         )
         return await api_error(request, said)
 
@@ -161,7 +160,14 @@ def build_http(ingress: Ingress) -> Door:
         return await api_error(request, internal())
 
     app.openapi = lambda: openapi_schema(app, list(ingress.models))  # type: ignore[method-assign]
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    files = StaticFiles(directory=PAGE)
+
+    # Routes, not a mount: a mount at / would answer for every path asked with the wrong method.
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/{file}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page(request: Request, file: str = "index.html") -> Response:
+        return await files.get_response(file, request.scope)
+
     return Door(app, ingress.keys, ingress.log, ingress.answered)
 
 

@@ -120,9 +120,10 @@ class Solving:
             try:
                 outcome = await self.live.run()
             except UserError as error:
-                raise ApiError(
-                    502, f"The generator refused: {error}", type="server_error", code="refused"
-                ) from None
+                # It may name the other endpoint's address, which is not the client's business.
+                logger.warning("%s: %s", self.request_id, error)
+                message = "The endpoint that generates for this model refused the request."
+                raise ApiError(502, message, type="server_error", code="refused") from None
             finally:
                 timer.cancel()
                 gates = (self._model.trace_gate, self._model.judge_gate)

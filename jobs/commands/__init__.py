@@ -7,20 +7,8 @@ heavy is imported before `run`: `--help` has to answer at once.
 from __future__ import annotations
 
 NAMES = (
-NAMES = (
-    "answer",
-    "demo",
-    "serve",
-    "collect",
-    "import",
-    "sweep",
-    "report",
-    "plan",
-    "pairs",
-    "train",
-    "cheap",
-    "evaluate",
-    "ablate",
-)
+    *("answer", "demo", "serve"),
+    *("collect", "import", "sweep", "report", "plan"),
+    *("pairs", "train", "cheap", "evaluate", "ablate"),
 )
 """In the order of `deepprune --help`."""

@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 CALLS = 6
 """Calls that should meet every replica."""
+
+
+def cluster_address(ray_folder: str) -> str:
+    """The address of the cluster whose sessions lie in `ray_folder`, as its raylet was told it."""
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if ray_folder in line and (address := re.search(r"--gcs-address=(\S+)", line)):
+            return address[1]
+    raise LookupError(f"no Ray cluster runs in {ray_folder}")
 
 
 def main() -> None:
     import ray
     from ray import serve
 
-    address = Path(os.environ["RAY_TMPDIR"], "ray", "ray_current_cluster").read_text().strip()
+    address = cluster_address(os.environ["RAY_TMPDIR"])
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     application = serve.status().applications["deepprune"]
     engines = {

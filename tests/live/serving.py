@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 KEY = "a-key-for-tests"
@@ -146,9 +147,10 @@ def served(folder: Path) -> Iterator[Endpoint]:
         )
     probe = None
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 300
         while "ready at" not in log.read_text(errors="replace"):
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+            alive = server.poll() is None and time.monotonic() < deadline
+            assert alive, log.read_text()[-2000:] + what_went_wrong(Path(ray_folder))
             time.sleep(0.5)
         probe = subprocess.Popen(
             [sys.executable, "-m", "tests.live.probe"],
@@ -163,9 +165,25 @@ def served(folder: Path) -> Iterator[Endpoint]:
     finally:
         for process in (probe, server):
             if process is not None and process.poll() is None:
+                # Ray's own processes would outlive it.
+                tree = psutil.Process(process.pid).children(recursive=True)
                 process.kill()
                 process.wait()
+                for child in tree:
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
         shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def what_went_wrong(ray_folder: Path) -> str:
+    """The last lines of Serve's logs that are not mere information."""
+    lines = []
+    for path in sorted(ray_folder.glob("ray/session_latest/logs/serve/*.log")):
+        told = [
+            line for line in path.read_text(errors="replace").splitlines() if " INFO " not in line
+        ]
+        lines += ["", path.name, *told[-12:]]
+    return "\n".join(lines)[-8000:]
 
 
 def free_port() -> int:

@@ -17,17 +17,11 @@ import httpx
 import openai
 import pytest
 
-from tests.live.serving import KEY, OTHER_KEY, QUESTION, Endpoint, served
+from tests.live.serving import KEY, OTHER_KEY, QUESTION, Endpoint
 
 pytestmark = pytest.mark.live
 
 ASK: list[Any] = [{"role": "user", "content": QUESTION}]
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory) -> Iterator[Endpoint]:
-    with served(tmp_path_factory.mktemp("serving")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
