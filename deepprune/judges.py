@@ -17,6 +17,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 MAX_LOGIT = 12.0
+LEAST_RATE = 0.02
+"""A base rate is never taken to be closer to 0 or 1 than this: few problems do not show it."""
 PAIRS_PER_PROBLEM = 2000
 """Pairs of a problem that take part in a calibration, at most."""
 
@@ -66,7 +68,7 @@ def noisy(
     """An oracle blurred to a given AUROC, and calibrated at `base_rate`.
 
     The log-odds of a pair are normal with one mean for pairs that agree and another for those that
-    do not. The share `shared` of the noise's variance comes from the two traces and is common to
+    do not; where all pairs or none agree, `base_rate` is taken for nearly so. The share `shared` of the noise's variance comes from the two traces and is common to
     all their pairs: a prefix that misleads the judge misleads it about every partner.
     """
     separation = math.sqrt(2) * _normal_quantile(auroc)
@@ -78,7 +80,8 @@ def noisy(
     noise = math.sqrt(shared / 2) * (by_trace[:, None] + by_trace[None, :])
     noise = noise + math.sqrt(1 - shared) * by_pair
     evidence = separation * noise + np.where(same, 1, -1) * separation**2 / 2
-    logits = evidence + math.log(base_rate / (1 - base_rate))
+    rate = min(max(base_rate, LEAST_RATE), 1 - LEAST_RATE)
+    logits = evidence + math.log(rate / (1 - rate))
     return ScoredPairs(tuple(answers), _sigmoid(logits), "pairs")
 
 

@@ -82,7 +82,10 @@ def informed(policy: PolicyConfig, judge: str, calibration: Calibration) -> Poli
         auroc = float(judge.partition(":")[2])
     if judge == "oracle":
         auroc = 1.0
-    known = {"base_rate": min(max(calibration.base_rate, 0.02), 0.98), "auroc": auroc}
+    known = {
+        "base_rate": min(max(calibration.base_rate, judges.LEAST_RATE), 1 - judges.LEAST_RATE),
+        "auroc": auroc,
+    }
     open_ = {name: value for name, value in known.items() if getattr(policy, name) is None}
     return policy.model_copy(update=open_)
 

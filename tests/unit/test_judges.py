@@ -56,6 +56,12 @@ def test_a_blurred_oracle_means_what_it_says():
         assert p[inside].mean() == pytest.approx(same[inside].mean(), abs=0.03)
 
 
+@pytest.mark.parametrize("base_rate", [0.0, 1.0])
+def test_where_all_pairs_or_none_agree_a_blurred_oracle_still_speaks(base_rate):
+    scored = noisy(numbered(["7", "1", "2"]), 0.8, base_rate, 0)
+    assert ((scored.matrix > 0) & (scored.matrix < 1)).all()
+
+
 @untimed
 @given(answers_of, st.integers(0, 99))
 def test_every_judge_says_the_same_of_a_pair_in_either_order(answers, seed):
