@@ -68,8 +68,9 @@ def noisy(
     """An oracle blurred to a given AUROC, and calibrated at `base_rate`.
 
     The log-odds of a pair are normal with one mean for pairs that agree and another for those that
-    do not; where all pairs or none agree, `base_rate` is taken for nearly so. The share `shared` of the noise's variance comes from the two traces and is common to
-    all their pairs: a prefix that misleads the judge misleads it about every partner.
+    do not; a `base_rate` of 0 or 1 is taken for nearly so. The share `shared` of the noise's
+    variance comes from the two traces and is common to all their pairs: a prefix that misleads the
+    judge misleads it about every partner.
     """
     separation = math.sqrt(2) * _normal_quantile(auroc)
     rng = np.random.default_rng(seed)
