@@ -111,6 +111,7 @@ def train_encoder(
     """
     check_classes(training)
     tokenizer = load_tokenizer(config.model)
+    torch.manual_seed(config.seed)  # the head starts from random numbers
     module = PrefixEncoder(load_language_model(config.model))
     one_step = config.model_copy(update={"pairs_per_batch": config.pairs_per_step})
     engine = PlainEngine(module, one_step, device)

@@ -12,7 +12,7 @@ from training.config import TrainConfig
 from training.data import PairSet
 from training.encoder import DIMENSIONS, epochs, pair_logits
 from training.encoder_run import ENCODER_FILE, SavedEncoder, pair_logits_of, train_encoder
-from training.metrics import auroc
+from training.metrics import mean_auroc
 from training.scoring import by_problem, open_judge
 
 CONFIG = TrainConfig(
@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
 def test_it_learns_and_knows_how_good_it_is(trained):
     _, found, losses = trained
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    assert found.auroc is not None and found.auroc > 0.8
+    assert found.auroc is not None and found.auroc > 0.7
     assert 0 < found.tau < 1 and 0 < found.base_rate < 1
 
 
@@ -57,7 +57,7 @@ def test_it_is_read_back_and_judges_as_it_did(trained):
     pairs = made_pairs(4, 6)
     scores = judge.score(pairs, lambda count: None)
     assert judge.tau == found.tau
-    assert auroc(pairs.same, scores) > 0.8
+    assert mean_auroc(pairs.same, scores, pairs.problem) == pytest.approx(found.auroc)
     assert judge.num_tokens < 64 * len(pairs.prefixes)
 
 
