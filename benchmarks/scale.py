@@ -108,7 +108,7 @@ class Watched(LiveProblem):
 
     def _end_tasks(self, sample: int) -> None:
         if sample in self._tasks:
-            DECIDED[self.key, sample] = asyncio.get_running_loop().time()
+            DECIDED[self.key, sample] = time.process_time()
         LiveProblem._end_tasks(self, sample)
 
 
@@ -174,7 +174,7 @@ class Run:
 
     def settle(self, request_id: str, num_tokens: int, recent: tuple[Any, ...]) -> None:
         key, sample, _ = request_id.split("/", 2)
-        now = asyncio.get_running_loop().time()
+        now = time.process_time()
         self.lags.append(now - DECIDED.pop((key, int(sample)), now))
         if key in self.problems:
             self.problems[key].settle(int(sample), num_tokens, recent)

@@ -26,26 +26,32 @@ from deepprune.speed import SpeedConfig
 
 REPLICAS_PER_NODE = 8
 STREAMS_PER_REPLICA = 256
+ROUNDS_A_LOOK = 8
+"""Rounds of a busy event loop between two looks at the clock."""
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
     """An event loop that does not wait: with nothing to do, its clock jumps to the next timer."""
 
     def __init__(self) -> None:
-        self.skipped_s = 0.0
+        self._skipped_s = 0.0
         self._in_threads = 0
+        self._now_s = time.process_time()
         super().__init__(_SkippingSelector(self))
 
     def time(self) -> float:
         """CPU seconds of this process, and the idle seconds skipped."""
-        return time.process_time() + self.skipped_s
+        return self._now_s
 
-    def skip(self, seconds: float) -> bool:
-        """Whether the clock may jump, and did: not while a thread is at work."""
-        if self._in_threads:
-            return False
-        self.skipped_s += seconds
-        return True
+    def look(self, skip_s: float = 0.0) -> None:
+        """Read the clock anew, which is dear: a system call."""
+        self._skipped_s += skip_s
+        self._now_s = time.process_time() + self._skipped_s
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the clock may jump: not while a thread is at work."""
+        return not self._in_threads
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
         """Count what is under way in threads."""
@@ -62,14 +68,19 @@ class _SkippingSelector(selectors.DefaultSelector):
     def __init__(self, loop: SkippingLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._num_busy = 0
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout is None or timeout <= 0:
+        if timeout is None:
             return super().select(timeout)
-        events = super().select(0)
-        if events or self._loop.skip(timeout):
-            return events
-        return super().select(timeout)
+        if timeout <= 0:  # there is work to do: timers may wait for some rounds of it
+            self._num_busy += 1
+            if self._num_busy % ROUNDS_A_LOOK == 0:
+                self._loop.look()
+            return super().select(0)
+        events = super().select(0 if self._loop.may_skip else timeout)
+        self._loop.look(0 if events or not self._loop.may_skip else timeout)
+        return events
 
 
 @dataclass(slots=True)

@@ -65,7 +65,7 @@ def hosts_and_head(seed: int = 0) -> Iterator[Scene]:
             hosts.start_head()
             scene.fill()
             hosts.connect()
-            wait_for(lambda: len(ray.nodes()) == 1 + len(scene.wanted), START_S)
+            wait_for(scene.is_full, START_S)
             yield scene
         finally:
             ray.shutdown()

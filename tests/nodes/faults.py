@@ -46,6 +46,11 @@ class Scene:
             else:
                 self.hosts.add(next(self._names), labels, cpus=1)
 
+    def is_full(self) -> bool:
+        """Whether all hosts have joined; one that failed to, on a busy machine, is replaced."""
+        self.fill()
+        return len(ray_nodes()) == 1 + len(self.wanted)
+
     def end_what_is_due(self, *, all_of_it: bool = False) -> None:
         """Mend and resume what was to last only so long."""
         due = [entry for entry in self.later if all_of_it or entry[0] <= time.monotonic()]

@@ -29,11 +29,8 @@ ENVIRONMENT = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
-    # A busy machine may take longer than 30 s to start a node's helpers.
-    "RAY_agent_register_timeout_ms": "120000",
-    "RAY_raylet_start_wait_time_s": "120",
 }
-START_S = 120
+START_S = 240
 BIND = """mount --bind "$0/resolv.conf" /etc/resolv.conf && mount --bind "$0" "$1" || exit 1
 shift && exec "$@"
 """
