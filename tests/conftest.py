@@ -111,6 +111,30 @@ def one_system() -> Iterator[OneSystem]:
     system.close()
 
 
+@contextmanager
+def _two_cpus() -> Iterator[str]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def bare_cluster(one_system: OneSystem) -> str:
+    """The address of a Ray cluster of two CPUs, on which nothing runs yet."""
+    address: str = one_system(_two_cpus)
+    return address
+
+
 @pytest.fixture
 def live_system(one_system: OneSystem) -> LiveSystem:
     found: LiveSystem = one_system(_laptop)

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.faults
 
 
 def processes(words: str) -> list[psutil.Process]:
-    """Processes that this one has started, and they, whose command line holds `words`."""
+    """Processes that this one has started, and they, whose command line holds `words`, by age."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if words in " ".join(process.cmdline()):
                 found.append(process)
-    return found
+    return sorted(found, key=lambda process: process.create_time())
 
 
 def replicas(kind: str) -> list[psutil.Process]:

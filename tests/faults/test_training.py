@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import re
 import signal
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,17 +41,7 @@ SETTINGS = {"evaluate_every": 10, "epochs": 2.5, "evaluation_pairs": 100}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster's address."""
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def pairs(cluster, tmp_path_factory) -> Path:
+def pairs(bare_cluster, tmp_path_factory) -> Path:
     """Pairs of traces that say early what their answer will be."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = random.Random(0)
@@ -97,13 +85,13 @@ def workers() -> list[psutil.Process]:
 
 
 def test_training_goes_on_after_a_killed_worker_along_the_same_curve(
-    cluster, pairs, tmp_path, monkeypatch
+    bare_cluster, pairs, tmp_path, monkeypatch
 ):
     # Ray Train notes a checkpoint, or a death, when it next looks at the workers.
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
     arguments = ("train", str(pairs), "--config", "tiny", "--out", "whole", *settings)
-    done = deepprune(*arguments, "--address", cluster, cwd=tmp_path)
+    done = deepprune(*arguments, "--address", bare_cluster, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     whole = read_log(tmp_path / "whole")
     num_steps = int(whole[0]["num_steps"])

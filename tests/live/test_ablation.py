@@ -14,7 +14,8 @@ from tests.unit.test_evaluate import traces_of
 pytestmark = pytest.mark.live
 
 
-def test_a_grid_trains_and_compares_a_judge_in_each_cell(tmp_path):
+def test_a_grid_trains_and_compares_a_judge_in_each_cell(one_system, tmp_path):
+    one_system.close()  # the commands start a Ray of their own
     rng = np.random.default_rng(0)
     traces = [trace for number in range(12) for trace in traces_of(number, rng)]
     traces = [{**trace, "answer": str(trace["answer"])} for trace in traces]

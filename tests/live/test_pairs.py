@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,16 +23,6 @@ pytestmark = pytest.mark.live
 CONFIG = PairsConfig(
     checkpoints=["tokens:20", "reasoning_words:2"], validation=0.2, test=0.2, seed=3
 )
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster's address."""
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
 
 
 def write_traces(
@@ -74,7 +62,7 @@ def rows_of(folder: Path) -> list[dict]:
 
 
 def test_the_same_traces_give_the_same_pairs_however_they_are_dealt_out(
-    cluster, tmp_path, monkeypatch
+    bare_cluster, tmp_path, monkeypatch
 ):
     source = write_traces(tmp_path / "t.parquet", 12, 20)
     manifest = build(source, tmp_path / "one")
@@ -87,7 +75,7 @@ def test_the_same_traces_give_the_same_pairs_however_they_are_dealt_out(
     assert manifest | {"peak_worker_bytes": 0} == again | {"peak_worker_bytes": 0}
 
 
-def test_counts_add_up_and_no_problem_is_on_two_sides(cluster, tmp_path):
+def test_counts_add_up_and_no_problem_is_on_two_sides(bare_cluster, tmp_path):
     source = write_traces(tmp_path / "t.parquet", 12, 20)
     manifest = build(source, tmp_path)
     traces = pq.read_table(source).to_pylist()
@@ -106,7 +94,7 @@ def test_counts_add_up_and_no_problem_is_on_two_sides(cluster, tmp_path):
     assert {split for _, split in splits} == set(SPLITS)
 
 
-def test_memory_does_not_grow_with_the_traces(cluster, tmp_path):
+def test_memory_does_not_grow_with_the_traces(bare_cluster, tmp_path):
     """Ten times the traces, 60 MB more of text; a worker's peak grows by less than half of that."""
     small = write_traces(tmp_path / "small.parquet", 4, 64, chars=26_000)
     large = write_traces(tmp_path / "large.parquet", 40, 64, chars=26_000)
@@ -115,11 +103,11 @@ def test_memory_does_not_grow_with_the_traces(cluster, tmp_path):
     assert many - few < 30e6
 
 
-def test_the_command_builds_what_training_loads(cluster, tmp_path):
+def test_the_command_builds_what_training_loads(bare_cluster, tmp_path):
     source = write_traces(tmp_path / "t.parquet", 12, 8)
     arguments = (
         *("pairs", str(source), "--out", "made", "--checkpoint", "tokens:20"),
-        *("--address", cluster, "--pairs-per-problem", "10", "--set", "test=0.25"),
+        *("--address", bare_cluster, "--pairs-per-problem", "10", "--set", "test=0.25"),
     )
     done = deepprune(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -151,13 +139,13 @@ def test_the_command_builds_what_training_loads(cluster, tmp_path):
     assert "pairs.test" in other.stderr
 
 
-def test_nothing_to_pair_is_refused(cluster, tmp_path):
+def test_nothing_to_pair_is_refused(bare_cluster, tmp_path):
     rows = [
         {"problem_id": "m/1", "problem": "?", "sample": i, "text": "x", "answer": answer}
         for i, answer in enumerate([None, "1"])
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
-    done = deepprune("pairs", "t.parquet", "--out", "made", "--address", cluster, cwd=tmp_path)
+    done = deepprune("pairs", "t.parquet", "--out", "made", "--address", bare_cluster, cwd=tmp_path)
     assert done.returncode == 2
     assert "no problem has two traces to pair" in done.stderr
     assert "1 no answer" in done.stderr
