@@ -161,7 +161,8 @@ def scale_options(replicas: ReplicasConfig, full: int) -> dict[str, Any]:
         "autoscaling_config": {
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,
-            "target_ongoing_requests": full,
+            # Below what a replica can take: when all are full, more are wanted.
+            "target_ongoing_requests": max(1.0, 0.8 * full),
             "metrics_interval_s": 2,
             "look_back_period_s": LOOK_BACK_S,
             "upscale_delay_s": replicas.upscale_delay_s,
