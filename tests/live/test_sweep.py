@@ -177,12 +177,17 @@ def cluster(tmp_path):
         "RAY_TMPDIR": "/tmp",
     }
     environment.pop("RAY_ADDRESS", None)
-    port, client, dashboard = _free_ports(3)
+    port, client, dashboard, agent, agent_grpc = _free_ports(5)
     head = subprocess.Popen(
         [
             *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
             *("--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"),
             f"--ray-client-server-port={client}",
+            # Other clusters on this machine have taken the agent's usual ports.
+            *(
+                f"--dashboard-agent-listen-port={agent}",
+                f"--dashboard-agent-grpc-port={agent_grpc}",
+            ),
         ],
         env=environment,
         stdout=(tmp_path / "head.log").open("w"),
