@@ -250,45 +250,6 @@ def test_a_small_request_does_not_wait_for_a_large_one(endpoint):
     assert ended == ["small", "large"]
 
 
-def test_replicas_follow_the_load_and_no_request_is_lost(endpoint):
-    """One generator replica becomes two, and one again, under requests all the time."""
-    sizes = set()
-    load = 24
-    answers: list[httpx.Response] = []
-    stop = threading.Event()
-
-    def keep_asking() -> None:
-        body = endpoint.ask(model="voted", deepprune={"n": load})
-        while not stop.is_set():
-            answers.append(endpoint.post(body | {"deepprune": {"n": load}}))
-
-    def wait_for_replicas(count: int) -> None:
-        deadline = time.monotonic() + 120
-        while (number := endpoint.look("replicas")["generator voted"]) != count:
-            assert time.monotonic() < deadline, f"{number} replicas, not {count}"
-            time.sleep(0.2)
-        sizes.add(count)
-
-    asking = [threading.Thread(target=keep_asking) for _ in range(2)]
-    for thread in asking:
-        thread.start()
-    try:
-        wait_for_replicas(2)
-        load = 2
-        wait_for_replicas(1)
-    finally:
-        stop.set()
-        for thread in asking:
-            thread.join()
-    assert sizes == {1, 2}
-    for answer in answers:
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["usage"]["deepprune"]["lost_tokens"] == 0
-        vote = answer.json()["deepprune"]
-        assert vote["finished_traces"] == vote["num_traces"]
-    endpoint.wait_for_rest()
-
-
 # --- watching -------------------------------------------------------------------------------
 
 
