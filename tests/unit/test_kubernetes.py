@@ -174,13 +174,13 @@ class TestSweepJob:
     def test_its_command_and_its_sweep_are_ours(self):
         from ray.dashboard.modules.job.common import JobSubmitRequest, validate_request_type
 
-        from jobs.cli import _parser
+        from jobs.cli import parser
 
         job = the("RayJob")["spec"]
         request = validate_request_type({"entrypoint": job["entrypoint"]}, JobSubmitRequest)
         python, flag, module, *arguments = shlex.split(request.entrypoint)
         assert (python, flag, module) == ("python", "-m", "jobs.sweep")
-        options = _parser().parse_args(["sweep", *arguments])
+        options = parser().parse_args(["sweep", *arguments])
         mounted = the("ConfigMap")
         assert Path(options.config).name in mounted["data"]
         assert str(options.out).startswith("/data/runs/"), "it outlives the pods"
