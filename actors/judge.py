@@ -144,7 +144,9 @@ class PairPrompt:
 
     def token_ids(self, problem: str, first: str, second: str) -> list[int]:
         """The prompt of one pair."""
-        head, middle, tail = map(self._encode, self._pieces(problem))
+        head, middle, tail = map(
+            self._encode, prompt_pieces(self._prompt, self._tokenizer, problem)
+        )
         room = (self._max_model_len - 1 - len(head) - len(middle) - len(tail)) // 2
         return [
             *head,
@@ -154,25 +156,26 @@ class PairPrompt:
             *tail,
         ]
 
-    def _pieces(self, problem: str) -> tuple[str, str, str]:
-        """The template around the two prefixes, with the problem filled in."""
-        template = self._prompt.template
-        if self._prompt.chat:
-            template = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": template}], add_generation_prompt=True, tokenize=False
-            )
-        elif self._prompt.add_special_tokens and self._tokenizer.bos_token:
-            template = self._tokenizer.bos_token + template
-        head, rest = template.split("{first}")
-        middle, tail = rest.split("{second}")
-        return (
-            head.replace("{problem}", problem),
-            middle.replace("{problem}", problem),
-            tail.replace("{problem}", problem),
-        )
-
     def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def prompt_pieces(prompt: JudgePrompt, tokenizer: Any, problem: str) -> tuple[str, str, str]:
+    """The text before, between and after the two prefixes, in training as in serving."""
+    template = prompt.template
+    if prompt.chat:
+        template = tokenizer.apply_chat_template(
+            [{"role": "user", "content": template}], add_generation_prompt=True, tokenize=False
+        )
+    elif prompt.add_special_tokens and tokenizer.bos_token:
+        template = tokenizer.bos_token + template
+    head, rest = template.split("{first}")
+    middle, tail = rest.split("{second}")
+    return (
+        head.replace("{problem}", problem),
+        middle.replace("{problem}", problem),
+        tail.replace("{problem}", problem),
+    )
 
 
 def answer_token_id(tokenizer: Any, answer: str) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from actors.judge import answer_token_id
+from actors.judge import answer_token_id, prompt_pieces
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.data import PairSet
@@ -90,18 +90,7 @@ class PairEncoder:
         return room
 
     def _template_around(self, problem: str) -> tuple[Tokens, ...]:
-        template = self._prompt.template
-        if self._prompt.chat:
-            template = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": template}], add_generation_prompt=True, tokenize=False
-            )
-        elif self._prompt.add_special_tokens and self._tokenizer.bos_token:
-            template = self._tokenizer.bos_token + template
-        head, rest = template.split("{first}")
-        middle, tail = rest.split("{second}")
-        return tuple(
-            self._tokens(piece.replace("{problem}", problem)) for piece in (head, middle, tail)
-        )
+        return tuple(map(self._tokens, prompt_pieces(self._prompt, self._tokenizer, problem)))
 
     def _tokens(self, text: str) -> Tokens:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))

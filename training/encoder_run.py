@@ -26,7 +26,7 @@ from training.encoder import (
 from training.engines import PlainEngine
 from training.judge import load_language_model, load_tokenizer
 from training.metrics import mean_auroc, threshold_at_fnr
-from training.trainer import check_classes
+from training.trainer import check_classes, learning_rate
 
 ENCODER_FILE = "encoder.json"
 HEAD_FILE = "head.pt"
@@ -121,7 +121,7 @@ def train_encoder(
     best: tuple[float, dict[str, torch.Tensor], EncoderSettings] | None = None
     per_epoch = len(steps) // _num_epochs(config)
     for number, members in enumerate(steps, start=1):
-        rate = _learning_rate(config, number, len(steps))
+        rate = learning_rate(config, number, len(steps))
         loss = train_step(engine, prompts, members, same, one_step, rate)
         if not math.isfinite(loss):
             raise UserError(
@@ -183,14 +183,6 @@ def _agreement(pairs: PairSet) -> Bools:
     same: Bools = answer[:, None] == answer[None, :]
     same[pairs.first, pairs.second] = same[pairs.second, pairs.first] = pairs.same
     return same
-
-
-def _learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
-    warmup = max(1, round(config.warmup * num_steps))
-    if step <= warmup:
-        return config.learning_rate * step / warmup
-    done = (step - warmup) / max(1, num_steps - warmup)
-    return config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
 
 
 def _plain(model: str) -> TrainConfig:

@@ -103,7 +103,7 @@ class Trainer:
         batches = self._batches(start)
         since = time.monotonic()
         for step in range(start + 1, self.num_steps + 1):
-            rate = self.learning_rate(step)
+            rate = learning_rate(self._config, step, self.num_steps)
             loss, grad_norm = self._step(batches, rate)
             _refuse_no_number(f"the loss of step {step}", loss)
             pairs_per_s = self._config.pairs_per_step / (time.monotonic() - since)
@@ -113,14 +113,6 @@ class Trainer:
                 reporter.checkpoint(self._engine, progress)
             reporter.progress(progress)
             since = time.monotonic()
-
-    def learning_rate(self, step: int) -> float:
-        """Rises to its height in a straight line, then falls to a tenth along a cosine."""
-        warmup = max(1, round(self._config.warmup * self.num_steps))
-        if step <= warmup:
-            return self._config.learning_rate * step / warmup
-        done = (step - warmup) / max(1, self.num_steps - warmup)
-        return self._config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
 
     def _batches(self, start: int) -> Iterator[npt.NDArray[np.int64]]:
         """This worker's share of each batch, from step `start` on."""
@@ -228,3 +220,12 @@ def check_classes(train: PairSet) -> None:
             f"all {len(train)} training pairs {kind}, so there is nothing to tell apart: add "
             "problems that the model gets wrong at times"
         )
+
+
+def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
+    """Rises to its height in a straight line, then falls to a tenth along a cosine."""
+    warmup = max(1, round(config.warmup * num_steps))
+    if step <= warmup:
+        return config.learning_rate * step / warmup
+    done = (step - warmup) / max(1, num_steps - warmup)
+    return config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))

@@ -27,7 +27,7 @@ from training.judge import (
     score_sharing,
 )
 from training.log import TrainLog, read_log
-from training.trainer import Progress, Trainer
+from training.trainer import Progress, Trainer, learning_rate
 from training.worker import known
 
 
@@ -132,9 +132,7 @@ def test_impossible_settings_are_refused(settings, words):
 
 
 def test_the_rate_rises_and_falls():
-    made = trainer()
-    made.num_steps = 100
-    rates = [made.learning_rate(step) for step in range(1, 101)]
+    rates = [learning_rate(CONFIG, step, 100) for step in range(1, 101)]
     peak = rates.index(max(rates))
     assert peak == round(CONFIG.warmup * 100) - 1
     assert max(rates) == pytest.approx(CONFIG.learning_rate)
