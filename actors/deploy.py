@@ -14,13 +14,20 @@ import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
+from actors.feature_judge import FeatureJudgeReplica
 from actors.generator import Generator
 from actors.judge import Judge
-from actors.models import judge_prompt
+from actors.models import feature_judge, judge_prompt
 from actors.shards import Shards
 from actors.warden import take_down, watched
 from cluster.placement import ReplicaPlacement, place, replica_placement
-from deepprune.config import JudgeConfig, ReplicasConfig, RunConfig, VllmGeneratorConfig
+from deepprune.config import (
+    FeatureJudgeConfig,
+    JudgeConfig,
+    ReplicasConfig,
+    RunConfig,
+    VllmGeneratorConfig,
+)
 from deepprune.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -31,6 +38,8 @@ MAX_JUDGE_CALLS = 4096
 """Calls a judge replica takes on; its engine queues what it cannot score at once."""
 PAIRS_PER_CALL = 16
 """About how many pairs a call to the judge holds, to tell how many calls fill an engine."""
+FEATURE_JUDGE_CALLS = 16
+"""Calls that keep a replica of the feature judge busy for about a second."""
 LOOK_BACK_S = 6.0
 """Seconds over which Serve averages the load."""
 
@@ -122,7 +131,21 @@ def generator_app(config: VllmGeneratorConfig, stall_s: float, name: str) -> ser
 
 
 def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Application:
-    """A judge as a Serve application, its deployment called `name`."""
+    """A judge as a Serve application, its deployment called `name`.
+
+    Raises:
+        UserError: the folder of a feature judge holds none.
+    """
+    if isinstance(config, FeatureJudgeConfig):
+        scored = serve.deployment(FeatureJudgeReplica).options(
+            name=name,
+            ray_actor_options={"num_cpus": config.cpus},
+            max_ongoing_requests=MAX_JUDGE_CALLS,
+            health_check_period_s=5,
+            logging_config=QUIET,
+            **scale_options(config.replicas, FEATURE_JUDGE_CALLS),
+        )
+        return scored.bind(feature_judge(config))
     placement = replica_placement(config.engine)
     full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
     options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)

@@ -103,6 +103,7 @@ class Judges(Protocol):
         """Score one prefix against others. Cancelling the call cancels the work.
 
         Raises:
-            EngineGone: the judge died, and the call may be repeated.
+            EngineGone: the judge died, and the call may be repeated, or it has no room for the
+                problem.
         """
         ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deepprune.config import JudgeConfig, JudgePrompt
+from deepprune.config import FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
+from deepprune.feature_judge import FeatureJudge
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "models"
 
@@ -42,7 +43,7 @@ def resolve_model(name: str) -> str:
     return name
 
 
-def judge_prompt(config: JudgeConfig) -> JudgePrompt:
+def judge_prompt(config: VllmJudgeConfig) -> JudgePrompt:
     """How this judge is asked: by the configuration, else by its `judge.json`, else plainly.
 
     Raises:
@@ -57,6 +58,17 @@ def judge_prompt(config: JudgeConfig) -> JudgePrompt:
         return JudgePrompt.model_validate(json.loads(beside.read_text(encoding="utf-8")))
     except ValueError as error:
         raise UserError(f"{beside} does not validate: {' '.join(str(error).split())}") from None
+
+
+def feature_judge(config: FeatureJudgeConfig) -> FeatureJudge:
+    """A feature judge as it was learned.
+
+    Raises:
+        UserError: there is none.
+    """
+    if config.folder.startswith("miniature/"):
+        return FeatureJudge.load(MINIATURE / config.folder.removeprefix("miniature/"))
+    return FeatureJudge.load(Path(config.folder).expanduser())
 
 
 def _existing(path: Path, name: str) -> Path:

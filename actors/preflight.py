@@ -12,10 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.models import judge_prompt, resolve_model
+from actors.models import feature_judge, judge_prompt, resolve_model
 from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
-from deepprune.config import EndpointGeneratorConfig, EngineConfig, RunConfig
+from deepprune.config import (
+    EndpointGeneratorConfig,
+    EngineConfig,
+    FeatureJudgeConfig,
+    JudgeConfig,
+    RunConfig,
+    VllmJudgeConfig,
+)
 from deepprune.errors import UserError
 from deepprune.policy_config import JudgingConfig, PaperRules, PlusConfig, PolicyConfig
 from deepprune.traces import Problem
@@ -38,8 +45,10 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
     _check_checkpoint(config.policy, config.generator.sampling.max_tokens)
     for engine in _engines(config):
         resolve_model(engine.model)  # is it there at all?
-    if config.judge is not None:
+    if isinstance(config.judge, VllmJudgeConfig):
         _check_judge(config.judge.engine, judge_prompt(config.judge))
+    elif config.judge is not None:
+        feature_judge(config.judge)
     if isinstance(config.generator, EndpointGeneratorConfig):
         from actors.endpoint import EndpointGenerators
 
@@ -52,8 +61,7 @@ def with_calibration(config: RunConfig) -> RunConfig:
     """The configuration with what the judge knows of itself, where the policy leaves it open."""
     if config.judge is None or not isinstance(config.policy, PaperRules | PlusConfig):
         return config
-    prompt = judge_prompt(config.judge)
-    known = {"tau": prompt.tau, "base_rate": prompt.base_rate, "auroc": prompt.auroc}
+    known = _known(config.judge)
     policy = config.policy
     missing = {
         name: value
@@ -63,11 +71,25 @@ def with_calibration(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"policy": policy.model_copy(update=missing)})
 
 
+def _known(judge: JudgeConfig) -> dict[str, float | None]:
+    """What a judge knows of itself."""
+    if isinstance(judge, FeatureJudgeConfig):
+        learned = feature_judge(judge)
+        calibration = learned.calibration
+        return {
+            "tau": learned.tau,
+            "base_rate": calibration.base_rate,
+            "auroc": calibration.auroc,
+        }
+    prompt = judge_prompt(judge)
+    return {"tau": prompt.tau, "base_rate": prompt.base_rate, "auroc": prompt.auroc}
+
+
 def _engines(config: RunConfig) -> list[EngineConfig]:
     generator = config.generator
     return [
         *([] if isinstance(generator, EndpointGeneratorConfig) else [generator.engine]),
-        *([config.judge.engine] if config.judge else []),
+        *([config.judge.engine] if isinstance(config.judge, VllmJudgeConfig) else []),
     ]
 
 
@@ -83,7 +105,7 @@ def _check_checkpoint(policy: PolicyConfig, max_tokens: int) -> None:
 
 
 def _check_judge(engine: EngineConfig, prompt: Any) -> None:
-    from actors.judge import answer_token_id
+    from actors.pair_prompt import answer_token_id
 
     tokenizer = load_tokenizer(engine.model)
     for answer in (prompt.same_token, prompt.different_token):

@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.hardware import NODE_TYPES, NodeType
-from deepprune.config import EngineConfig, ReplicasConfig, RunConfig, VllmGeneratorConfig
+from deepprune.config import (
+    EngineConfig,
+    ReplicasConfig,
+    RunConfig,
+    VllmGeneratorConfig,
+    VllmJudgeConfig,
+)
 from deepprune.errors import UserError
 
 Bundle = dict[str, float]
@@ -58,11 +64,11 @@ def place(config: RunConfig) -> Placement:
 
 
 def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]]:
-    """What a run starts."""
+    """The engines that a run starts."""
     engines = []
     if isinstance(config.generator, VllmGeneratorConfig):
         engines.append(("generator", config.generator.engine, config.generator.replicas))
-    if config.judge is not None:
+    if isinstance(config.judge, VllmJudgeConfig):
         engines.append(("judge", config.judge.engine, config.judge.replicas))
     return engines
 

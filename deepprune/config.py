@@ -187,15 +187,44 @@ class JudgePrompt(Section):
         return template
 
 
-class JudgeConfig(Section):
-    """The judge pool: Ray Serve replicas, each around one small vLLM engine."""
+class VllmJudgeConfig(Section):
+    """The pairwise judge: Ray Serve replicas, each around one small vLLM engine."""
 
+    kind: Literal["vllm"] = "vllm"
     engine: EngineConfig
     replicas: ReplicasConfig = ReplicasConfig()
     prompt: JudgePrompt | None = None
     """How to ask. Absent: what `judge.json` in the model's folder says, else a plain question."""
     pairs_per_call: int = Field(256, ge=1)
     """Pairs sent to one replica in one call; more are spread over the replicas."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.engine.model
+
+
+class FeatureJudgeConfig(Section):
+    """The feature judge: Ray Serve replicas that take a CPU each, and read no tokens."""
+
+    kind: Literal["features"]
+    folder: str
+    """Where `deepprune cheap` wrote it; `miniature/features` is the miniature's."""
+    replicas: ReplicasConfig = ReplicasConfig()
+    cpus: float = Field(1.0, ge=0)
+    """CPUs that a replica reserves."""
+    pairs_per_call: int = Field(512, ge=1)
+
+    @property
+    def name(self) -> str:
+        """What tables call it, live as in a replay."""
+        return "features"
+
+
+JudgeConfig = Annotated[
+    Annotated[VllmJudgeConfig, Tag("vllm")] | Annotated[FeatureJudgeConfig, Tag("features")],
+    tag("kind", "vllm"),
+]
 
 
 class LimitsConfig(Section):
@@ -298,7 +327,7 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
     data[keys[-1]] = value
 
 
-_TAGS = ("vllm", "endpoint", *POLICY_NAMES)
+_TAGS = ("vllm", "endpoint", "features", *POLICY_NAMES)
 
 
 def explained(error: ValidationError) -> str:
@@ -307,7 +336,7 @@ def explained(error: ValidationError) -> str:
     for detail in error.errors():
         path = [str(part) for part in detail["loc"]]
         for at, (section, name) in enumerate(pairwise(path)):
-            if section in ("generator", "policy") and name in _TAGS:
+            if section in ("generator", "judge", "policy") and name in _TAGS:
                 del path[at + 1]  # which of the sections it is, not a key that anybody wrote
                 break
         match detail["type"]:

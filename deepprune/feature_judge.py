@@ -80,6 +80,15 @@ class FeatureJudge(Section):
         p_same = 1 / (1 + np.exp(-np.clip(slope * matrix + shift, -12, 12)))
         return ScoredPairs(tuple(prefixes), p_same, "nothing")
 
+    def p_same(self, problem: str, firsts: Sequence[str], second: str) -> tuple[float, ...]:
+        """P(same) of the prefix `second` with each of `firsts`.
+
+        Raises:
+            UserError: as `score`.
+        """
+        scored = self.score(problem, dict(enumerate((*firsts, second))))
+        return tuple(scored.p_same(len(firsts), range(len(firsts))))
+
     def save(self, folder: Path) -> None:
         """Write it as a folder that `load` reads."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from deepprune.answers import extract_answer
 
@@ -86,6 +87,7 @@ class Statements:
         return self.boxed or self.thought or self.last_conclusion or self.last_result
 
 
+@lru_cache(maxsize=4096)  # a live prefix is compared with each that comes after it
 def read_statements(prefix: str) -> Statements:
     """Read a prefix once."""
     text = _THOUSANDS.sub("", prefix)

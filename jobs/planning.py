@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.accelerators import ACCELERATORS, Accelerator
@@ -13,7 +13,13 @@ from cluster.hardware import NODE_TYPES, NodeType
 from cluster.model_shapes import ModelShape, model_shape
 from cluster.roofline import judge_speed, replica_speed
 from deepprune import judges
-from deepprune.config import EngineConfig, RunConfig, VllmGeneratorConfig
+from deepprune.config import (
+    EngineConfig,
+    FeatureJudgeConfig,
+    RunConfig,
+    VllmGeneratorConfig,
+    VllmJudgeConfig,
+)
 from deepprune.errors import UserError
 from deepprune.fleet import Fleet, replay_together
 from deepprune.judges import Calibration
@@ -149,7 +155,10 @@ class Planner:
         if isinstance(policy, OracleConfig) or name == "oracle":
             return judges.oracle(material.answers)
         if place not in self._judges:
-            self._judges[place] = noisy_scores(name, material, self._calibration, self.plan.seed)
+            scores = noisy_scores(name, material, self._calibration, self.plan.seed)
+            if isinstance(self._run.judge, FeatureJudgeConfig):
+                scores = replace(scores, reads="nothing")
+            self._judges[place] = scores
         return self._judges[place]
 
     def _replicas(
@@ -162,13 +171,14 @@ class Planner:
         if self.plan.speed is not None:
             return [self.plan.speed] * len(nodes), [self.plan.speed]
         total = sum(node.gpus for node in nodes)
-        wanted = max(1, int(total / self.plan.gpus_per_judge)) if judged else 0
+        judge = self._run.judge
+        asked = judged and isinstance(judge, VllmJudgeConfig)
+        wanted = max(1, int(total / self.plan.gpus_per_judge)) if asked else 0
         shards, judge_shards = _gpus(self._generator.engine), 1
         judge_model: ModelShape | None = None
-        if judged:
-            assert self._run.judge is not None
-            judge_shards = _gpus(self._run.judge.engine)
-            judge_model = model_shape(self._run.judge.engine.model)
+        if judged and isinstance(judge, VllmJudgeConfig):
+            judge_shards = _gpus(judge.engine)
+            judge_model = model_shape(judge.engine.model)
         model = model_shape(self._generator.engine.model)
         generators: list[SpeedConfig] = []
         judge_pool: list[SpeedConfig] = []
@@ -190,7 +200,7 @@ class Planner:
         if not generators or len(judge_pool) < wanted:
             raise UserError(
                 f"{shown_mix(Counter(node.name for node in nodes))} has no room for a generator "
-                f"of {shards} GPUs{' beside its judges' if judged else ''}: add nodes"
+                f"of {shards} GPUs{' beside its judges' if wanted else ''}: add nodes"
             )
         return generators, judge_pool
 

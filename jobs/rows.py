@@ -33,7 +33,7 @@ class Origin:
             window = generator.confidence_window if generator.confidence else None
         else:
             model = generator.model
-        return cls(model, config.judge.engine.model if config.judge else None, window)
+        return cls(model, config.judge.name if config.judge else None, window)
 
 
 def outcome_row(

@@ -42,6 +42,19 @@ class LiveSystem:
         return solved
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a system follow each other: starting one takes a minute or two."""
+    systems = ("live_system", "one_system", "a system of its own", "endpoint", "none")
+
+    def system(item: pytest.Item) -> str:
+        if not any(item.iter_markers("live")) and not any(item.iter_markers("faults")):
+            return "none"
+        used: Sequence[str] = getattr(item, "fixturenames", ())
+        return next((name for name in systems if name in used), "a system of its own")
+
+    items.sort(key=lambda item: systems.index(system(item)))
+
+
 @pytest.fixture(scope="session")
 def problems() -> list[Problem]:
     return generate_problems(7, 4, split="demo")

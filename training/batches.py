@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from actors.judge import answer_token_id, prompt_pieces
-from deepprune.config import JudgePrompt
-from deepprune.errors import UserError
+from actors.pair_prompt import PairPrompt, Tokens
 from training.data import PairSet
 
 if TYPE_CHECKING:
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Prompt = npt.NDArray[np.int32]
-Tokens = tuple[int, ...]
 
 WINDOW = 50
 """Batches that are sorted by length together: wide enough to pad little, narrow enough to mix."""
@@ -28,72 +24,27 @@ LENGTH_STEP = 32
 """Padded lengths are multiples of this, so that kernels meet few shapes."""
 
 
-class PairEncoder:
-    """Renders pairs exactly as the served judge does, as long as they fit.
+class PairEncoder(PairPrompt):
+    """The prompts of many pairs; `Prompts.num_cut` counts prefixes that lose their middle."""
 
-    A pair longer than `max_tokens` loses the middle of each prefix that takes more than its half of
-    the room: where a trace starts and where it stands matter most. `Prompts.num_cut` counts those.
-
-    Raises:
-        UserError: an answer is not a single token, or the template alone fills `max_tokens`.
-    """
-
-    def __init__(self, prompt: JudgePrompt, tokenizer: Any, max_tokens: int) -> None:
-        self.answer_ids = (
-            answer_token_id(tokenizer, prompt.different_token),
-            answer_token_id(tokenizer, prompt.same_token),
-        )
-        self._prompt = prompt
-        self._tokenizer = tokenizer
-        self._max_tokens = max_tokens
-        self._encode: Callable[[str], Tokens] = lru_cache(maxsize=65536)(self._tokens)
-        self._around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=4096)(
-            self._template_around
-        )
-
-    def token_ids(self, problem: str, first: str, second: str) -> list[int]:
-        """The prompt of one pair, at most `max_tokens` long."""
-        a, b, around = self._encode(first), self._encode(second), self._around(problem)
-        return self.assemble(a, b, around)
+    @property
+    def answer_ids(self) -> tuple[int, int]:
+        """The answers' tokens, "different" first."""
+        return self.different_id, self.same_id
 
     def encode_all(self, pairs: PairSet) -> Prompts:
-        """The prompts of all pairs, in their order, put together when they are asked for."""
+        """The prompts of all pairs, in their order, put together when they are asked for.
+
+        Raises:
+            UserError: the template and a problem leave no room for prefixes.
+        """
         used = np.unique(np.concatenate([pairs.first, pairs.second]))
         prefixes = {int(i): pairs.prefixes[i] for i in used}
-        tokens = {i: self._encode(prefix.text) for i, prefix in prefixes.items()}
-        around = {i: self._around(prefix.problem) for i, prefix in prefixes.items()}
+        tokens = {i: self.encode(prefix.text) for i, prefix in prefixes.items()}
+        around = {i: self.around(prefix.problem) for i, prefix in prefixes.items()}
         for pieces in around.values():
-            self._room(pieces)
+            self.room(pieces)
         return Prompts(self, pairs.first, pairs.second, tokens, around)
-
-    def assemble(self, a: Tokens, b: Tokens, around: tuple[Tokens, ...]) -> list[int]:
-        """A prompt out of two encoded prefixes and the template around them."""
-        head, middle, tail = around
-        limit_a, limit_b = self.limits(len(a), len(b), around)
-        return [*head, *_without_middle(a, limit_a), *middle, *_without_middle(b, limit_b), *tail]
-
-    def limits(self, a: int, b: int, around: tuple[Tokens, ...]) -> tuple[int, int]:
-        """How many tokens of prefixes of these lengths are kept."""
-        room = self._room(around)
-        if a + b <= room:
-            return a, b
-        half = room // 2
-        return min(a, max(half, room - b)), min(b, max(room - half, room - a))
-
-    def _room(self, around: tuple[Tokens, ...]) -> int:
-        room = self._max_tokens - sum(map(len, around))
-        if room < 2:
-            raise UserError(
-                f"the judge's template and a problem take {self._max_tokens - room} tokens and "
-                f"leave no room for prefixes: raise max_tokens above {self._max_tokens}"
-            )
-        return room
-
-    def _template_around(self, problem: str) -> tuple[Tokens, ...]:
-        return tuple(map(self._tokens, prompt_pieces(self._prompt, self._tokenizer, problem)))
-
-    def _tokens(self, text: str) -> Tokens:
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
 
 class Prompts(Sequence[Prompt]):
@@ -153,13 +104,6 @@ class Batch:
     """(batch,), float32."""
     read: Tensor | None = None
     """(batch, length), bool: the tokens of the second prefixes, where they are to be predicted."""
-
-
-def _without_middle(tokens: Tokens, limit: int) -> Tokens:
-    if len(tokens) <= limit:
-        return tokens
-    end = limit // 2
-    return tokens[: limit - end] + (tokens[-end:] if end else ())
 
 
 def collate(

@@ -35,7 +35,12 @@ from actors.serving.mailbox import Mailbox
 from actors.serving.request_log import RequestLog
 from actors.serving.solving import ServedModel, Solving
 from actors.serving.spec import Spec, offer_of
-from deepprune.config import EndpointGeneratorConfig, RunConfig
+from deepprune.config import (
+    EndpointGeneratorConfig,
+    JudgeConfig,
+    RunConfig,
+    VllmJudgeConfig,
+)
 from deepprune.serve_config import ServeConfig
 
 logger = logging.getLogger(__name__)
@@ -226,9 +231,7 @@ def _served(
         assert generator is not None
         generators = ServeGenerators(generator)
     trace_gate = FairGate(_slots(run))
-    judge_gate = FairGate(
-        run.judge.engine.max_num_seqs * run.judge.replicas.max if run.judge else 1
-    )
+    judge_gate = FairGate(_judge_slots(run.judge))
     return ServedModel(
         config=run,
         offer=offer_of(config, name),
@@ -239,6 +242,14 @@ def _served(
         judge_gate=judge_gate,
         admission=Admission(config.models[name].queue),
     )
+
+
+def _judge_slots(judge: JudgeConfig | None) -> int:
+    """Pairs that the replicas of the judge score at the same time."""
+    if judge is None:
+        return 1
+    each = judge.engine.max_num_seqs if isinstance(judge, VllmJudgeConfig) else judge.pairs_per_call
+    return each * judge.replicas.max
 
 
 def _slots(config: RunConfig) -> int:

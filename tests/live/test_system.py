@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from deepprune.config import FeatureJudgeConfig
+from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
-from deepprune.policy_config import ConsConfig
+from deepprune.policy_config import ConsConfig, PlusConfig
 
 pytestmark = pytest.mark.live
 
@@ -120,3 +123,54 @@ def test_an_interrupted_problem_hands_over_its_vote_so_far(live_system, problems
             assert_adds_up(solved)
     finally:
         live_system.coordinator.resume()
+
+
+def learned_from(solved):
+    """A feature judge from the prefixes of traces that finished, half of each."""
+    samples = []
+    for one in solved:
+        traces = [trace for trace in one.traces.values() if trace.answer is not None]
+        prefixes = [trace.text[: len(trace.text) // 2] for trace in traces]
+        answers = np.array([trace.answer for trace in traces])
+        first, second = np.triu_indices(len(traces), 1)
+        same = answers[first] == answers[second]
+        samples.append(sampled(one.outcome.problem.text, prefixes, first, second, same))
+    return learn(samples)
+
+
+def test_a_feature_judge_prunes_and_reads_no_token(live_system, problems, tmp_path):
+    import ray
+    from ray import serve
+
+    from actors.deploy import GENERATOR_APP, judge_app
+    from actors.preflight import check, with_calibration
+    from actors.shards import Shards
+
+    judge = learned_from(live_system.solve(problems, ConsConfig(num_traces=16)))
+    assert judge is not None, "the traces of some problem disagree"
+    judge.save(tmp_path)
+    chosen = FeatureJudgeConfig(kind="features", folder=str(tmp_path), cpus=0)
+    policy = PlusConfig(name="deepprune+", num_traces=32, checkpoint="tokens:54")
+    run = live_system.config.model_copy(update={"judge": chosen, "policy": policy})
+    check(run, problems)
+    run = with_calibration(run)
+    assert run.policy.base_rate == judge.calibration.base_rate
+
+    serve.run(judge_app(chosen, 60, "features"), name="features", route_prefix=None)
+    shards = Shards.start(run, GENERATOR_APP, "features")
+    try:
+        refs = [shards.solve(problem, run.policy, 0) for problem in problems]
+        results = ray.get(refs, timeout=180)
+    finally:
+        shards.stop()
+        serve.delete("features")
+    assert sum(solved.outcome.ledger.judge_pairs for solved in results) > 0
+    for solved in results:
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        ledger = solved.outcome.ledger
+        assert ledger.judge_computed_tokens == ledger.judge_cached_tokens == 0
+        for (first, second), score in solved.scores.items():
+            one, other = solved.traces[first].prefix, solved.traces[second].prefix
+            (again,) = judge.p_same(solved.outcome.problem.text, [one], other)
+            assert score == pytest.approx(again)

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.judge import PairPrompt
 from actors.preflight import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
@@ -25,13 +24,6 @@ def pair_set(texts: list[str], pairs: list[tuple[int, int]]) -> PairSet:
     first, second = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
     same = np.ones(len(pairs), dtype=np.bool_)
     return PairSet(prefixes, first, second, same, np.ones(len(pairs), dtype=np.int64))
-
-
-@given(WORDS, WORDS)
-def test_what_fits_is_read_in_training_as_it_is_served(first, second):
-    encoder = PairEncoder(PROMPT, TOKENIZER, 400)
-    served = PairPrompt(PROMPT, TOKENIZER, 512)
-    assert encoder.token_ids("What?", first, second) == served.token_ids("What?", first, second)
 
 
 @given(WORDS, WORDS, st.integers(6, 120))

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from actors.models import feature_judge
 from deepprune.config import (
     EndpointGeneratorConfig,
     EngineConfig,
@@ -135,6 +136,15 @@ def test_both_kinds_of_checkpoint_of_the_paper_are_understood(checkpoint):
 def test_self_consistency_needs_no_judge():
     config = parse_config(minimal(judge=None, policy={"name": "cons"}), "run.yaml")
     assert config.judge is None
+
+
+def test_a_judge_of_features_is_a_folder():
+    config = parse_config(minimal(judge={"kind": "features", "folder": "my-judge"}), "run.yaml")
+    assert config.judge is not None and config.judge.name == "features"
+    assert "judge.folder: missing" in refusal(minimal(judge={"kind": "features"}))
+    assert "'words' is not one of 'vllm', 'features'" in refusal(minimal(judge={"kind": "words"}))
+    with pytest.raises(UserError, match="my-judge holds no feature judge"):
+        feature_judge(config.judge)
 
 
 def test_pruning_without_a_judge_is_refused():

@@ -107,6 +107,16 @@ def test_it_learns_what_agreement_looks_like_on_other_problems():
     np.testing.assert_allclose(scored.matrix, scored.matrix.T)
 
 
+def test_one_prefix_is_compared_with_others_as_in_the_whole_table():
+    problems = made(np.random.default_rng(1))
+    judge = learn([sample_of(*p) for p in problems])
+    problem, prefixes, _ = problems[0]
+    scored = judge.score(problem, dict(enumerate(prefixes)))
+    found = judge.p_same(problem, prefixes[:-1], prefixes[-1])
+    np.testing.assert_allclose(found, scored.matrix[:-1, -1])
+    assert judge.p_same(problem, [], prefixes[0]) == ()
+
+
 @settings(max_examples=2, deadline=None)
 @given(st.integers(0, 7), st.randoms(use_true_random=False))
 def test_no_problem_is_judged_by_its_own_answers(index, random):

@@ -1,0 +1,37 @@
+"""The feature judge, live: a Serve replica that compares prefixes by what they state.
+
+It takes a CPU and reads no tokens, so its bill in the ledger is empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from actors.messages import JudgeReply, JudgeRequest
+from deepprune.feature_judge import FeatureJudge
+
+
+class FeatureJudgeReplica:
+    """One replica; calls are scored one after the other."""
+
+    def __init__(self, judge: FeatureJudge) -> None:
+        self._judge = judge
+        self._unfinished = 0
+        self._turn = asyncio.Lock()
+
+    async def num_unfinished(self) -> int:
+        """Calls that are not answered yet."""
+        return self._unfinished
+
+    async def score(self, request: JudgeRequest) -> JudgeReply:
+        """P(same) of `request.second` with each of `request.firsts`."""
+        self._unfinished += 1
+        try:
+            async with self._turn:
+                # In a thread, so that the replica says that it is well in the meantime.
+                scores = await asyncio.to_thread(
+                    self._judge.p_same, request.problem, request.firsts, request.second
+                )
+        finally:
+            self._unfinished -= 1
+        return JudgeReply(scores, 0, 0)

@@ -1,0 +1,116 @@
+"""A pair of prefixes as the token ids of the judge's prompt, in training as in serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from deepprune.config import JudgePrompt
+from deepprune.errors import UserError
+
+Tokens = tuple[int, ...]
+
+
+class PairPrompt:
+    """Turns pairs into token ids, piece by piece so that equal beginnings stay equal.
+
+    A pair longer than `max_tokens` loses the middle of each prefix that takes more than its half of
+    the room: where a trace starts and where it stands matter most.
+
+    Raises:
+        UserError: an answer is not a single token of the judge's tokenizer.
+    """
+
+    def __init__(self, prompt: JudgePrompt, tokenizer: Any, max_tokens: int) -> None:
+        self.same_id = answer_token_id(tokenizer, prompt.same_token)
+        self.different_id = answer_token_id(tokenizer, prompt.different_token)
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self.encode: Callable[[str], Tokens] = lru_cache(maxsize=8192)(self._tokens)
+        """A prefix as tokens."""
+        self.around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=4096)(self._around)
+        """The template before, between and after the prefixes of a problem."""
+
+    def token_ids(self, problem: str, first: str, second: str) -> list[int]:
+        """The prompt of one pair, at most `max_tokens` long.
+
+        Raises:
+            UserError: the template and the problem leave no room for prefixes.
+        """
+        return self.assemble(self.encode(first), self.encode(second), self.around(problem))
+
+    def assemble(self, a: Tokens, b: Tokens, around: tuple[Tokens, ...]) -> list[int]:
+        """A prompt out of two encoded prefixes and the template around them."""
+        head, middle, tail = around
+        limit_a, limit_b = self.limits(len(a), len(b), around)
+        return [*head, *_without_middle(a, limit_a), *middle, *_without_middle(b, limit_b), *tail]
+
+    def limits(self, a: int, b: int, around: tuple[Tokens, ...]) -> tuple[int, int]:
+        """How many tokens of prefixes of these lengths are kept."""
+        room = self.room(around)
+        if a + b <= room:
+            return a, b
+        half = room // 2
+        return min(a, max(half, room - b)), min(b, max(room - half, room - a))
+
+    def room(self, around: tuple[Tokens, ...]) -> int:
+        """Tokens that the template leaves to the prefixes.
+
+        Raises:
+            UserError: less than one for each.
+        """
+        room = self._max_tokens - sum(map(len, around))
+        if room < 2:
+            raise UserError(
+                f"the judge's template and a problem take {self._max_tokens - room} tokens and "
+                f"leave no room for prefixes: raise max_tokens above {self._max_tokens}"
+            )
+        return room
+
+    def _around(self, problem: str) -> tuple[Tokens, ...]:
+        return tuple(map(self._tokens, prompt_pieces(self._prompt, self._tokenizer, problem)))
+
+    def _tokens(self, text: str) -> Tokens:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def _without_middle(tokens: Tokens, limit: int) -> Tokens:
+    if len(tokens) <= limit:
+        return tokens
+    end = limit // 2
+    return tokens[: limit - end] + (tokens[-end:] if end else ())
+
+
+def prompt_pieces(prompt: JudgePrompt, tokenizer: Any, problem: str) -> tuple[str, str, str]:
+    """The text before, between and after the two prefixes, in training as in serving."""
+    template = prompt.template
+    if prompt.chat:
+        template = tokenizer.apply_chat_template(
+            [{"role": "user", "content": template}], add_generation_prompt=True, tokenize=False
+        )
+    elif prompt.add_special_tokens and tokenizer.bos_token:
+        template = tokenizer.bos_token + template
+    head, rest = template.split("{first}")
+    middle, tail = rest.split("{second}")
+    return (
+        head.replace("{problem}", problem),
+        middle.replace("{problem}", problem),
+        tail.replace("{problem}", problem),
+    )
+
+
+def answer_token_id(tokenizer: Any, answer: str) -> int:
+    """The id of an answer token.
+
+    Raises:
+        UserError: the tokenizer makes none, or several, of it.
+    """
+    ids = tokenizer.encode(answer, add_special_tokens=False)
+    if len(ids) != 1:
+        raise UserError(
+            f"the judge's tokenizer has no single token for its answer {answer!r}: set "
+            "judge.prompt.same_token and judge.prompt.different_token to words it has"
+        )
+    return int(ids[0])
