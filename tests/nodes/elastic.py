@@ -140,13 +140,17 @@ def _autoscaling_config(hosts: Hosts, max_nodes: int) -> dict[str, Any]:
     }
 
 
-def elastic_config(max_replicas: int) -> RunConfig:
+def elastic_config(max_replicas: int, downscale_delay_s: float) -> RunConfig:
     """One engine on the head, and more as traces wait."""
     config = load_config(
         "cluster/laptop.yaml",
         {
             "nodes": {"laptop": max_replicas},
-            "generator.replicas": {"min": 1, "max": max_replicas},
+            "generator.replicas": {
+                "min": 1,
+                "max": max_replicas,
+                "downscale_delay_s": downscale_delay_s,
+            },
             "generator.engine.max_num_seqs": 48,
             "generator.progress_s": 0.5,
             "policy": {"name": "cons", "num_traces": 64},
@@ -155,11 +159,13 @@ def elastic_config(max_replicas: int) -> RunConfig:
     return config.model_copy(update={"judge": None})
 
 
-def run(max_replicas: int, num_problems: int, idle_s: float) -> Timeline:
+def run(
+    max_replicas: int, num_problems: int, idle_s: float, downscale_delay_s: float = 4.0
+) -> Timeline:
     """Solve problems from a cold start, then watch for `idle_s` how the cluster shrinks."""
     from jobs.run import solve
 
-    config = elastic_config(max_replicas)
+    config = elastic_config(max_replicas, downscale_delay_s)
     problems: list[Problem] = generate_problems(7, num_problems, split="demo")
     timeline = Timeline()
     with autoscaling_cluster(max_replicas - 1), deploy.running(config) as system:
@@ -224,8 +230,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.WARNING)
-    deploy.DOWNSCALE_DELAY_S = 8.0
-    moments = run(max_replicas=3, num_problems=80, idle_s=90).moments
+    moments = run(max_replicas=3, num_problems=80, idle_s=90, downscale_delay_s=8.0).moments
     (folder / "elastic.json").write_text(json.dumps([asdict(m) for m in moments]))
     draw(moments, folder / "elastic.png")
 

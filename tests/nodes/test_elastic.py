@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from actors import deploy
 from tests.nodes import elastic
 from tests.nodes.hosts import why_not
 
 pytestmark = pytest.mark.faults
 
 
-def test_waiting_traces_bring_up_a_node_and_idleness_takes_it_down(one_system, monkeypatch):
+def test_waiting_traces_bring_up_a_node_and_idleness_takes_it_down(one_system):
     if reason := why_not():
         pytest.skip(reason)
     one_system.close()
-    monkeypatch.setattr(deploy, "DOWNSCALE_DELAY_S", 4.0)
     moments = elastic.run(max_replicas=2, num_problems=24, idle_s=60).moments
     assert moments[0].nodes == 0
     assert max(moment.nodes for moment in moments) == 1

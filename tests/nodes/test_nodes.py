@@ -37,10 +37,8 @@ def replicas_on(host, app: str) -> list:
 
 def under_way(system: ManyNodes, num_tokens: int = 500) -> None:
     """Wait until traces are well under way."""
-    import ray
-
     watch = system.coordinator.watch
-    wait_for(lambda: any(s.num_tokens > num_tokens for s in ray.get(watch.remote())), 60)
+    wait_for(lambda: any(s.num_tokens > num_tokens for s in watch()), 60)
 
 
 def assert_complete(solved, num_traces: int) -> None:
