@@ -43,16 +43,21 @@ class LiveSystem:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a system follow each other: starting one takes a minute or two."""
+    """Tests that share a system follow each other, those that harm it at the end.
+
+    Starting one takes a minute or two.
+    """
     systems = ("live_system", "one_system", "a system of its own", "endpoint", "none")
 
-    def system(item: pytest.Item) -> str:
-        if not any(item.iter_markers("live")) and not any(item.iter_markers("faults")):
-            return "none"
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        harms = any(item.iter_markers("faults"))
+        if not harms and not any(item.iter_markers("live")):
+            return systems.index("none"), False
         used: Sequence[str] = getattr(item, "fixturenames", ())
-        return next((name for name in systems if name in used), "a system of its own")
+        system = next((name for name in systems if name in used), "a system of its own")
+        return systems.index(system), harms
 
-    items.sort(key=lambda item: systems.index(system(item)))
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")

@@ -48,22 +48,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def whole_system(live_system):
-    """The system with all its replicas, before the test and after it."""
+def wait_until_running(kind: str, count: int) -> None:
+    """Return once Serve has brought back what the test before has killed."""
+    from ray import serve
 
-    def whole() -> bool:
-        from ray import serve
+    def running() -> bool:
+        application = serve.status().applications[f"deepprune-{kind}"]
+        states = [deployment.replica_states for deployment in application.deployments.values()]
+        return sum(state.get("RUNNING", 0) for state in states) == count
 
-        return all(
-            deployment.replica_states.get("RUNNING", 0) == count
-            for app, count in (("deepprune-generator", 2), ("deepprune-judge", 1))
-            for deployment in serve.status().applications[app].deployments.values()
-        )
-
-    wait_for(whole)
-    yield live_system
-    wait_for(whole)
+    wait_for(running)
 
 
 def start_and_wait_for_tokens(system, problems, policy):
@@ -74,14 +68,27 @@ def start_and_wait_for_tokens(system, problems, policy):
     return refs
 
 
-@pytest.mark.parametrize("victim", ["replica", "engine"])
-def test_a_generator_dies_and_its_traces_go_on_elsewhere(whole_system, problems, victim):
+def test_the_judge_dies_and_the_vote_comes_all_the_same(live_system, problems):
     import ray
 
+    refs = live_system.start(problems, live_system.config.policy, seed=4)
+    wait_for(lambda: any(s.judge_tokens for s in live_system.coordinator.watch()), 30)
+    os.kill(replicas("judge")[0].pid, signal.SIGKILL)
+    for solved in ray.get(refs, timeout=180):
+        assert_adds_up(solved)
+        assert solved.outcome.complete
+        assert solved.outcome.answer is not None
+
+
+@pytest.mark.parametrize("victim", ["replica", "engine"])
+def test_a_generator_dies_and_its_traces_go_on_elsewhere(live_system, problems, victim):
+    import ray
+
+    wait_until_running("generator", 2)
     policy = ConsConfig(num_traces=64)
     replica = replicas("generator")[0]
     engine = engine_of(replica)
-    refs = start_and_wait_for_tokens(whole_system, problems * 3, policy)
+    refs = start_and_wait_for_tokens(live_system, problems * 3, policy)
     os.kill((replica if victim == "replica" else engine).pid, signal.SIGKILL)
     results = ray.get(refs, timeout=180)
     for solved in results:
@@ -89,20 +96,8 @@ def test_a_generator_dies_and_its_traces_go_on_elsewhere(whole_system, problems,
         assert solved.outcome.complete
         assert solved.outcome.answer is not None
         assert solved.outcome.ledger.finished_traces == 64, "no trace is lost"
-        limit = whole_system.config.generator.sampling.max_tokens
+        limit = live_system.config.generator.sampling.max_tokens
         assert all(trace.num_tokens <= limit for trace in solved.traces.values())
     reissued = [t for solved in results for t in solved.traces.values() if t.num_reissued]
     assert reissued, "the replica died with traces on it"
     wait_for(lambda: not engine.is_running(), 30)
-
-
-def test_the_judge_dies_and_the_vote_comes_all_the_same(whole_system, problems):
-    import ray
-
-    refs = whole_system.start(problems, whole_system.config.policy, seed=4)
-    wait_for(lambda: any(s.judge_tokens for s in whole_system.coordinator.watch()), 30)
-    os.kill(replicas("judge")[0].pid, signal.SIGKILL)
-    for solved in ray.get(refs, timeout=180):
-        assert_adds_up(solved)
-        assert solved.outcome.complete
-        assert solved.outcome.answer is not None
