@@ -1,4 +1,4 @@
-"""The endpoint as one Serve application: ingress, journal, and each model's generator and judge.
+"""The endpoint as one Serve application: ingress, journal, census, and each model's engines.
 
 `build_app` is what a Serve config file names (`serve deploy`); `deepprune serve` runs the same.
 """
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from ray import serve
 
 from actors.deploy import generator_app, judge_app, scale_options, wait_until_running
 from actors.preflight import check
+from actors.serving.census import Census
 from actors.serving.ingress import Ingress
 from actors.serving.journal import Journal
 from actors.serving.keys import read_keys
@@ -22,6 +22,7 @@ from cluster.configs import resolve_config
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig
 from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
+from ray import serve
 
 APP = "deepprune"
 MAX_CALLS = 10_000
@@ -91,11 +92,12 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
         "health_check_period_s": 5,
     }
     journal = serve.deployment(Journal).options(name="journal", **common)
+    census = serve.deployment(Census).options(name="census", **common)
     ingress = serve.deployment(Ingress).options(
         name="ingress", **common, **scale_options(config.ingress, num_requests)
     )
     keys = read_keys(config.http)  # here: replicas may lack the variable or the file
-    return ingress.bind(config, engines, journal.bind(config.history), keys)
+    return ingress.bind(config, engines, journal.bind(config.history), census.bind(), keys)
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class FairShare(Generic[Ticket]):
         """Tickets that wait."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def num_asked(self) -> int:
+        """Slots in use, and tickets that wait."""
+        return self.num_held + self.num_waiting
+
     def ask(self, owner: str, ticket: Ticket) -> None:
         """Wait for a slot."""
         self._waiting.setdefault(owner, deque()).append(ticket)

@@ -15,18 +15,18 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 
+import ray
 from actors.endpoint import EndpointGenerators
 from actors.messages import Generators
 from actors.metrics import Metrics
 from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges
 from actors.preflight import with_calibration
 from actors.serving.admission import Admission
+from actors.serving.census import share_by_need
 from actors.serving.fairness import FairGate, FairGenerators, FairJudges
 from actors.serving.http import build_http
 from actors.serving.journal import Entry
@@ -42,6 +42,7 @@ from deepprune.config import (
     VllmJudgeConfig,
 )
 from deepprune.serve_config import ServeConfig
+from ray import serve
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +61,14 @@ class Ingress:
         config: ServeConfig,
         engines: dict[str, tuple[DeploymentHandle | None, DeploymentHandle | None]],
         journal: DeploymentHandle,
+        census: DeploymentHandle,
         keys: Keyring,
     ) -> None:
         self.config = config
         self.keys = keys
         self.log = RequestLog(config.http.request_log)
         self.journal: Any = journal
+        self._census: Any = census
         self.models = {
             name: _served(config, name, generator, judge)
             for name, (generator, judge) in engines.items()
@@ -83,6 +86,7 @@ class Ingress:
         self.answered = self._metrics.answered
         self.created = int(time.time())
         self._replica = f"{os.getpid()}"
+        self._name = uuid.uuid4().hex
         self._loops = [
             asyncio.create_task(loop())
             for loop in (self._follow_capacity, self._take_letters, self._write_journal)
@@ -185,29 +189,34 @@ class Ingress:
         self._news.append(entry)
 
     async def _follow_capacity(self) -> None:
-        """Keep our share of the engine slots in step with the replicas there are."""
+        """Keep our share of the engine slots in step with the replicas and the work there are."""
         me = serve.get_replica_context()
         while True:
             try:
                 status = await asyncio.to_thread(serve.status)
-            except RayError as error:  # the controller is starting again
+                others = await self._census.tell.remote(
+                    self._name, {n: m.trace_gate.share.num_asked for n, m in self.models.items()}
+                )
+            except (RayError, *REPLICA_GONE) as error:  # what knows it is starting again
                 logger.warning("how many replicas there are is not known: %s", error)
             else:
-                self._share_out(status.applications[me.app_name].deployments, me.deployment)
+                self._share_out(status.applications[me.app_name].deployments, others)
             await asyncio.sleep(CAPACITY_S)
 
-    def _share_out(self, deployments: Mapping[str, DeploymentStatusOverview], mine: str) -> None:
+    def _share_out(
+        self, deployments: Mapping[str, DeploymentStatusOverview], others: dict[str, list[int]]
+    ) -> None:
         def running(name: str) -> int:
             states = deployments[name].replica_states if name in deployments else {}
             return int(states.get(ReplicaState.RUNNING, 0))
 
-        num_ingress = max(1, running(mine))
         for name, model in self.models.items():
             deployment = self._deployments[name]
             num_replicas = 1 if deployment is None else running(deployment)
             self.num_generators[name] = num_replicas
             slots = _slots(model.config) * max(1, num_replicas)
-            model.trace_gate.resize(slots // num_ingress)
+            asked = model.trace_gate.share.num_asked
+            model.trace_gate.resize(share_by_need(slots, asked, others[name]))
             tags = {"model": name, "replica": self._replica}
             self._metrics.queues(
                 tags,

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages import TraceRequest, TraceUpdate
+from actors.serving import census
+from actors.serving.census import Census, share_by_need
 from actors.serving.fairness import FairGate, FairGenerators, FairShare, owner_of
 from deepprune.config import SamplingConfig
 
@@ -163,3 +165,28 @@ def test_the_owner_of_a_trace_is_its_request():
 @pytest.mark.parametrize(("slots", "reserved"), [(0, 0), (15, 0), (16, 1), (128, 8)])
 def test_a_sixteenth_is_kept(slots, reserved):
     assert FairGate(slots).share.num_reserved == reserved
+
+
+NEEDS = st.lists(st.integers(0, 300), min_size=1, max_size=6)
+
+
+@given(st.integers(0, 400), NEEDS)
+def test_replicas_of_the_ingress_share_slots_by_need(total, needs):
+    shares = [share_by_need(total, n, needs[:i] + needs[i + 1 :]) for i, n in enumerate(needs)]
+    floor = max(1, total // (4 * len(needs)))
+    above = [share for share in shares if share > floor]
+    assert sum(above) <= total
+    assert min(shares) >= floor
+    # None has more than it needs while another lacks, but for the floor and what does not divide.
+    if any(share < need for share, need in zip(shares, needs, strict=True)):
+        assert all(share <= max(need, floor) for share, need in zip(shares, needs, strict=True))
+        assert sum(shares) > total - len(needs)
+    assert share_by_need(total, 10_000, [0] * len(needs)) >= total - len(needs)
+
+
+async def test_the_census_forgets_an_ingress_that_is_gone(monkeypatch):
+    counted = Census()
+    assert await counted.tell("a", {"m": 3}) == {"m": []}
+    assert await counted.tell("b", {"m": 5}) == {"m": [3]}
+    monkeypatch.setattr(census, "FORGET_S", 0.0)
+    assert await counted.tell("a", {"m": 4}) == {"m": []}
