@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepprune.errors import UserError
+from deepprune.loading import find
 
 FOLDER = Path(__file__).parent
 
@@ -21,18 +21,9 @@ def shipped_serve_configs() -> list[Path]:
 
 
 def resolve_config(name: str, configs: list[Path] | None = None) -> Path:
-    """The file that `name` means: a path, or the name of a shipped configuration.
-
-    Where it is neither, the error names `configs`; absent: those of runs.
+    """The file that `name` means: a path, or the name of one of `configs`; absent: those of runs.
 
     Raises:
         UserError: it is neither.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = FOLDER / f"{name}.yaml"
-    if path.name == name and shipped.is_file():
-        return shipped
-    names = ", ".join(config.stem for config in (configs or shipped_configs()))
-    raise UserError(f"there is no configuration {name!r}: give a file, or one of {names}")
+    return find(name, shipped_configs() if configs is None else configs)

@@ -6,24 +6,20 @@ model, so a configuration can be sent to any actor and never changes under it.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     Field,
     JsonValue,
     PositiveInt,
     Tag,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from deepprune.errors import UserError
+from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
-    POLICY_NAMES,
     DeepConfConfig,
     DeepPruneConfig,
     JudgingConfig,
@@ -284,12 +280,7 @@ def parse_config(data: Any, source: str) -> RunConfig:
     Raises:
         UserError: a key is unknown, missing or wrong; the message names each.
     """
-    if not isinstance(data, dict):
-        raise UserError(f"{source}: not a configuration: expected keys such as nodes, generator")
-    try:
-        return RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise UserError(f"{source}: {explained(error)}") from None
+    return validated(RunConfig, data, source)
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> RunConfig:
@@ -299,55 +290,3 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Ru
         UserError: the file is missing, is not YAML, or does not validate.
     """
     return parse_config(read_yaml(path, overrides), str(path))
-
-
-def read_yaml(path: str | Path, overrides: dict[str, Any] | None = None) -> Any:
-    """What a YAML file says, with `overrides` (dotted keys) laid over it.
-
-    Raises:
-        UserError: the file is missing, or is not YAML.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if isinstance(data, dict):
-        for key, value in (overrides or {}).items():
-            _set(data, key.split("."), value)
-    return data
-
-
-def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        if not isinstance(data.get(key), dict):
-            data[key] = {}
-        data = data[key]
-    data[keys[-1]] = value
-
-
-_TAGS = ("vllm", "endpoint", "features", *POLICY_NAMES)
-
-
-def explained(error: ValidationError) -> str:
-    """All that is wrong, in one line."""
-    problems = []
-    for detail in error.errors():
-        path = [str(part) for part in detail["loc"]]
-        for at, (section, name) in enumerate(pairwise(path)):
-            if section in ("generator", "judge", "policy") and name in _TAGS:
-                del path[at + 1]  # which of the sections it is, not a key that anybody wrote
-                break
-        match detail["type"]:
-            case "extra_forbidden":
-                message = "unknown key"
-            case "missing":
-                message = "missing"
-            case "union_tag_invalid":
-                message = "{tag!r} is not one of {expected_tags}".format(**detail["ctx"])
-            case _:
-                message = detail["msg"].removeprefix("Value error, ")
-        where = ".".join(path)
-        problems.append(f"{where}: {message}" if where else message)
-    return "; ".join(problems)

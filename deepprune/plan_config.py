@@ -7,12 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from deepprune.answers import AnswerKind
-from deepprune.config import explained
-from deepprune.errors import UserError
+from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PolicyConfig
 from deepprune.section import Section
 from deepprune.speed import Efficiency, SpeedConfig
@@ -102,20 +100,9 @@ class PlanConfig(Section):
 
 
 def load_plan(path: Path, overrides: dict[str, Any] | None = None) -> PlanConfig:
-    """Read a plan's YAML file, with `overrides` of its top-level keys.
+    """Read a plan's YAML file, with `overrides` (dotted keys) laid over it.
 
     Raises:
         UserError: the file is missing, is not YAML, or does not validate.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the plan {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: not a plan: expected keys such as run, mixes, policies")
-    try:
-        return PlanConfig.model_validate(data | (overrides or {}))
-    except ValidationError as error:
-        raise UserError(f"{path}: {explained(error)}") from None
+    return validated(PlanConfig, read_yaml(path, overrides), str(path))

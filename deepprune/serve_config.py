@@ -17,10 +17,8 @@ from deepprune.config import (
     LimitsConfig,
     ReplicasConfig,
     RunConfig,
-    explained,
-    read_yaml,
 )
-from deepprune.errors import UserError
+from deepprune.loading import explained, read_yaml, validated
 from deepprune.policy_config import DeepPruneConfig, PolicyConfig
 from deepprune.section import Section
 
@@ -130,12 +128,7 @@ def parse_serve_config(data: Any, source: str) -> ServeConfig:
     Raises:
         UserError: a key is unknown, missing or wrong; the message names each.
     """
-    if not isinstance(data, dict):
-        raise UserError(f"{source}: not a configuration: expected keys such as nodes, models")
-    try:
-        return ServeConfig.model_validate(data)
-    except ValidationError as error:
-        raise UserError(f"{source}: {explained(error)}") from None
+    return validated(ServeConfig, data, source)
 
 
 def load_serve_config(path: str | Path, overrides: dict[str, Any] | None = None) -> ServeConfig:

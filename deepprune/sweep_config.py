@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from deepprune.answers import AnswerKind
 from deepprune.checkpoints import CheckpointSpec
-from deepprune.config import explained
-from deepprune.errors import UserError
+from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
     DeepPruneConfig,
     JudgingConfig,
@@ -155,20 +153,9 @@ def _judges_of(policy: PolicyConfig, judges: tuple[str, ...], live: bool) -> tup
 
 
 def load_sweep(path: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
-    """Read a sweep's YAML file, with `overrides` of its top-level keys.
+    """Read a sweep's YAML file, with `overrides` (dotted keys) laid over it.
 
     Raises:
         UserError: the file is missing, is not YAML, or does not validate.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the sweep {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: not a sweep: expected keys such as recordings, policies")
-    try:
-        return SweepConfig.model_validate(data | (overrides or {}))
-    except ValidationError as error:
-        raise UserError(f"{path}: {explained(error)}") from None
+    return validated(SweepConfig, read_yaml(path, overrides), str(path))

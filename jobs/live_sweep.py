@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from deepprune.config import RunConfig, explained, load_config
-from deepprune.errors import UserError
+from deepprune.config import RunConfig, load_config
+from deepprune.loading import validated
 from deepprune.policy_config import JudgingConfig, PolicyConfig
 from deepprune.schemas import OUTCOMES, SCORES, TRACES
 from deepprune.sweep_config import SweepConfig
@@ -94,10 +92,7 @@ def _run(name: str, base: Path, config: SweepConfig) -> RunConfig:
     run = load_config(path)
     policies = [cell.policy for cell in config.cells()]
     for policy in policies:
-        try:
-            RunConfig.model_validate(run.model_dump() | {"policy": policy.model_dump()})
-        except ValidationError as error:
-            raise UserError(f"{path}: {explained(error)}") from None
+        validated(RunConfig, run.model_dump() | {"policy": policy.model_dump()}, str(path))
     judging = next((p for p in policies if isinstance(p, JudgingConfig)), None)
     update = {"policy": judging or policies[0]} | ({} if judging else {"judge": None})
     return run.model_copy(update=update)

@@ -10,17 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from cluster.configs import resolve_config
 from deepprune.config import load_config
-from deepprune.errors import UserError
+from deepprune.loading import find
 from deepprune.plan_config import PlanConfig, load_plan
 from jobs.planning import Planner, Prediction, cheapest, shown_mix
 from jobs.progress import Progress
 from jobs.report.format import amount, percent
 from jobs.report.markdown import text
+from jobs.settings import settings_of
 from jobs.style import counted, new_table
 
 PLANS = Path(__file__).parent / "plans"
@@ -32,8 +32,8 @@ def plan(options: argparse.Namespace) -> int:
     Raises:
         UserError: the plan, its run, its recording or its nodes cannot be planned with.
     """
-    path = resolve_plan(options.config)
-    config = load_plan(path, _overrides(options.settings))
+    path = find(options.config, list(PLANS.glob("*.yaml")), "plan")
+    config = load_plan(path, settings_of(options.settings, example="num_problems=60"))
     base = path.parent
     run = base / config.run if (base / config.run).is_file() else resolve_config(config.run)
     with Progress("planning", len(config.mixes) * len(config.policies)) as progress:
@@ -52,31 +52,6 @@ def plan(options: argparse.Namespace) -> int:
     if options.markdown is not None:
         options.markdown.write_text(_markdown(config, planner, predictions, best), "utf-8")
     return 0
-
-
-def resolve_plan(name: str) -> Path:
-    """The file that `name` means: a path, or the name of a shipped plan.
-
-    Raises:
-        UserError: it is neither.
-    """
-    path, shipped = Path(name), PLANS / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if path.name == name and shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(file.stem for file in PLANS.glob("*.yaml")))
-    raise UserError(f"there is no plan {name!r}: give a file, or one of {names}")
-
-
-def _overrides(settings: Sequence[str]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UserError(f"--set {setting}: write KEY=VALUE, such as num_problems=60")
-        overrides[key] = yaml.safe_load(value)
-    return overrides
 
 
 def _title(config: PlanConfig, planner: Planner) -> str:

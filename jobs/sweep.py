@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepprune.errors import UserError
+from deepprune.loading import find
 from deepprune.schemas import OUTCOMES
 from deepprune.sweep_config import Cell, SweepConfig, load_sweep
 from jobs.folder import ResultFolder
@@ -36,7 +37,7 @@ def sweep(options: argparse.Namespace) -> int:
     Raises:
         UserError: the sweep, its recordings, its folder or the cluster cannot work.
     """
-    path = resolve_sweep(options.config)
+    path = find(options.config, list(SWEEPS.glob("*.yaml")), "sweep")
     config = load_sweep(path, settings_of(options.settings, example="seeds=20"))
     out = options.out or Path("runs") / f"sweep-{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if config.runs:
@@ -89,21 +90,6 @@ def part(recording: Recording, cell: Cell) -> str:
     return f"{readable}-{digest}-{cell.key}"
 
 
-def resolve_sweep(name: str) -> Path:
-    """The file that `name` means: a path, or the name of a shipped sweep.
-
-    Raises:
-        UserError: it is neither.
-    """
-    path, shipped = Path(name), SWEEPS / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if path.name == name and shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(file.stem for file in SWEEPS.glob("*.yaml")))
-    raise UserError(f"there is no sweep {name!r}: give a file, or one of {names}")
-
-
 def _replayed(
     config: SweepConfig,
     base: Path,
@@ -112,9 +98,9 @@ def _replayed(
     progress: Progress,
 ) -> Iterator[tuple[int, Cell, list[dict[str, Any]]]]:
     """Outcome rows as they come in, from as many problems at a time as there are CPUs."""
-    import ray
     from ray.exceptions import RayTaskError
 
+    import ray
     from jobs.judging import load_scores
     from jobs.replaying import bench_of, judgings, prepared, replay_problem
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import JudgePrompt
-from deepprune.errors import UserError
+from deepprune.loading import find, laid_over, read_yaml, validated
 from deepprune.section import Section
 
 FOLDER = Path(__file__).parent / "configs"
@@ -169,36 +168,7 @@ def load(
     Raises:
         UserError: there is no such file, or a key is unknown, missing or wrong.
     """
-    data = {} if name is None else _read(name)
-    for key, value in (overrides or {}).items():
-        *path, last = key.split(".")
-        section = data
-        for part in path:
-            if not isinstance(section.get(part), dict):
-                section[part] = {}
-            section = section[part]
-        section[last] = value
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}"
-            for detail in error.errors()
-        )
-        raise UserError(f"{name or 'the options'}: {problems}") from None
-
-
-def _read(name: str | Path) -> dict[str, Any]:
-    path = Path(name)
-    if not path.is_file():
-        path = FOLDER / f"{name}.yaml"
-    if not path.is_file() or (path.parent == FOLDER and path.stem != Path(name).stem):
-        names = ", ".join(config.stem for config in shipped_configs())
-        raise UserError(f"there is no configuration {str(name)!r}: give a file, or one of {names}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: not a configuration: expected keys such as model, loss")
-    return data
+    if name is None:
+        return validated(kind, laid_over({}, overrides), "the options")
+    path = find(name, shipped_configs())
+    return validated(kind, read_yaml(path, overrides), str(path))

@@ -18,7 +18,7 @@ from actors.serving.census import Census
 from actors.serving.ingress import Ingress
 from actors.serving.journal import Journal
 from actors.serving.keys import read_keys
-from cluster.configs import resolve_config
+from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig
 from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
@@ -49,7 +49,8 @@ def build_app(arguments: AppArguments) -> serve.Application:
     if arguments.inline is not None:
         config = parse_serve_config(arguments.inline, "args.inline")
     else:
-        config = load_serve_config(resolve_config(arguments.config or "serve-laptop"))
+        name = arguments.config or "serve-laptop"
+        config = load_serve_config(resolve_config(name, shipped_serve_configs()))
     return endpoint_app(config)
 
 

@@ -376,3 +376,43 @@ def test_the_page_is_served_and_the_schema_is_what_routes_do(endpoint):
 
         check()
     endpoint.wait_for_rest()
+
+
+# --- scaling: last, since it leaves and takes engines -------------------------------------------
+
+
+def test_replicas_follow_the_load_and_no_request_is_lost(endpoint):
+    """One generator replica becomes two, and one again, under requests all the time."""
+    load = 24
+    answers: list[httpx.Response] = []
+    stop = threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            body = endpoint.ask(model="voted", deepprune={"n": load})
+            answers.append(endpoint.post(body))
+
+    def wait_for_replicas(count: int) -> None:
+        deadline = time.monotonic() + 240
+        while (number := endpoint.look("replicas")["generator voted"]) != count:
+            assert time.monotonic() < deadline, f"{number} replicas, not {count}"
+            time.sleep(0.2)
+
+    assert endpoint.look("replicas")["generator voted"] == 1
+    asking = [threading.Thread(target=keep_asking) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    try:
+        wait_for_replicas(2)
+        load = 1
+        wait_for_replicas(1)
+    finally:
+        stop.set()
+        for thread in asking:
+            thread.join()
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["usage"]["deepprune"]["lost_tokens"] == 0
+        vote = answer.json()["deepprune"]
+        assert vote["finished_traces"] == vote["num_traces"]
+    endpoint.wait_for_rest()

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from cluster.configs import FOLDER, resolve_config
+from cluster.configs import FOLDER, resolve_config, shipped_serve_configs
 from cluster.hardware import NODE_TYPES
 from cluster.placement import place
 from deepprune.config import load_config
@@ -216,7 +216,7 @@ class TestEndpoint:
             pytest.skip("the endpoint is not in this tree")
         imported = importlib.import_module(module)
         assert callable(getattr(imported, builder))
-        assert resolve_config(application.args["config"])
+        assert resolve_config(application.args["config"], shipped_serve_configs())
 
 
 def test_no_manifest_holds_a_secret_or_a_place_of_ours():

@@ -15,12 +15,13 @@ from cluster.model_shapes import MODEL_SHAPES, model_shape
 from cluster.roofline import judge_speed, replica_speed
 from deepprune.config import load_config
 from deepprune.errors import UserError
+from deepprune.loading import find
 from deepprune.made_traces import made_up
 from deepprune.plan_config import LengthsConfig, PlanConfig, load_plan
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
 from deepprune.speed import Efficiency, SpeedConfig
 from jobs.cli import main
-from jobs.plan import PLANS, resolve_plan
+from jobs.plan import PLANS
 from jobs.planning import Planner, cheapest
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ class TestConfiguration:
         plan = load_plan(path)
         assert {name for mix in plan.mixes for name in mix} <= NODE_TYPES.keys()
         assert load_config(resolve_config(plan.run)).judge is not None
-        assert resolve_plan(path.stem) == path
+        assert find(path.stem, list(PLANS.glob("*.yaml"))) == path
 
     @pytest.mark.parametrize(
         ("change", "words"),

@@ -36,7 +36,7 @@ def refusal(data: Any) -> str:
 def test_shipped_configurations_parse_and_fit(path: Path):
     read = load_serve_config(path)
     place_together(read.nodes, [read.run(name) for name in read.models])
-    assert resolve_config(path.stem) == path
+    assert resolve_config(path.stem, shipped_serve_configs()) == path
 
 
 def test_two_ship():
@@ -91,7 +91,9 @@ def test_models_that_do_not_fit_side_by_side_are_refused():
 
 
 def test_a_model_offers_every_policy_that_its_parts_can_serve():
-    offer = offer_of(load_serve_config(resolve_config("serve-laptop")), "miniature")
+    offer = offer_of(
+        load_serve_config(resolve_config("serve-laptop", shipped_serve_configs())), "miniature"
+    )
     assert set(offer.policies) == {"deepprune", "cons", "esc", "adaptive", "deepprune+"}
     assert offer.default_policy == "deepprune"
     for policy in offer.policies.values():

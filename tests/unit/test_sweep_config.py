@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from deepprune.errors import UserError
+from deepprune.loading import find
 from deepprune.sweep_config import SweepConfig, load_sweep
-from jobs.sweep import SWEEPS, resolve_sweep
+from jobs.sweep import SWEEPS
 
 SHIPPED = sorted(SWEEPS.glob("*.yaml"))
 
@@ -16,7 +17,7 @@ def sweep(**keys) -> SweepConfig:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_sweep_is_valid_and_found_by_its_name(path):
-    assert resolve_sweep(path.stem) == path
+    assert find(path.stem, SHIPPED) == path
     cells = load_sweep(path).cells()
     assert cells
     assert len({cell.key for cell in cells}) == len(cells)
@@ -85,4 +86,4 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path, keys, said):
 
 def test_a_name_that_is_neither_file_nor_shipped_lists_what_there_is():
     with pytest.raises(UserError, match=r"'nowhere': give a file, or one of .*paper"):
-        resolve_sweep("nowhere")
+        find("nowhere", SHIPPED)
