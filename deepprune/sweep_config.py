@@ -47,7 +47,7 @@ class SweepConfig(Section):
     problems: str | None = None
     """A part of the problems, first:last, counted from 0, last not included."""
     policies: tuple[PolicyConfig, ...] = Field(min_length=1)
-    judges: tuple[str, ...] = ("tfidf",)
+    judges: tuple[str, ...] = ("features",)
     """For replays: `oracle`, `noisy:AUROC` (an oracle blurred to that AUROC), `tfidf`,
     `embeddings`, `features` (learned from the other problems), `recorded`."""
     calibrate: bool = True

@@ -134,6 +134,7 @@ def served(folder: Path) -> Iterator[Endpoint]:
     ray_folder = tempfile.mkdtemp(prefix="s-", dir="/tmp")  # short: sockets lie in it
     environment = os.environ | {
         "RAY_TMPDIR": ray_folder,
+        "RAY_AUTH_MODE": "token",  # as a cluster that `ray.init` starts has it
         # More CPUs than there may be: Ray only counts them, and four engines have to fit.
         "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 8}),
     }
