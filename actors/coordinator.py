@@ -15,17 +15,17 @@ from itertools import count
 from uuid import uuid4
 
 import ray
-from ray import serve
-
 from actors.collecting import Collected, collect
-from actors.live import LiveProblem, LiveTrace, Snapshot
+from actors.live import LiveProblem, Snapshot
 from actors.messages import Generators, Judges
 from actors.metrics import Metrics
 from actors.pools import ServeGenerators, ServeJudges
+from actors.trace import LiveTrace
 from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
+from ray import serve
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,8 +136,9 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
     of another have been taken: that bounds what waits here when the disk is slow. When the
     coordinator dies, the samples that have not come out are asked for again.
     """
-    import ray
     from ray.exceptions import RayActorError, RayTaskError
+
+    import ray
 
     coordinator, seed = system.coordinator, system.config.seed
     deaths = CoordinatorDeaths(system)

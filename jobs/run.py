@@ -133,8 +133,9 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     Raises:
         UserError: an endpoint refuses a problem, or the coordinator dies again and again.
     """
-    import ray
     from ray.exceptions import RayActorError, RayTaskError
+
+    import ray
 
     coordinator, config = system.coordinator, system.config
     deaths = CoordinatorDeaths(system)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actors.coordinator import Solved
-from actors.live import LiveTrace
+from actors.trace import LiveTrace
 from deepprune.events import Decision
 from deepprune.ledger import Fate, Ledger, TraceEnd
 from deepprune.policy_config import ConsConfig, DeepPruneConfig

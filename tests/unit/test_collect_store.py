@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.collecting import Collected, collect
-from actors.live import LiveTrace
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
+from actors.trace import LiveTrace
 from deepprune.config import LimitsConfig, SamplingConfig, load_config
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
