@@ -26,6 +26,16 @@ def cluster_address(ray_folder: str) -> str:
     raise LookupError(f"no Ray cluster runs in {ray_folder}")
 
 
+def num_running(engines: dict[str, str]) -> dict[str, int]:
+    """Running replicas of each engine."""
+    from ray import serve
+
+    deployments = serve.status().applications["deepprune"].deployments
+    return {
+        label: deployments[name].replica_states.get("RUNNING", 0) for label, name in engines.items()
+    }
+
+
 def main() -> None:
     import ray
     from ray import serve
@@ -50,13 +60,7 @@ def main() -> None:
                     for label, h in handles.items()
                 ]
             },
-            "replicas": lambda: {
-                label: serve.status()
-                .applications["deepprune"]
-                .deployments[name]
-                .replica_states.get("RUNNING", 0)
-                for label, name in engines.items()
-            },
+            "replicas": lambda: num_running(engines),
         }
         print(json.dumps(looks[line.strip()]()), flush=True)
 
