@@ -127,6 +127,18 @@ def _autoscaling_config(hosts: Hosts, max_nodes: int) -> dict[str, Any]:
             "launch_multiple": True,
         },
         "auth": {},
+        # What an external provider has no defaults for.
+        **{
+            name: []
+            for name in (
+                "setup_commands",
+                "head_setup_commands",
+                "worker_setup_commands",
+                "initialization_commands",
+                "head_start_ray_commands",
+                "worker_start_ray_commands",
+            )
+        },
         "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0},
