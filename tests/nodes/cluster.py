@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from tests.nodes.faults import GENERATORS, JUDGES, Scene
@@ -25,9 +27,10 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 def whole() -> bool:
     """Whether all replicas run."""
-    from ray import serve
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
+
+    from ray import serve
 
     try:
         applications = serve.status().applications
@@ -72,10 +75,22 @@ def hosts_and_head(seed: int = 0) -> Iterator[Scene]:
             hosts.stop()
 
 
+SERVANT = re.compile(r"IDLE|ray::\w+Agent")
+"""What a Ray node keeps when nothing runs on it."""
+
+
+def _title(process: psutil.Process) -> str:
+    """A process's command line; empty where it has just ended."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def assert_nothing_is_left(hosts: Hosts) -> None:
     """No actor, placement group or engine outlives the system."""
-    import ray
     from ray._private.state import actors
+
+    import ray
 
     def left() -> list[object]:
         groups = ray.util.placement_group_table().values()
@@ -84,7 +99,7 @@ def assert_nothing_is_left(hosts: Hosts) -> None:
         return [
             *(actor for actor in actors().values() if actor["State"] != "DEAD"),
             *(group for group in groups if group["state"] != "REMOVED"),
-            *(p for p in processes if "IDLE" not in " ".join(p.cmdline())),
+            *(title for title in map(_title, processes) if title and not SERVANT.search(title)),
             *engines,
         ]
 

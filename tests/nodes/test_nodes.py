@@ -105,11 +105,12 @@ def test_the_coordinator_dies_and_what_it_owed_is_asked_again(many_nodes, proble
 
 
 def test_the_coordinator_dies_and_the_engines_let_go_of_its_traces(many_nodes, problems):
-    many_nodes.start(problems * 3, ConsConfig(num_traces=64), seed=5)
+    asked = many_nodes.start(problems * 3, ConsConfig(num_traces=64), seed=5)
     under_way(many_nodes)
-    assert unfinished_requests() > 0
+    wait_for(lambda: unfinished_requests() > 0, 10)
     faults.kill_coordinator(many_nodes.scene)
     wait_for(lambda: unfinished_requests() == 0, 10)
+    del asked
 
 
 def test_a_node_is_preempted_and_its_traces_go_on_elsewhere(many_nodes, problems):
