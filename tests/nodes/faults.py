@@ -74,14 +74,31 @@ class Scene:
 
     def process(self, words: str, labels: dict[str, str] | None = None) -> psutil.Process:
         """A process of some host whose command line holds `words`, at random."""
-        hosts = self.hosts.hosts.values()
-        there = [h.processes(words) for h in hosts if h.labels == (labels or h.labels)]
-        return self._any([process for some in there for process in some])
+
+        def there() -> list[psutil.Process]:
+            hosts = self.hosts.hosts.values()
+            some = [h.processes(words) for h in hosts if h.labels == (labels or h.labels)]
+            return [process for processes in some for process in processes]
+
+        return self._any(patiently(there))
+
+    def process_on_head(self, words: str) -> psutil.Process:
+        """A process of the head whose command line holds `words`."""
+        return self._any(patiently(lambda: self.hosts.on_head(words)))
 
     def _any(self, things):
         if not things:
             raise NoVictim
         return self.rng.choice(things)
+
+
+def patiently(look: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
+    """What is found in the end: Ray renames processes at each call, and some looks miss them."""
+    for _ in range(20):
+        if found := look():
+            return found
+        time.sleep(0.05)
+    return []
 
 
 def ray_nodes() -> dict[str, str]:
@@ -108,18 +125,12 @@ def kill_judge(scene: Scene) -> str:
 
 def kill_coordinator(scene: Scene) -> str:
     """kill -9 of the coordinator"""
-    processes = scene.hosts.on_head("ray::Coordinator")
-    if not processes:
-        raise NoVictim
-    return _kill(processes[0])
+    return _kill(scene.process_on_head("ray::Coordinator"))
 
 
 def kill_controller(scene: Scene) -> str:
     """kill -9 of Serve's controller"""
-    processes = scene.hosts.on_head("ray::ServeController")
-    if not processes:
-        raise NoVictim
-    return _kill(processes[0])
+    return _kill(scene.process_on_head("ray::ServeController"))
 
 
 def hang_generator(scene: Scene) -> str:
