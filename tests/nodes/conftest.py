@@ -33,9 +33,20 @@ class ManyNodes(LiveSystem):
         return [host for host in self.hosts.hosts.values() if host.labels == GENERATORS]
 
     def wait_until_whole(self) -> None:
-        """Put back the nodes that are lost, and wait until all replicas run."""
+        """Put back the nodes that are lost, and wait until all replicas and coordinators run."""
         self.scene.fill()
         wait_for(whole, 180)
+        wait_for(self.is_driven, 60)
+
+    def is_driven(self) -> bool:
+        """Whether the coordinators answer."""
+        from ray.exceptions import ActorUnavailableError
+
+        try:
+            self.coordinator.watch()
+        except ActorUnavailableError:  # it is being restarted
+            return False
+        return True
 
 
 @contextmanager
