@@ -35,9 +35,10 @@ class Shards:
     def start(cls, config: RunConfig, generator_app: str | None, judge_app: str | None) -> Shards:
         """Start as many as the configuration says. They share out `limits.max_problems`.
 
-        They live beside the driver, away from engines that die; Ray restarts one that dies.
+        They live and die with the driver's node, away from engines; Ray restarts one that dies.
         """
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        # Not soft: Ray lets an actor that reserves nothing fall where it likes.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(Coordinator).options(
             num_cpus=0,
             max_concurrency=MAX_CONCURRENCY,
