@@ -15,6 +15,8 @@ from itertools import count
 from uuid import uuid4
 
 import ray
+from ray import serve
+
 from actors.collecting import Collected, collect
 from actors.live import LiveProblem, Snapshot
 from actors.messages import Generators, Judges
@@ -25,7 +27,6 @@ from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
-from ray import serve
 
 
 @dataclass(frozen=True, slots=True)

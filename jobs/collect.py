@@ -136,9 +136,8 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
     of another have been taken: that bounds what waits here when the disk is slow. When the
     coordinator dies, the samples that have not come out are asked for again.
     """
-    from ray.exceptions import RayActorError, RayTaskError
-
     import ray
+    from ray.exceptions import RayActorError, RayTaskError
 
     coordinator, seed = system.coordinator, system.config.seed
     deaths = CoordinatorDeaths(system)

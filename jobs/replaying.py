@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 import ray
+
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.feature_judge import FeatureJudge, learn_for_each
 from deepprune.judges import Calibration, ScoredPairs, calibrate

@@ -133,9 +133,8 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     Raises:
         UserError: an endpoint refuses a problem, or the coordinator dies again and again.
     """
-    from ray.exceptions import RayActorError, RayTaskError
-
     import ray
+    from ray.exceptions import RayActorError, RayTaskError
 
     coordinator, config = system.coordinator, system.config
     deaths = CoordinatorDeaths(system)

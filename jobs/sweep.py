@@ -98,9 +98,9 @@ def _replayed(
     progress: Progress,
 ) -> Iterator[tuple[int, Cell, list[dict[str, Any]]]]:
     """Outcome rows as they come in, from as many problems at a time as there are CPUs."""
+    import ray
     from ray.exceptions import RayTaskError
 
-    import ray
     from jobs.judging import load_scores
     from jobs.replaying import bench_of, judgings, prepared, replay_problem
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from ray import serve
 
 from actors.deploy import generator_app, judge_app, scale_options, wait_until_running
 from actors.preflight import check
@@ -22,7 +23,6 @@ from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig
 from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
-from ray import serve
 
 APP = "deepprune"
 MAX_CALLS = 10_000

@@ -15,11 +15,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import ray
+from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 
-import ray
 from actors.endpoint import EndpointGenerators
 from actors.messages import Generators
 from actors.metrics import Metrics
@@ -42,7 +43,6 @@ from deepprune.config import (
     VllmJudgeConfig,
 )
 from deepprune.serve_config import ServeConfig
-from ray import serve
 
 logger = logging.getLogger(__name__)
 

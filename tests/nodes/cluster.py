@@ -27,10 +27,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 def whole() -> bool:
     """Whether all replicas run."""
+    from ray import serve
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
-
-    from ray import serve
 
     try:
         applications = serve.status().applications
@@ -88,9 +87,8 @@ def _title(process: psutil.Process) -> str:
 
 def assert_nothing_is_left(hosts: Hosts) -> None:
     """No actor, placement group or engine outlives the system."""
-    from ray._private.state import actors
-
     import ray
+    from ray._private.state import actors
 
     def left() -> list[object]:
         groups = ray.util.placement_group_table().values()
