@@ -63,7 +63,7 @@ class Injector(threading.Thread):
         super().__init__(daemon=True)
         self._waiting: list[Callable[[Scene], str]] = []
         self._results_before: dict[int, int] = {}
-        self._started = 0.0
+        self._began = 0.0
 
     __hash__ = threading.Thread.__hash__
 
@@ -74,9 +74,9 @@ class Injector(threading.Thread):
             self.error = traceback.format_exc()
 
     def _run(self) -> None:
-        self._started = time.monotonic()
-        end = self._started + self.seconds
-        following = self._started + self.scene.rng.uniform(*self.gap_s)
+        self._began = time.monotonic()
+        end = self._began + self.seconds
+        following = self._began + self.scene.rng.uniform(*self.gap_s)
         while (now := time.monotonic()) < end:
             self.scene.end_what_is_due()
             self.scene.fill()
@@ -101,13 +101,13 @@ class Injector(threading.Thread):
                 continue
             del self._waiting[place]
             self._results_before[len(self.injected)] = self.num_results()
-            at_s = round(time.monotonic() - self._started, 1)
+            at_s = round(time.monotonic() - self._began, 1)
             self.injected.append(Injected((kind.__doc__ or "").strip(), victim, at_s))
             return True
         return False
 
     def _note(self) -> None:
-        now = time.monotonic() - self._started
+        now = time.monotonic() - self._began
         whole = self.whole()
         for place, fault in enumerate(self.injected):
             if fault.result_after_s is None and self.num_results() > self._results_before[place]:
