@@ -66,8 +66,6 @@ def feature_judge(config: FeatureJudgeConfig) -> FeatureJudge:
     Raises:
         UserError: there is none.
     """
-    if config.folder.startswith("miniature/"):
-        return FeatureJudge.load(MINIATURE / config.folder.removeprefix("miniature/"))
     return FeatureJudge.load(Path(config.folder).expanduser())
 
 

@@ -205,7 +205,7 @@ class FeatureJudgeConfig(Section):
 
     kind: Literal["features"]
     folder: str
-    """Where `deepprune cheap` wrote it; `miniature/features` is the miniature's."""
+    """Where `deepprune cheap` wrote it."""
     replicas: ReplicasConfig = ReplicasConfig()
     cpus: float = Field(1.0, ge=0)
     """CPUs that a replica reserves."""
