@@ -68,7 +68,7 @@ def opened(path: Path, **more):
 # --- what is on disk and what is missing ----------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=20)
 @given(st.sets(st.sampled_from(KEYS)), st.integers(1, 6), st.data())
 def test_whatever_is_on_disk_exactly_the_rest_is_missing(tmp_path_factory, on_disk, num, data):
     path = tmp_path_factory.mktemp("recording")
