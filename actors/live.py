@@ -96,7 +96,7 @@ class LiveProblem:
     _events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
     _tasks: dict[int, set[asyncio.Task[None]]] = field(default_factory=dict)
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
-    _streaming: set[int] = field(default_factory=set)
+    _streaming: dict[int, object] = field(default_factory=dict)
     _unsettled: dict[int, float] = field(default_factory=dict)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _num_tokens: int = 0
@@ -152,8 +152,10 @@ class LiveProblem:
         last_output = recent[-1][0] if recent else cancelled_at
         self.cancel_lags_s.append(max(0.0, last_output - cancelled_at))
         self.session.settle(sample, num_tokens, late_tokens=num_tokens - before)
-        self._num_tokens += num_tokens - self.traces[sample].num_tokens
-        self.traces[sample].num_tokens = num_tokens
+        trace = self.traces[sample]
+        more = max(0, num_tokens - trace.num_tokens)  # a report of an earlier attempt has less
+        trace.num_tokens += more
+        self._num_tokens += more
         if not self._unsettled:
             self._settled.set()
 
@@ -236,17 +238,19 @@ class LiveProblem:
             in_a_row = 0
             while in_a_row <= self.limits.retries:
                 had = trace.num_tokens
-                self._streaming.add(sample)
+                self._streaming[sample] = attempt = object()
                 try:
                     await self._stream(sample, trace, to_checkpoint)
                 except EngineGone as gone:
                     error = gone
                     logger.warning("%s: %s", self._name(sample), gone)
-                if sample not in self._streaming:
-                    return  # it came to its turn, whatever happened to the stream after that
+                if self._streaming.get(sample) is not attempt:
+                    # It came to its turn, whatever happened to the stream after that, and may
+                    # have been continued in the meantime.
+                    return
                 trace.num_reissued += 1
                 in_a_row = 0 if trace.num_tokens > had else in_a_row + 1
-            self._streaming.remove(sample)
+            del self._streaming[sample]
             self._tell(Failed(sample, str(error)))
         finally:
             self.session.add_costs(trace_s=time.monotonic() - started)
@@ -262,14 +266,14 @@ class LiveProblem:
                 if update.confidence or watched:
                     self._tell(Progress(sample, trace.num_tokens, update.confidence))
                 if trace.finish_reason is not None:
-                    self._streaming.discard(sample)
+                    self._streaming.pop(sample, None)
                     trace.answer = extract_answer(trace.text, self.problem.answer_kind)
                     self._tell(Finished(sample, trace.answer, trace.num_tokens))
                     if update.finish_reason is None:
                         return  # at a stop text that its engine did not see
                 elif update.prefix_chars is not None:
                     if request.pause:
-                        self._streaming.discard(sample)
+                        self._streaming.pop(sample, None)
                     self._tell(PrefixReady(sample, trace.num_tokens))
 
     def _request(self, sample: int, trace: LiveTrace, to_checkpoint: bool) -> TraceRequest:

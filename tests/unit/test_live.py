@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.live import LiveProblem
-from actors.messages import EngineGone, TraceRequest, TraceUpdate
+from actors.messages import (
+    EngineGone,
+    JudgeReply,
+    JudgeRequest,
+    TraceRequest,
+    TraceUpdate,
+)
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
@@ -126,3 +132,43 @@ def test_without_chance_deaths_change_nothing(lives: list[int]):
     assert disturbed.answer == undisturbed.answer == "0"
     assert set(disturbed.ends) == set(undisturbed.ends)
     assert sorted(len(samples) for _, samples in disturbed.decision.votes) == [2, 2, 3]
+
+
+class PausedThenGone:
+    """Generators whose replicas die after a pause, once the rest has begun elsewhere."""
+
+    def __init__(self) -> None:
+        self.continued = asyncio.Event()
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        if request.pause:
+            yield TraceUpdate("so ", (1,), 1, prefix_chars=3)
+            await self.continued.wait()
+            raise EngineGone("replica lost")
+        self.continued.set()
+        await asyncio.sleep(0.05)
+        yield TraceUpdate("\\boxed{1}", (2, 3), 3, finish_reason="stop")
+
+
+class Agreeing:
+    """A judge to whom all traces are the same."""
+
+    async def score(self, request: JudgeRequest) -> JudgeReply:
+        return JudgeReply((0.9,) * len(request.firsts), 1, 0)
+
+
+async def test_a_replica_that_dies_after_a_pause_is_no_reason_to_begin_again():
+    live = LiveProblem(
+        key="p0",
+        problem=Problem("unit/0", "?"),
+        policy=DeepPruneConfig(num_traces=4, checkpoint="tokens:1"),
+        sampling=SamplingConfig(max_tokens=20),
+        generators=PausedThenGone(),
+        judges=Agreeing(),
+        limits=LimitsConfig(),
+    )
+    outcome = await live.run()
+    finished = [live.traces[end.sample] for end in outcome.ends if end.fate is Fate.FINISHED]
+    assert finished
+    assert {trace.text for trace in finished} == {"so \\boxed{1}"}
+    assert {trace.num_reissued for trace in live.traces.values()} == {0}
