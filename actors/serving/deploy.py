@@ -22,6 +22,7 @@ from actors.serving.keys import read_keys
 from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig
+from deepprune.loading import validated
 from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
 
 APP = "deepprune"
@@ -40,12 +41,16 @@ class AppArguments(BaseModel):
     """The configuration itself."""
 
 
-def build_app(arguments: AppArguments) -> serve.Application:
+def build_app(args: dict[str, Any]) -> serve.Application:
     """The application that a Serve config file's `import_path` names.
+
+    Args:
+        args: what the file says under `args`, see `AppArguments`.
 
     Raises:
         UserError: the configuration cannot work.
     """
+    arguments = validated(AppArguments, args, "args")
     if arguments.inline is not None:
         config = parse_serve_config(arguments.inline, "args.inline")
     else:

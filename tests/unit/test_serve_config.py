@@ -120,3 +120,15 @@ def test_the_shape_for_serve_deploy_is_one_that_serve_takes():
     (application,) = schema.applications
     module, _, name = application.import_path.partition(":")
     assert (module, name) == ("actors.serving.deploy", "build_app")
+
+
+def test_serve_builds_the_application_from_what_its_file_says():
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
+    from ray.serve.deployment import Application
+
+    from actors.serving.deploy import build_app
+
+    assert isinstance(build(build_app, {"config": "serve-laptop"}), Application)
+    assert isinstance(build(build_app, {"inline": config()}), Application)
+    with pytest.raises(UserError, match="args: confg: unknown key"):
+        build(build_app, {"confg": "serve-laptop"})
