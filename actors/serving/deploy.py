@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from actors.deploy import generator_app, judge_app, scale_options, wait_until_running
+from actors.deploy import QUIET, generator_app, judge_app, scale_options, wait_until_running
 from actors.preflight import check
 from actors.serving.census import Census
 from actors.serving.ingress import Ingress
@@ -90,11 +90,10 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
             judge = judge_app(run.judge, stall_s, f"judge-{suffix}")
         engines[name] = (generator, judge)
     num_requests = sum(model.queue.max_running for model in config.models.values())
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
     common: dict[str, Any] = {
         "ray_actor_options": {"num_cpus": 0},
         "max_ongoing_requests": MAX_CALLS,
-        "logging_config": quiet,
+        "logging_config": QUIET,
         "health_check_period_s": 5,
     }
     journal = serve.deployment(Journal).options(name="journal", **common)

@@ -12,16 +12,37 @@ from hypothesis import strategies as st
 from actors.live import LiveProblem
 from actors.messages import (
     EngineGone,
+    Generators,
     JudgeReply,
     JudgeRequest,
+    Judges,
     TraceRequest,
     TraceUpdate,
 )
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.ledger import Fate
-from deepprune.policy_config import ConsConfig, DeepPruneConfig
+from deepprune.policy_config import ConsConfig, DeepPruneConfig, PolicyConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
+
+
+def live_problem(
+    policy: PolicyConfig,
+    generators: Generators,
+    *,
+    judges: Judges | None = None,
+    sampling: SamplingConfig | None = None,
+    limits: LimitsConfig | None = None,
+) -> LiveProblem:
+    return LiveProblem(
+        key="p0",
+        problem=Problem("unit/0", "?"),
+        policy=policy,
+        sampling=sampling or SamplingConfig(max_tokens=20),
+        generators=generators,
+        judges=judges,
+        limits=limits or LimitsConfig(),
+    )
 
 
 class AllAtOnce:
@@ -55,15 +76,8 @@ class Dying:
 
 @pytest.mark.parametrize(("tokens_each", "fate"), [(1, Fate.FINISHED), (0, Fate.LOST)])
 async def test_deaths_count_only_while_a_trace_gets_nowhere(tokens_each: int, fate: Fate):
-    live = LiveProblem(
-        key="p0",
-        problem=Problem("unit/0", "?"),
-        policy=ConsConfig(num_traces=2),
-        sampling=SamplingConfig(max_tokens=20),
-        generators=Dying(tokens_each),
-        judges=None,
-        limits=LimitsConfig(retries=3),
-    )
+    policy, limits = ConsConfig(num_traces=2), LimitsConfig(retries=3)
+    live = live_problem(policy, Dying(tokens_each), limits=limits)
     outcome = await live.run()
     assert [end.fate for end in outcome.ends] == [fate, fate]
     assert {trace.num_tokens for trace in live.traces.values()} == {10 * tokens_each}
@@ -71,15 +85,7 @@ async def test_deaths_count_only_while_a_trace_gets_nowhere(tokens_each: int, fa
 
 async def test_a_trace_that_ended_unheard_is_billed_in_full():
     """A vote may be decided while the ends of other traces still wait to be told."""
-    live = LiveProblem(
-        key="p0",
-        problem=Problem("unit/0", "?"),
-        policy=DeepPruneConfig(num_traces=6, checkpoint="tokens:9"),
-        sampling=SamplingConfig(max_tokens=20),
-        generators=AllAtOnce(),
-        judges=None,
-        limits=LimitsConfig(),
-    )
+    live = live_problem(DeepPruneConfig(num_traces=6, checkpoint="tokens:9"), AllAtOnce())
     run = asyncio.create_task(live.run())
     await live.generators.end.wait()
     live.interrupt("decided elsewhere")
@@ -117,13 +123,10 @@ class Greedy:
 @given(st.lists(st.integers(0, 25), max_size=40))
 def test_without_chance_deaths_change_nothing(lives: list[int]):
     def outcome(lives: list[int]) -> Outcome:
-        live = LiveProblem(
-            key="p0",
-            problem=Problem("unit/0", "?"),
-            policy=ConsConfig(num_traces=7),
+        live = live_problem(
+            ConsConfig(num_traces=7),
+            Greedy(lives),
             sampling=SamplingConfig(max_tokens=100, temperature=0),
-            generators=Greedy(lives),
-            judges=None,
             limits=LimitsConfig(retries=len(lives)),
         )
         return asyncio.run(live.run())
@@ -158,15 +161,8 @@ class Agreeing:
 
 
 async def test_a_replica_that_dies_after_a_pause_is_no_reason_to_begin_again():
-    live = LiveProblem(
-        key="p0",
-        problem=Problem("unit/0", "?"),
-        policy=DeepPruneConfig(num_traces=4, checkpoint="tokens:1"),
-        sampling=SamplingConfig(max_tokens=20),
-        generators=PausedThenGone(),
-        judges=Agreeing(),
-        limits=LimitsConfig(),
-    )
+    policy = DeepPruneConfig(num_traces=4, checkpoint="tokens:1")
+    live = live_problem(policy, PausedThenGone(), judges=Agreeing())
     outcome = await live.run()
     finished = [live.traces[end.sample] for end in outcome.ends if end.fate is Fate.FINISHED]
     assert finished
