@@ -171,4 +171,5 @@ def _generators(config: RunConfig, app: str | None) -> Generators:
 
         return EndpointGenerators(config.generator, config.limits.stall_s)
     assert app is not None, "a vLLM generator runs as a Serve application"
-    return ServeGenerators(serve.get_app_handle(app))
+    handle = serve.get_app_handle(app)
+    return ServeGenerators(handle, config.limits.stall_s, may_queue=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.askers import Askers
 from actors.confidence import ConfidenceMeter
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.outputs import RequestOutput
 
+T = TypeVar("T")
+
+BEAT_S = 10.0
+"""How often a trace that waits in the engine for its turn says that it is there."""
 RECENT_OUTPUTS = 32
 """Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
 
@@ -87,11 +91,15 @@ class Generator:
         ended = False
         try:
             with self._vigil.request(), self._askers.working_for(request.report_to):
-                async for output in self._engine.generate(
+                outputs = self._engine.generate(
                     tokens_input([*self._prompt(request.chat), *request.prefix_token_ids]),
                     trace.sampling_params(),
                     request.request_id,
-                ):
+                )
+                async for output in with_beats(outputs):
+                    if output is None:
+                        yield TraceUpdate("", (), trace.num_tokens)
+                        continue
                     self._vigil.heard()
                     update = trace.take(output)
                     # Set before the last yield: a consumer may never come back from it.
@@ -128,6 +136,21 @@ def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
     )
     ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
     return ids
+
+
+async def with_beats(outputs: AsyncGenerator[T]) -> AsyncGenerator[T | None]:
+    """The items of `outputs`, and before the first of them a None every `BEAT_S`."""
+    first = asyncio.ensure_future(anext(outputs))
+    try:
+        while not (await asyncio.wait([first], timeout=BEAT_S))[0]:
+            yield None
+        yield first.result()
+    except StopAsyncIteration:
+        return
+    finally:
+        first.cancel()
+    async for output in outputs:
+        yield output
 
 
 class _Trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -20,20 +21,40 @@ REPLICA_GONE = (
 """What a call raises, by no decision of ours, when the replica that served it is gone."""
 
 
-class ServeGenerators:
-    """Traces from the replicas of a generator deployment."""
+REPLY_S = 600.0
+"""A reply of the judge that has not come by then is lost: no call takes so long."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+
+class ServeGenerators:
+    """Traces from the replicas of a generator deployment.
+
+    A trace that falls silent for `stall_s` is gone: its replica tells of each that it holds more
+    often than that, see `Generator.generate`. Where calls may have to wait for a replica to take
+    them, `may_queue`, the first silence has no limit.
+    """
+
+    def __init__(self, handle: DeploymentHandle, stall_s: float, *, may_queue: bool) -> None:
         self._generate: Any = handle.options(stream=True).generate
+        self._stall_s = stall_s
+        self._may_queue = may_queue
 
     async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         """Generate one trace; see `Generators.stream`."""
         response = self._generate.remote(request)
+        limit_s = None if self._may_queue else self._stall_s
         ended = False
         try:
-            async for update in response:
+            while True:
+                try:
+                    async with asyncio.timeout(limit_s):
+                        update = await anext(response)
+                except TimeoutError:
+                    raise EngineGone(f"nothing heard for {limit_s:g} s") from None
+                except StopAsyncIteration:
+                    ended = True
+                    return
                 yield update
-            ended = True
+                limit_s = self._stall_s
         except REPLICA_GONE as error:
             ended = True
             raise EngineGone(f"replica lost: {type(error).__name__}") from error
@@ -52,14 +73,17 @@ class ServeJudges:
         """Score one trace against some others. Cancelling the call cancels it in the engine.
 
         Raises:
-            EngineGone: the replica was lost.
+            EngineGone: the replica, or its reply, was lost.
         """
         response = self._score.remote(request)
         ended = False
         try:
-            reply: JudgeReply = await response
+            async with asyncio.timeout(REPLY_S):
+                reply: JudgeReply = await response
             ended = True
             return reply
+        except TimeoutError:
+            raise EngineGone(f"no reply within {REPLY_S:g} s") from None
         except REPLICA_GONE as error:
             ended = True
             raise EngineGone(f"replica lost: {type(error).__name__}") from error

@@ -238,7 +238,8 @@ def _served(
         generators = EndpointGenerators(run.generator, run.limits.stall_s)
     else:
         assert generator is not None
-        generators = ServeGenerators(generator)
+        # The gate lets through what the replicas take at once.
+        generators = ServeGenerators(generator, run.limits.stall_s, may_queue=False)
     trace_gate = FairGate(_slots(run))
     judge_gate = FairGate(_judge_slots(run.judge))
     return ServedModel(

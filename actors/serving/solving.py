@@ -30,6 +30,9 @@ from deepprune.session import Outcome
 
 logger = logging.getLogger(__name__)
 
+COUNT_S = 15.0
+"""How long to wait for a generator to count a prompt before another is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -161,7 +164,7 @@ class Solving:
         if self._model.replica is None:
             return 0
         try:
-            counted = await self._model.replica.num_prompt_tokens.remote(self.spec.problem.chat)
+            counted = await self._count_prompt_tokens()
         except ValueError as error:
             message = getattr(error, "cause", None) or error
             raise bad_request(str(message), "messages", "invalid_prompt") from None
@@ -176,7 +179,20 @@ class Solving:
                 "messages",
                 "context_length_exceeded",
             )
-        return int(num_tokens)
+        return num_tokens
+
+    async def _count_prompt_tokens(self) -> tuple[int, int]:
+        """Ask a generator; and again, should its reply be lost. The deadline ends it."""
+        while True:
+            try:
+                async with asyncio.timeout(COUNT_S):
+                    chat = self.spec.problem.chat
+                    counted: tuple[int, int] = await self._model.replica.num_prompt_tokens.remote(
+                        chat
+                    )
+                    return counted
+            except TimeoutError:
+                logger.warning("%s: nobody has counted its prompt", self.request_id)
 
     def _step(self, event: Event | None, commands: list[Command]) -> None:
         self.narrator.step(event, commands)

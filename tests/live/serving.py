@@ -80,11 +80,14 @@ def configuration(folder: Path) -> dict[str, Any]:
 class Endpoint:
     """A running `deepprune serve`."""
 
-    def __init__(self, config: dict[str, Any], probe: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, config: dict[str, Any], probe: subprocess.Popen[str], ray_folder: Path
+    ) -> None:
         self.port: int = config["http"]["port"]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(config["http"]["request_log"])
         self._probe = probe
+        self._ray_folder = ray_folder
 
     @property
     def headers(self) -> dict[str, str]:
@@ -124,6 +127,15 @@ class Endpoint:
             assert time.monotonic() < began + seconds, "nothing reaches the engines"
             time.sleep(0.02)
 
+    def describe(self) -> str:
+        """What it has to say for itself when a test has failed."""
+        try:
+            asked = self.get("/v1/deepprune/requests").text[:4000]
+        except httpx.HTTPError as error:
+            asked = repr(error)
+        lines = self.log.read_text().splitlines()[-20:] if self.log.exists() else []
+        return "\n".join([asked, *lines, what_went_wrong(self._ray_folder)])
+
 
 @contextmanager
 def served(folder: Path) -> Iterator[Endpoint]:
@@ -160,7 +172,7 @@ def served(folder: Path) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             text=True,
         )
-        yield Endpoint(config, probe)
+        yield Endpoint(config, probe, Path(ray_folder))
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0, log.read_text()[-4000:]
     finally:

@@ -26,7 +26,8 @@ ASK: list[Any] = [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(scope="module")
 def client(endpoint) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key=KEY, max_retries=0) as made:
+    url = f"{endpoint.url}/v1"
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=240) as made:
         yield made
 
 
