@@ -23,8 +23,9 @@ setup: .venv/.ready-$(EXTRAS)
 demo: setup ## pruning beside self-consistency, live, on this machine
 	$(BIN)/deepprune demo
 
+# Two processes: a system that starts up leaves half of two cores idle.
 test: setup ## everything: pure method, live Ray and vLLM, injected faults
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 test-unit: setup ## the pure method, in seconds
 	$(BIN)/pytest tests/unit

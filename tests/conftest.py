@@ -43,21 +43,27 @@ class LiveSystem:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a system follow each other, those that harm it at the end.
+    """Tests that share a system follow each other in one process, those that harm it at the end.
 
-    Starting one takes a minute or two.
+    Starting one takes a minute or two. All that need a Ray cluster in their own process are one
+    group for xdist, all that need any other system a second one; the rest are dealt out.
     """
     systems = ("live_system", "one_system", "a system of its own", "endpoint", "none")
 
-    def turn(item: pytest.Item) -> tuple[int, bool]:
-        harms = any(item.iter_markers("faults"))
-        if not harms and not any(item.iter_markers("live")):
-            return systems.index("none"), False
+    def system_of(item: pytest.Item) -> str:
+        if not any(item.iter_markers("live")) and not any(item.iter_markers("faults")):
+            return "none"
         used: Sequence[str] = getattr(item, "fixturenames", ())
-        system = next((name for name in systems if name in used), "a system of its own")
-        return systems.index(system), harms
+        return next((name for name in systems if name in used), "a system of its own")
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        return systems.index(system_of(item)), any(item.iter_markers("faults"))
 
     items.sort(key=turn)
+    for item in items:
+        if (system := system_of(item)) != "none":
+            inside = system in ("live_system", "one_system")
+            item.add_marker(pytest.mark.xdist_group("cluster" if inside else "commands"))
 
 
 @pytest.fixture(scope="session")

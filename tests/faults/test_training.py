@@ -112,7 +112,7 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(
     scores = score_prompts(module, encoder.encode_all(held_out), torch.device("cpu"))
     assert auroc(held_out.same, scores) == pytest.approx(float(best["auroc"]), abs=1e-3)
 
-    again = deepprune(*arguments, cwd=tmp_path)
+    again = deepprune(*arguments, "--address", bare_cluster, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert len(read_log(tmp_path / "whole")) == num_steps, "what is done is not done again"
 

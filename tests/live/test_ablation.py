@@ -8,14 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs.cli import main
+from tests.command import deepprune
 from tests.unit.test_evaluate import traces_of
 
 pytestmark = pytest.mark.live
 
 
-def test_a_grid_trains_and_compares_a_judge_in_each_cell(one_system, tmp_path):
-    one_system.close()  # the commands start a Ray of their own
+def test_a_grid_trains_and_compares_a_judge_in_each_cell(bare_cluster, tmp_path):
     rng = np.random.default_rng(0)
     traces = [trace for number in range(12) for trace in traces_of(number, rng)]
     traces = [{**trace, "answer": str(trace["answer"])} for trace in traces]
@@ -38,7 +37,9 @@ def test_a_grid_trains_and_compares_a_judge_in_each_cell(one_system, tmp_path):
     }
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     out = tmp_path / "out"
-    assert main(["ablate", str(tmp_path / "grid.yaml"), "--out", str(out)]) == 0
+    arguments = ("ablate", "grid.yaml", "--out", "out", "--address", bare_cluster)
+    done = deepprune(*arguments, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stderr
     table = (out / "ablation.md").read_text()
     assert "| trained | tokens:20 | cross\\_entropy | ×2 |" in table
     assert "| trained | tokens:20 | focal | ×2 |" in table
@@ -47,5 +48,5 @@ def test_a_grid_trains_and_compares_a_judge_in_each_cell(one_system, tmp_path):
         known = json.loads((out / cell / "judge" / "judge.json").read_text())
         assert 0 < known["tau"] < 1
     before = (out / "tokens-20-focal-x2" / "judge" / "judge.json").stat().st_mtime_ns
-    assert main(["ablate", str(tmp_path / "grid.yaml"), "--out", str(out)]) == 0
+    assert deepprune(*arguments, cwd=tmp_path).returncode == 0
     assert (out / "tokens-20-focal-x2" / "judge" / "judge.json").stat().st_mtime_ns == before

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from tests.command import deepprune
 
 pytestmark = pytest.mark.live
 
+MARK = "DEEPPRUNE_TEST"
 PROBLEM = "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?"
 
 
@@ -41,13 +43,13 @@ def test_answer_prints_one_json_object_and_saves_the_run(tmp_path):
 
 
 def test_ctrl_c_saves_the_vote_so_far_and_leaves_no_process(tmp_path):
-    before = {process.pid for process in psutil.process_iter()}
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "jobs.cli", "demo", "--num-problems", "24"),
             *("--num-traces", "256", "--out", "run"),
         ],
         cwd=tmp_path,
+        env=os.environ | {MARK: str(tmp_path)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -68,18 +70,16 @@ def test_ctrl_c_saves_the_vote_so_far_and_leaves_no_process(tmp_path):
     rows = load_outcomes(tmp_path / "run")
     assert any(not row["complete"] for row in rows)
     deadline = time.monotonic() + 20
-    while left := _started_since(before):
+    while left := _marked(str(tmp_path)):
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
 
 
-def _started_since(before: set[int]) -> list[str]:
-    """Ray and vLLM processes that were not there before."""
+def _marked(mark: str) -> list[str]:
+    """Processes whose environment has the mark: whatever has one inherits it."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if process.pid not in before and any(
-            name in words for name in ("ray::", "raylet", "gcs_server", "EngineCore")
-        ):
-            found.append(words[:100])
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                found.append(" ".join(process.cmdline())[:100])
     return found
