@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BEAT_S = 10.0
-"""How often a trace that waits in the engine for its turn says that it is there."""
+BEATS = 8
+"""How often in `limits.stall_s` a trace of which there is no news says that it is there."""
 RECENT_OUTPUTS = 32
 """Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
 
@@ -43,6 +44,7 @@ class Generator:
     ) -> None:
         self._config = config
         self._vigil = Vigil(stall_s)
+        self._beat_s = stall_s / BEATS
         self._askers = Askers()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = self._engine.get_tokenizer()
@@ -81,25 +83,28 @@ class Generator:
 
     async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
         """Generate one trace, as `Generators.stream` describes."""
-        from vllm.inputs import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         trace = _Trace(request, self._config)
         if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
             yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
             return
+        # It may wait in the engine for its turn, at first or when memory runs out.
+        async with aclosing(with_beats(self._updates(request, trace), self._beat_s)) as news:
+            async for update in news:
+                yield update or trace.beat()
+
+    async def _updates(self, request: TraceRequest, trace: _Trace) -> AsyncGenerator[TraceUpdate]:
+        """What the engine has to tell of a trace."""
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         ended = False
         try:
             with self._vigil.request(), self._askers.working_for(request.report_to):
-                outputs = self._engine.generate(
+                async for output in self._engine.generate(
                     tokens_input([*self._prompt(request.chat), *request.prefix_token_ids]),
                     trace.sampling_params(),
                     request.request_id,
-                )
-                async for output in with_beats(outputs):
-                    if output is None:
-                        yield TraceUpdate("", (), trace.num_tokens)
-                        continue
+                ):
                     self._vigil.heard()
                     update = trace.take(output)
                     # Set before the last yield: a consumer may never come back from it.
@@ -138,19 +143,21 @@ def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
     return ids
 
 
-async def with_beats(outputs: AsyncGenerator[T]) -> AsyncGenerator[T | None]:
-    """The items of `outputs`, and before the first of them a None every `BEAT_S`."""
-    first = asyncio.ensure_future(anext(outputs))
-    try:
-        while not (await asyncio.wait([first], timeout=BEAT_S))[0]:
-            yield None
-        yield first.result()
-    except StopAsyncIteration:
-        return
-    finally:
-        first.cancel()
-    async for output in outputs:
-        yield output
+async def with_beats(items: AsyncGenerator[T], beat_s: float) -> AsyncGenerator[T | None]:
+    """The items, and a None whenever there has been none for `beat_s`. Closing it closes them."""
+    async with aclosing(items):
+        while True:
+            following = asyncio.ensure_future(anext(items))
+            try:
+                while not (await asyncio.wait([following], timeout=beat_s))[0]:
+                    yield None
+                item = following.result()
+            except StopAsyncIteration:
+                return
+            finally:
+                following.cancel()
+                await asyncio.wait([following])  # one that is running cannot be closed
+            yield item
 
 
 class _Trace:
@@ -220,6 +227,10 @@ class _Trace:
             return None
         self._last_update = now
         return self._update(output, prefix_chars, finish_reason)
+
+    def beat(self) -> TraceUpdate:
+        """An update without news."""
+        return TraceUpdate("", (), self.num_tokens - len(self._token_ids))
 
     def _update(
         self, output: RequestOutput, prefix_chars: int | None, finish_reason: str | None

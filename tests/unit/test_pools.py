@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import actors.generator
 from actors.generator import with_beats
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from actors.pools import ServeGenerators
@@ -90,46 +89,63 @@ async def test_a_trace_that_has_ended_is_not_cancelled():
     assert handle.num_cancelled == 0
 
 
-class Engine:
-    """Outputs, the first of them late; knows whether it was told to stop."""
+class Updates:
+    """Updates of a trace, each after a pause in s; knows how it was ended."""
 
-    def __init__(self, first_s: float, num: int) -> None:
-        self.aborted = False
-        self._first_s = first_s
-        self._num = num
+    def __init__(self, *pauses_s: float) -> None:
+        self.stopped = False
+        self._pauses_s = pauses_s
 
-    async def outputs(self) -> AsyncGenerator[int]:
+    async def all(self) -> AsyncGenerator[int]:
         try:
-            await asyncio.sleep(self._first_s)
-            for i in range(self._num):
-                yield i
+            for number, pause_s in enumerate(self._pauses_s, 1):
+                await asyncio.sleep(pause_s)
+                yield number
         except (asyncio.CancelledError, GeneratorExit):
-            self.aborted = True
+            self.stopped = True
             raise
 
 
-async def test_a_trace_that_waits_in_the_engine_says_so(monkeypatch):
-    monkeypatch.setattr(actors.generator, "BEAT_S", 0.05)
-    items = [item async for item in with_beats(Engine(0.28, 3).outputs())]
-    assert items[-3:] == [0, 1, 2]
-    assert set(items[:-3]) == {None}
+async def test_a_trace_that_waits_in_the_engine_says_so_whenever_it_waits():
+    items = [item async for item in with_beats(Updates(0.28, 0, 0.28, 0).all(), 0.05)]
+    assert [item for item in items if item is not None] == [1, 2, 3, 4]
+    first, third = items.index(1), items.index(3)
+    assert first > 0 and third > items.index(2) + 1
 
 
-async def test_an_engine_without_an_output_ends_the_trace():
-    assert [item async for item in with_beats(Engine(0, 0).outputs())] == []
+async def test_a_trace_without_an_update_ends():
+    assert [item async for item in with_beats(Updates().all(), 60)] == []
 
 
-async def test_a_trace_cancelled_while_it_waits_is_aborted_in_the_engine(monkeypatch):
-    monkeypatch.setattr(actors.generator, "BEAT_S", 0.05)
-    engine = Engine(60, 1)
+async def test_what_ends_a_trace_is_raised():
+    async def fails() -> AsyncGenerator[int]:
+        yield 1
+        raise EngineGone("for some reason")
+
+    with pytest.raises(EngineGone, match="for some reason"):
+        async for _ in with_beats(fails(), 60):
+            pass
+
+
+@pytest.mark.parametrize("pauses_s", [(60.0,), (0.0, 60.0)])
+async def test_a_trace_cancelled_while_it_waits_is_stopped_at_once(pauses_s):
+    updates = Updates(*pauses_s)
 
     async def follow() -> None:
-        async for _ in with_beats(engine.outputs()):
-            pass
+        async with aclosing(with_beats(updates.all(), 0.05)) as items:
+            async for _ in items:
+                pass
 
     task = asyncio.create_task(follow())
     await asyncio.sleep(0.12)
     task.cancel()
     await asyncio.wait([task])
-    await asyncio.sleep(0)
-    assert engine.aborted
+    assert updates.stopped
+
+
+@pytest.mark.parametrize("pauses_s", [(60.0,), (0.0, 60.0)])
+async def test_a_trace_that_is_closed_between_updates_is_stopped(pauses_s):
+    updates = Updates(*pauses_s)
+    async with aclosing(with_beats(updates.all(), 0.05)) as items:
+        await anext(items)
+    assert updates.stopped
