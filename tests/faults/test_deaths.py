@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
@@ -13,6 +11,7 @@ import pytest
 
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -39,13 +38,6 @@ def engine_of(replica: psutil.Process) -> psutil.Process:
         if "EngineCore" in " ".join(child.cmdline())
     ]
     return engine
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def test_a_judge_and_an_engine_die_and_the_votes_come_all_the_same(live_system, problems):

@@ -6,7 +6,7 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,7 @@ import yaml
 
 from tests.nodes.faults import GENERATORS, JUDGES, Scene
 from tests.nodes.hosts import START_S, Hosts
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.1)
+from tests.waiting import wait_for
 
 
 def whole() -> bool:
