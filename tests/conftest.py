@@ -42,6 +42,7 @@ class LiveSystem:
         return solved
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a system follow each other in one process, those that harm it at the end.
 
