@@ -23,6 +23,7 @@ from actors.messages import (
     Judges,
     TraceRequest,
     TraceUpdate,
+    Unheard,
 )
 from actors.trace import LiveTrace
 from deepprune.answers import equivalent, extract_answer
@@ -237,19 +238,20 @@ class LiveProblem:
         try:
             in_a_row = 0
             while in_a_row <= self.limits.retries:
-                had = trace.num_tokens
+                had, died = trace.num_tokens, True
                 self._streaming[sample] = attempt = object()
                 try:
                     await self._stream(sample, trace, to_checkpoint)
                 except EngineGone as gone:
                     error = gone
+                    died = not isinstance(gone, Unheard)
                     logger.warning("%s: %s", self._name(sample), gone)
                 if self._streaming.get(sample) is not attempt:
                     # It came to its turn, whatever happened to the stream after that, and may
                     # have been continued in the meantime.
                     return
                 trace.num_reissued += 1
-                in_a_row = 0 if trace.num_tokens > had else in_a_row + 1
+                in_a_row = 0 if trace.num_tokens > had else in_a_row + died
             del self._streaming[sample]
             self._tell(Failed(sample, str(error)))
         finally:

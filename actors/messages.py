@@ -84,6 +84,10 @@ class EngineGone(Exception):
     """A generator died, hung or dropped the connection; the trace may be re-issued."""
 
 
+class Unheard(EngineGone):
+    """Nothing has come of a request, as if no generator had taken it; none need have died."""
+
+
 class Generators(Protocol):
     """Wherever traces come from. Closing the iterator cancels the trace."""
 

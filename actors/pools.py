@@ -10,7 +10,14 @@ from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
-from actors.messages import EngineGone, JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
+from actors.messages import (
+    EngineGone,
+    JudgeReply,
+    JudgeRequest,
+    TraceRequest,
+    TraceUpdate,
+    Unheard,
+)
 
 REPLICA_GONE = (
     RayActorError,
@@ -29,8 +36,8 @@ class ServeGenerators:
     """Traces from the replicas of a generator deployment.
 
     A trace that falls silent for `stall_s` is gone: its replica tells of each that it holds more
-    often than that, see `Generator.generate`. Where calls may have to wait for a replica to take
-    them, `may_queue`, the first silence has no limit.
+    often than that, see `Generator.generate`. One that nothing has come of is `Unheard`, unless it
+    `may_queue` for a replica that has room.
     """
 
     def __init__(self, handle: DeploymentHandle, stall_s: float, *, may_queue: bool) -> None:
@@ -42,6 +49,7 @@ class ServeGenerators:
         """Generate one trace; see `Generators.stream`."""
         response = self._generate.remote(request)
         limit_s = None if self._may_queue else self._stall_s
+        silence: type[EngineGone] = Unheard
         ended = False
         try:
             while True:
@@ -49,12 +57,12 @@ class ServeGenerators:
                     async with asyncio.timeout(limit_s):
                         update = await anext(response)
                 except TimeoutError:
-                    raise EngineGone(f"nothing heard for {limit_s:g} s") from None
+                    raise silence(f"nothing heard for {limit_s:g} s") from None
                 except StopAsyncIteration:
                     ended = True
                     return
                 yield update
-                limit_s = self._stall_s
+                limit_s, silence = self._stall_s, EngineGone
         except REPLICA_GONE as error:
             ended = True
             raise EngineGone(f"replica lost: {type(error).__name__}") from error

@@ -18,6 +18,7 @@ from actors.messages import (
     Judges,
     TraceRequest,
     TraceUpdate,
+    Unheard,
 )
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.ledger import Fate
@@ -72,6 +73,25 @@ class Dying:
             if end:
                 return
         raise EngineGone("replica lost")
+
+
+class Deaf:
+    """Generators that do not answer to the first so many calls for a trace."""
+
+    def __init__(self, num_calls: int) -> None:
+        self.num_calls = num_calls
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        self.num_calls -= 1
+        if self.num_calls >= 0:
+            raise Unheard("nothing heard")
+        yield TraceUpdate("\\boxed{1}", (7,), 1, finish_reason="stop")
+
+
+async def test_a_trace_that_nobody_takes_is_asked_for_until_somebody_does():
+    policy, limits = ConsConfig(num_traces=1), LimitsConfig(retries=1)
+    outcome = await live_problem(policy, Deaf(10), limits=limits).run()
+    assert [end.fate for end in outcome.ends] == [Fate.FINISHED]
 
 
 @pytest.mark.parametrize(("tokens_each", "fate"), [(1, Fate.FINISHED), (0, Fate.LOST)])
