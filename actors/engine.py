@@ -45,10 +45,15 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         "disable_log_stats": True,
         # With a seed per request, a prefill in chunks kills vLLM's CPU engine: it rewinds the
         # request's random generator, which only CUDA's can do.
-        **({"enable_chunked_prefill": False} if on_cpu else {}),
+        **({"enable_chunked_prefill": False, **_kv_cache(config)} if on_cpu else {}),
         **config.engine_args,
     }
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def _kv_cache(config: EngineConfig) -> dict[str, int]:
+    gib = config.kv_cache_gib
+    return {} if gib is None else {"kv_cache_memory_bytes": round(gib * 2**30)}
 
 
 def leave_the_pool(reason: str = "the engine died") -> NoReturn:
@@ -65,8 +70,6 @@ def leave_the_pool(reason: str = "the engine died") -> NoReturn:
 
 def _prepare_cpu(config: EngineConfig) -> None:
     """Keep an engine on a CPU-only node to its share of the machine."""
-    if config.kv_cache_gib is not None:
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(config.kv_cache_gib)))
     # vLLM would pin every engine of a node to the same first cores.
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["OMP_NUM_THREADS"] = str(config.cpus_per_shard)

@@ -27,7 +27,7 @@ ENGINE = {
     "gpus_per_shard": 0,
     "dtype": "float32",
     "max_model_len": 512,
-    "kv_cache_gib": 1,
+    "kv_cache_gib": 0.25,
     "enforce_eager": True,
     "engine_args": {"block_size": 32},
 }
