@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.models import resolve_model
+from actors.orphans import end_engines_with_me
 from deepprune.config import EngineConfig
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         # The replica itself holds no GPU, its Ray workers do; vLLM must still see CUDA to plan.
         del os.environ["CUDA_VISIBLE_DEVICES"]
     os.environ.update(config.environment)
+    end_engines_with_me()
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 

@@ -1,0 +1,57 @@
+"""Real processes: a replica that is killed, and the engine it had started."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import psutil
+
+from actors.orphans import register
+from tests.waiting import wait_for
+
+ENGINE = """
+import os, time
+from actors.orphans import register
+register()
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+REPLICA = f"""
+import subprocess, sys
+from actors.orphans import end_engines_with_me
+if sys.argv[1:]:
+    end_engines_with_me()
+subprocess.run([sys.executable, "-c", {ENGINE!r}])
+"""
+
+
+def engine_of_a_killed(*arguments: str) -> psutil.Process:
+    command = [sys.executable, "-c", REPLICA, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as replica:
+        assert replica.stdout is not None
+        engine = psutil.Process(int(replica.stdout.readline()))
+        replica.send_signal(signal.SIGKILL)
+        replica.wait()
+        replica.stdout.close()
+    return engine
+
+
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_engine_ends_with_its_replica_and_nobody_elses_does():
+    ours, other = engine_of_a_killed("ours"), engine_of_a_killed()
+    try:
+        wait_for(lambda: ended(ours))
+        assert not ended(other)
+    finally:
+        other.kill()
+
+
+def test_vllm_knows_the_plugin():
+    (found,) = entry_points(group="vllm.general_plugins", name="deepprune")
+    assert found.load() is register
