@@ -35,7 +35,8 @@ class Judge:
         self._vigil = Vigil(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
         # One token of the context is the answer's.
-        longest = self._engine.model_config.max_model_len - 1
+        longest = int(self._engine.model_config.max_model_len) - 1
+        longest = min(longest, prompt.max_tokens or longest)
         self._prompt = PairPrompt(prompt, self._engine.get_tokenizer(), longest)
 
     async def check_health(self) -> None:

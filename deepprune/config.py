@@ -165,6 +165,8 @@ class JudgePrompt(Section):
     add_special_tokens: bool = False
     checkpoint: str | None = None
     """The checkpoint the judge was trained on; a warning is logged when the policy uses another."""
+    max_tokens: int | None = Field(None, ge=16)
+    """Longest prompt the judge was trained on; longer ones lose the middles of their prefixes."""
     tau: float | None = Field(None, gt=0, lt=1)
     """Threshold calibrated on held-out pairs, used when the policy names none."""
     base_rate: float | None = Field(None, gt=0, lt=1)

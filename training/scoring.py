@@ -27,6 +27,8 @@ Seen = Callable[[int], None]
 """Told how many more pairs have been scored."""
 
 BASELINES = ("always-same", "tfidf", "embeddings", "features")
+MAX_TOKENS = 2048
+"""Longest prompt of a pairwise judge that does not know what it was trained on."""
 MAX_LOGIT = 12.0
 
 
@@ -57,7 +59,7 @@ class OpenJudge(Protocol):
         ...
 
 
-def open_judge(name: str, training: PairSet, max_tokens: int) -> OpenJudge:
+def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudge:
     """The judge that a name or a folder means.
 
     Args:
@@ -65,6 +67,7 @@ def open_judge(name: str, training: PairSet, max_tokens: int) -> OpenJudge:
             the plain question (zero-shot).
         training: pairs that `features` learns from.
         max_tokens: of a pairwise judge's prompt; longer ones lose the middle of their prefixes.
+            Absent: what it was trained on.
 
     Raises:
         UserError: there is no such judge, or nothing to learn from.
@@ -213,7 +216,7 @@ class _Pairwise:
 
     is_probability = True
 
-    def __init__(self, name: str, max_tokens: int) -> None:
+    def __init__(self, name: str, max_tokens: int | None) -> None:
         from training.batches import PairEncoder
         from training.judge import (
             JudgeModel,
@@ -223,7 +226,8 @@ class _Pairwise:
         )
 
         prompt = prompt_beside(name)
-        self._encoder = PairEncoder(prompt, load_tokenizer(name), max_tokens)
+        longest = max_tokens or prompt.max_tokens or MAX_TOKENS
+        self._encoder = PairEncoder(prompt, load_tokenizer(name), longest)
         self._device = device()
         dtype = "bfloat16" if self._device.type == "cuda" else "float32"
         model = load_language_model(name, dtype=_torch_dtype(dtype)).eval()

@@ -132,7 +132,8 @@ class RayReporter:
             weights = engine.weights()
             if weights is not None:
                 model = trained_model(self._module, weights, self._work.config)
-                prompt = known(self._prompt, progress, self._work.checkpoint)
+                config, checkpoint = self._work.config, self._work.checkpoint
+                prompt = known(self._prompt, progress, checkpoint, config.max_tokens)
                 save_judge(model, self._tokenizer, prompt, folder / JUDGE)
             train.report(
                 {"step": progress.step, "score": progress.score},
@@ -141,8 +142,8 @@ class RayReporter:
             )
 
 
-def known(prompt: JudgePrompt, progress: Progress, checkpoint: str) -> JudgePrompt:
-    """How a judge is asked, with what its last evaluation says of it."""
+def known(prompt: JudgePrompt, progress: Progress, checkpoint: str, max_tokens: int) -> JudgePrompt:
+    """How a judge is asked, with what it was trained on and what its last evaluation says of it."""
 
     def inside(value: float | None, low: float, high: float) -> float | None:
         return None if value is None or value != value else min(high, max(low, round(value, 4)))
@@ -150,6 +151,7 @@ def known(prompt: JudgePrompt, progress: Progress, checkpoint: str) -> JudgeProm
     return prompt.model_copy(
         update={
             "checkpoint": checkpoint,
+            "max_tokens": max_tokens,
             "tau": inside(progress.tau, 0.001, 0.999),
             "base_rate": inside(progress.base_rate, 0.001, 0.999),
             "auroc": inside(progress.mean_auroc, 0.5, 1.0),

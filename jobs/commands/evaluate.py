@@ -41,9 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tokens",
         type=positive,
-        default=2048,
         metavar="N",
-        help="longest prompt of a pairwise judge; default: %(default)s",
+        help="longest prompt of a pairwise judge; default: what it was trained on, or 2048",
     )
     parser.add_argument(
         "--target-error",

@@ -56,7 +56,7 @@ class Options:
     checkpoint: str | None
     split: Split
     max_pairs: int | None
-    max_tokens: int
+    max_tokens: int | None
     target_error: float
     save_threshold: bool
     cascade: bool

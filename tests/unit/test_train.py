@@ -156,8 +156,9 @@ def test_a_shared_beginning_read_once_gives_the_same_scores():
 
 def test_a_saved_judge_carries_what_its_evaluation_says(tmp_path):
     progress = Progress(1, 1, 0.1, 0.1, 0.1, 1.0, auroc=0.9, mean_auroc=0.4, tau=1.0, base_rate=0.7)
-    prompt = known(prompt_beside(MODEL), progress, "tokens:54")
+    prompt = known(prompt_beside(MODEL), progress, "tokens:54", 192)
     assert (prompt.tau, prompt.auroc, prompt.base_rate) == (0.999, 0.5, 0.7)
+    assert (prompt.checkpoint, prompt.max_tokens) == ("tokens:54", 192)
     save_judge(load_language_model(MODEL), load_tokenizer(MODEL), prompt, tmp_path)
     assert prompt_beside(str(tmp_path)) == prompt
     (tmp_path / "judge.json").write_text(json.dumps({"template": "nothing"}))
@@ -171,6 +172,7 @@ def test_an_evaluation_without_a_verdict_leaves_no_number():
         JudgePrompt(template="{first}{second}", same_token="a", different_token="b"),
         progress,
         "tokens:5",
+        192,
     )
     assert prompt.auroc is prompt.tau is prompt.base_rate is None
     assert progress.score == 1
