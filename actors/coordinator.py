@@ -59,7 +59,7 @@ class Coordinator:
         self._config = config
         self._generators = _generators(config, generator_app)
         self._judges: Judges | None = (
-            ServeJudges(serve.get_app_handle(judge_app)) if judge_app else None
+            ServeJudges(serve.get_app_handle(judge_app), *_patience(config)) if judge_app else None
         )
         self._slots = asyncio.Semaphore(max_problems)
         self._problems: dict[str, LiveProblem] = {}
@@ -172,4 +172,9 @@ def _generators(config: RunConfig, app: str | None) -> Generators:
         return EndpointGenerators(config.generator, config.limits.stall_s)
     assert app is not None, "a vLLM generator runs as a Serve application"
     handle = serve.get_app_handle(app)
-    return ServeGenerators(handle, config.limits.stall_s, may_queue=True)
+    return ServeGenerators(handle, *_patience(config))
+
+
+def _patience(config: RunConfig) -> tuple[float, float]:
+    """How long a call may wait for a replica that takes it, and for a word of one that has."""
+    return config.limits.start_s, config.limits.stall_s

@@ -148,7 +148,7 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
             logging_config=QUIET,
             **scale_options(config.replicas, FEATURE_JUDGE_CALLS),
         )
-        return scored.bind(feature_judge(config))
+        return scored.bind(feature_judge(config), stall_s)
     placement = replica_placement(config.engine)
     full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
     options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)

@@ -6,7 +6,10 @@ It takes a CPU and reads no tokens, so its bill in the ledger is empty.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
+from actors.beats import beat_s, with_beats
 from actors.messages import JudgeReply, JudgeRequest
 from deepprune.feature_judge import FeatureJudge
 
@@ -14,8 +17,9 @@ from deepprune.feature_judge import FeatureJudge
 class FeatureJudgeReplica:
     """One replica; calls are scored one after the other."""
 
-    def __init__(self, judge: FeatureJudge) -> None:
+    def __init__(self, judge: FeatureJudge, stall_s: float) -> None:
         self._judge = judge
+        self._beat_s = beat_s(stall_s)
         self._unfinished = 0
         self._turn = asyncio.Lock()
 
@@ -23,8 +27,13 @@ class FeatureJudgeReplica:
         """Calls that are not answered yet."""
         return self._unfinished
 
-    async def score(self, request: JudgeRequest) -> JudgeReply:
-        """P(same) of `request.second` with each of `request.firsts`."""
+    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
+        """P(same) of `request.second` with each of `request.firsts`; None while it is not known."""
+        async with aclosing(with_beats(self._replies(request), self._beat_s)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         self._unfinished += 1
         try:
             async with self._turn:
@@ -34,4 +43,4 @@ class FeatureJudgeReplica:
                 )
         finally:
             self._unfinished -= 1
-        return JudgeReply(scores, 0, 0)
+        yield JudgeReply(scores, 0, 0)

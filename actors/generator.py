@@ -13,9 +13,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from actors.askers import Askers
+from actors.beats import beat_s, with_beats
 from actors.confidence import ConfidenceMeter
 from actors.engine import leave_the_pool, start_engine
 from actors.messages import TraceRequest, TraceUpdate
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.outputs import RequestOutput
 
-T = TypeVar("T")
-
-BEATS = 8
-"""How often in `limits.stall_s` a trace of which there is no news says that it is there."""
 RECENT_OUTPUTS = 32
 """Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
 
@@ -44,7 +41,7 @@ class Generator:
     ) -> None:
         self._config = config
         self._vigil = Vigil(stall_s)
-        self._beat_s = stall_s / BEATS
+        self._beat_s = beat_s(stall_s)
         self._askers = Askers()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = self._engine.get_tokenizer()
@@ -141,23 +138,6 @@ def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
     )
     ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
     return ids
-
-
-async def with_beats(items: AsyncGenerator[T], beat_s: float) -> AsyncGenerator[T | None]:
-    """The items, and a None whenever there has been none for `beat_s`. Closing it closes them."""
-    async with aclosing(items):
-        while True:
-            following = asyncio.ensure_future(anext(items))
-            try:
-                while not (await asyncio.wait([following], timeout=beat_s))[0]:
-                    yield None
-                item = following.result()
-            except StopAsyncIteration:
-                return
-            finally:
-                following.cancel()
-                await asyncio.wait([following])  # one that is running cannot be closed
-            yield item
 
 
 class _Trace:

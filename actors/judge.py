@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from actors.beats import beat_s, with_beats
 from actors.engine import leave_the_pool, start_engine
 from actors.messages import EngineGone, JudgeReply, JudgeRequest
 from actors.pair_prompt import PairPrompt
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """One replica. Cancelling `score` aborts what is left of it in the engine."""
+    """One replica. Closing the stream of `score` aborts what is left of it in the engine."""
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Judge:
         stall_s: float,
     ) -> None:
         self._vigil = Vigil(stall_s)
+        self._beat_s = beat_s(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
@@ -49,12 +53,18 @@ class Judge:
         """Requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
-    async def score(self, request: JudgeRequest) -> JudgeReply:
-        """P(same) of `request.second` with each of `request.firsts`.
+    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
+        """P(same) of `request.second` with each of `request.firsts`; None while there is no news.
 
         Raises:
             EngineGone: the problem leaves no room for prefixes.
         """
+        async with aclosing(with_beats(self._replies(request), self._beat_s)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
+        """The one reply to a request."""
         try:
             prompts = [
                 self._prompt.token_ids(request.problem, first, request.second)
@@ -78,7 +88,7 @@ class Judge:
                     request.request_id, len(done), sum(computed), sum(cached)
                 )
         scores, computed, cached = _columns([task.result() for task in tasks])
-        return JudgeReply(scores, sum(computed), sum(cached))
+        yield JudgeReply(scores, sum(computed), sum(cached))
 
     async def _score_pair(
         self, request_id: str, token_ids: list[int], done: list[tuple[float, int, int]]

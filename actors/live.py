@@ -302,8 +302,7 @@ class LiveProblem:
         parts = [members[start : start + size] for start in range(0, len(members), size)]
         try:
             replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
-        except EngineGone as error:
-            logger.warning("%s: judge: %s", self._name(sample), error)
+        except EngineGone:
             self._tell(JudgeLost(sample))
             return
         scores = [p for reply in replies for p in reply.p_same]
@@ -327,12 +326,15 @@ class LiveProblem:
             second=self.traces[sample].prefix,
             report_to=self.report_to,
         )
-        for _ in range(self.limits.retries + 1):
+        deaths = 0
+        while True:
             try:
                 return await self.judges.score(request)
             except EngineGone as error:
-                lost = error
-        raise lost
+                logger.warning("%s: judge: %s", self._name(sample), error)
+                deaths += not isinstance(error, Unheard)
+                if deaths > self.limits.retries:
+                    raise
 
     async def _compare(self, answer: str) -> None:
         """Compare a new answer with those before, so that the vote knows at once what is equal.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from ray.exceptions import RayActorError, TaskCancelledError
@@ -28,54 +29,26 @@ REPLICA_GONE = (
 """What a call raises, by no decision of ours, when the replica that served it is gone."""
 
 
-REPLY_S = 600.0
-"""A reply of the judge that has not come by then is lost: no call takes so long."""
-
-
 class ServeGenerators:
-    """Traces from the replicas of a generator deployment.
+    """Traces from the replicas of a generator deployment."""
 
-    A trace that falls silent for `stall_s` is gone: its replica tells of each that it holds more
-    often than that, see `Generator.generate`. One that nothing has come of is `Unheard`, unless it
-    `may_queue` for a replica that has room.
-    """
-
-    def __init__(self, handle: DeploymentHandle, stall_s: float, *, may_queue: bool) -> None:
+    def __init__(self, handle: DeploymentHandle, taken_s: float, stall_s: float) -> None:
         self._generate: Any = handle.options(stream=True).generate
-        self._stall_s = stall_s
-        self._may_queue = may_queue
+        self._limits_s = taken_s, stall_s
 
     async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         """Generate one trace; see `Generators.stream`."""
-        response = self._generate.remote(request)
-        limit_s = None if self._may_queue else self._stall_s
-        silence: type[EngineGone] = Unheard
-        ended = False
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(limit_s):
-                        update = await anext(response)
-                except TimeoutError:
-                    raise silence(f"nothing heard for {limit_s:g} s") from None
-                except StopAsyncIteration:
-                    ended = True
-                    return
+        async with aclosing(heard(self._generate.remote(request), *self._limits_s)) as updates:
+            async for update in updates:
                 yield update
-                limit_s, silence = self._stall_s, EngineGone
-        except REPLICA_GONE as error:
-            ended = True
-            raise EngineGone(f"replica lost: {type(error).__name__}") from error
-        finally:
-            if not ended:
-                response.cancel()
 
 
 class ServeJudges:
     """P(same) from the replicas of a judge deployment."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._score: Any = handle.score
+    def __init__(self, handle: DeploymentHandle, taken_s: float, stall_s: float) -> None:
+        self._score: Any = handle.options(stream=True).score
+        self._limits_s = taken_s, stall_s
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
         """Score one trace against some others. Cancelling the call cancels it in the engine.
@@ -83,18 +56,46 @@ class ServeJudges:
         Raises:
             EngineGone: the replica, or its reply, was lost.
         """
-        response = self._score.remote(request)
-        ended = False
-        try:
-            async with asyncio.timeout(REPLY_S):
-                reply: JudgeReply = await response
-            ended = True
-            return reply
-        except TimeoutError:
-            raise EngineGone(f"no reply within {REPLY_S:g} s") from None
-        except REPLICA_GONE as error:
-            ended = True
-            raise EngineGone(f"replica lost: {type(error).__name__}") from error
-        finally:
-            if not ended:
-                response.cancel()
+        reply: JudgeReply | None
+        async with aclosing(heard(self._score.remote(request), *self._limits_s)) as replies:
+            async for reply in replies:
+                if reply is not None:
+                    return reply
+        raise EngineGone("the judge has nothing to say")
+
+
+async def heard(response: Any, taken_s: float, stall_s: float) -> AsyncGenerator[Any]:
+    """What a replica says in reply to a streaming call; cancels one that does not end by itself.
+
+    A replica says something of each call that it has taken more often than every `stall_s`, see
+    `with_beats`: what is silent for longer is lost, whether it was the replica or the line.
+
+    Args:
+        response: of a Serve handle with `stream=True`.
+        taken_s: how long a call may wait for a replica that takes it.
+
+    Raises:
+        Unheard: none has.
+        EngineGone: the one that had is gone or silent.
+    """
+    limit_s = taken_s
+    silence: type[EngineGone] = Unheard
+    ended = False
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(limit_s):
+                    item = await anext(response)
+            except TimeoutError:
+                raise silence(f"nothing heard for {limit_s:g} s") from None
+            except StopAsyncIteration:
+                ended = True
+                return
+            yield item
+            limit_s, silence = stall_s, EngineGone
+    except REPLICA_GONE as error:
+        ended = True
+        raise EngineGone(f"replica lost: {type(error).__name__}") from error
+    finally:
+        if not ended:
+            response.cancel()

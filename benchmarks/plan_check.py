@@ -116,7 +116,7 @@ def cut(trace: Any) -> str:
 
 async def score(requests: Sequence[JudgeRequest]) -> tuple[float, int]:
     """Seconds and computed tokens of calls to the judge, all at once."""
-    judges = ServeJudges(serve.get_app_handle(JUDGE_APP))
+    judges = ServeJudges(serve.get_app_handle(JUDGE_APP), 900, 120)
     started = time.monotonic()
     replies = await asyncio.gather(*(judges.score(request) for request in requests))
     return time.monotonic() - started, sum(reply.computed_tokens for reply in replies)

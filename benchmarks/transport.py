@@ -46,8 +46,8 @@ class SimulatedReplica:
         async for update in self._engines.stream(request):
             yield update
 
-    async def score(self, request: JudgeRequest) -> JudgeReply:
-        return await self._engines.score(request)
+    async def score(self, request: JudgeRequest) -> AsyncIterator[JudgeReply]:
+        yield await self._engines.score(request)
 
     async def num_updates(self) -> int:
         return self._engines.num_updates

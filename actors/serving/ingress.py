@@ -233,20 +233,22 @@ def _served(
     judge: DeploymentHandle | None,
 ) -> ServedModel:
     run = with_calibration(config.run(name))
+    # The gates let through what the replicas take at once.
+    stall_s = run.limits.stall_s
+    judges = ServeJudges(judge, stall_s, stall_s) if judge is not None else None
     generators: Generators
     if isinstance(run.generator, EndpointGeneratorConfig):
-        generators = EndpointGenerators(run.generator, run.limits.stall_s)
+        generators = EndpointGenerators(run.generator, stall_s)
     else:
         assert generator is not None
-        # The gate lets through what the replicas take at once.
-        generators = ServeGenerators(generator, run.limits.stall_s, may_queue=False)
+        generators = ServeGenerators(generator, stall_s, stall_s)
     trace_gate = FairGate(_slots(run))
     judge_gate = FairGate(_judge_slots(run.judge))
     return ServedModel(
         config=run,
         offer=offer_of(config, name),
         generators=FairGenerators(generators, trace_gate),
-        judges=FairJudges(ServeJudges(judge), judge_gate) if judge is not None else None,
+        judges=FairJudges(judges, judge_gate) if judges is not None else None,
         replica=generator,
         trace_gate=trace_gate,
         judge_gate=judge_gate,

@@ -94,6 +94,37 @@ async def test_a_trace_that_nobody_takes_is_asked_for_until_somebody_does():
     assert [end.fate for end in outcome.ends] == [Fate.FINISHED]
 
 
+class Pausing:
+    """Generators of traces that all say the same, half of it before their checkpoint."""
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        if request.checkpoint:
+            yield TraceUpdate("so ", (7,), 1, prefix_chars=3)
+        else:
+            yield TraceUpdate("\\boxed{1}", (8,), 2, finish_reason="stop")
+
+
+class DeafJudges:
+    """Judges that do not answer to the first so many calls."""
+
+    def __init__(self, num_calls: int) -> None:
+        self.num_calls = num_calls
+
+    async def score(self, request: JudgeRequest) -> JudgeReply:
+        self.num_calls -= 1
+        if self.num_calls >= 0:
+            raise Unheard("nothing heard")
+        return JudgeReply((1.0,) * len(request.firsts), 1, 0)
+
+
+async def test_a_judgement_that_nobody_makes_is_asked_for_until_somebody_does():
+    policy = DeepPruneConfig(num_traces=2, checkpoint="tokens:1", tau=0.5)
+    judges, limits = DeafJudges(10), LimitsConfig(retries=1)
+    outcome = await live_problem(policy, Pausing(), judges=judges, limits=limits).run()
+    assert outcome.ledger.judge_pairs == 1
+    assert outcome.answer == "1"
+
+
 @pytest.mark.parametrize(("tokens_each", "fate"), [(1, Fate.FINISHED), (0, Fate.LOST)])
 async def test_deaths_count_only_while_a_trace_gets_nowhere(tokens_each: int, fate: Fate):
     policy, limits = ConsConfig(num_traces=2), LimitsConfig(retries=3)

@@ -8,28 +8,37 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
-from actors.generator import with_beats
-from actors.messages import EngineGone, TraceRequest, TraceUpdate, Unheard
-from actors.pools import ServeGenerators
+from actors.beats import with_beats
+from actors.messages import (
+    EngineGone,
+    JudgeReply,
+    JudgeRequest,
+    TraceRequest,
+    TraceUpdate,
+    Unheard,
+)
+from actors.pools import ServeGenerators, ServeJudges
 from deepprune.config import SamplingConfig
 
-REQUEST = TraceRequest("r/0", "1 + 1?", SamplingConfig(), 0)
+TRACE = TraceRequest("r/0", "1 + 1?", SamplingConfig(), 0)
+PAIR = JudgeRequest("r/0/judge-1", "1 + 1?", ("a",), "b")
 
 
 class Handle:
-    """A handle on a deployment whose streams are as written down: updates, and pauses in s."""
+    """A handle on a deployment whose streams are as written down: items, and pauses in s."""
 
-    def __init__(self, *course: TraceUpdate | float) -> None:
+    def __init__(self, *course: Any) -> None:
         self.course = course
         self.num_cancelled = 0
-        self.generate = self
+        self.generate = self.score = self
 
     def options(self, *, stream: bool) -> Handle:
         assert stream
         return self
 
-    def remote(self, _: TraceRequest) -> Response:
+    def remote(self, _: object) -> Response:
         return Response(self)
 
 
@@ -38,17 +47,19 @@ class Response:
         self._handle = handle
         self._items = self._play()
 
-    async def _play(self) -> AsyncIterator[TraceUpdate]:
+    async def _play(self) -> AsyncIterator[Any]:
         for step in self._handle.course:
-            if isinstance(step, TraceUpdate):
-                yield step
-            else:
+            if isinstance(step, float):
                 await asyncio.sleep(step)
+            elif isinstance(step, Exception):
+                raise step
+            else:
+                yield step
 
     def __aiter__(self) -> Response:
         return self
 
-    async def __anext__(self) -> TraceUpdate:
+    async def __anext__(self) -> Any:
         return await anext(self._items)
 
     def cancel(self) -> None:
@@ -59,35 +70,58 @@ def update(num_tokens: int, finish_reason: str | None = None) -> TraceUpdate:
     return TraceUpdate("x", (1,), num_tokens, finish_reason=finish_reason)
 
 
-async def heard(handle: Any, *, may_queue: bool) -> list[int]:
+async def followed(handle: Any, taken_s: float = 0.2) -> list[int]:
     numbers = []
-    pool = ServeGenerators(handle, 0.2, may_queue=may_queue)
-    async with aclosing(pool.stream(REQUEST)) as updates:
+    pool = ServeGenerators(handle, taken_s, 0.2)
+    async with aclosing(pool.stream(TRACE)) as updates:
         async for one in updates:
             numbers.append(one.num_tokens)
     return numbers
 
 
-@pytest.mark.parametrize("may_queue", [False, True])
-async def test_a_trace_that_falls_silent_is_gone_and_cancelled(may_queue):
+async def judged(handle: Any, taken_s: float = 0.2) -> JudgeReply:
+    return await ServeJudges(handle, taken_s, 0.2).score(PAIR)
+
+
+async def test_a_trace_that_falls_silent_is_gone_and_cancelled():
     handle = Handle(update(1), 60.0, update(2, "stop"))
     with pytest.raises(EngineGone, match="nothing heard") as error:
-        await heard(handle, may_queue=may_queue)
+        await followed(handle)
     assert not isinstance(error.value, Unheard)
     assert handle.num_cancelled == 1
 
 
-async def test_a_call_may_wait_for_a_replica_where_replicas_may_be_full():
+async def test_a_call_may_wait_for_as_long_as_it_is_told_to_until_it_is_taken():
     course = (0.5, update(1), 0.02, update(2, "stop"))
-    assert await heard(Handle(*course), may_queue=True) == [1, 2]
+    assert await followed(Handle(*course), taken_s=60) == [1, 2]
     with pytest.raises(Unheard):
-        await heard(Handle(*course), may_queue=False)
+        await followed(Handle(*course), taken_s=0.2)
 
 
 async def test_a_trace_that_has_ended_is_not_cancelled():
     handle = Handle(update(1), update(2, "stop"))
-    assert await heard(handle, may_queue=False) == [1, 2]
+    assert await followed(handle) == [1, 2]
     assert handle.num_cancelled == 0
+
+
+async def test_a_judgement_takes_its_time_while_there_are_signs_of_life():
+    reply = JudgeReply((0.5,), 10, 5)
+    course = [step for _ in range(4) for step in (0.1, None)]
+    assert await judged(Handle(*course, reply)) == reply
+
+
+@pytest.mark.parametrize(("course", "heard"), [((60.0,), False), ((None, 60.0), True)])
+async def test_a_judgement_that_is_lost_is_cancelled(course, heard):
+    handle = Handle(*course)
+    with pytest.raises(EngineGone) as error:
+        await judged(handle)
+    assert isinstance(error.value, Unheard) == (not heard)
+    assert handle.num_cancelled == 1
+
+
+async def test_a_judge_that_dies_is_gone():
+    with pytest.raises(EngineGone, match="replica lost: ActorDiedError"):
+        await judged(Handle(None, ActorDiedError()))
 
 
 class Updates:
