@@ -211,10 +211,16 @@ class LiveProblem:
         task.add_done_callback(lambda task: self._task_ended(sample, task))
 
     def _task_ended(self, sample: int, task: asyncio.Task[None]) -> None:
-        self._tasks.get(sample, set()).discard(task)
+        ours = self._tasks.get(sample, set())
+        if task in ours and task.cancelled():
+            self._fail(RuntimeError(f"{task.get_name()} was cancelled, and not by its problem"))
+        ours.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._error = self._error or error
-            self._events.put_nowait(None)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._events.put_nowait(None)
 
     def _cancel(self, sample: int) -> None:
         # What has come in but not been told yet: events queue up while the policy decides.

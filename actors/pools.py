@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
@@ -19,6 +19,8 @@ from actors.messages import (
     TraceUpdate,
     Unheard,
 )
+
+T = TypeVar("T")
 
 REPLICA_GONE = (
     RayActorError,
@@ -64,6 +66,24 @@ class ServeJudges:
         raise EngineGone("the judge has nothing to say")
 
 
+async def answered(call: Awaitable[T]) -> T:
+    """What a call to a replica answers.
+
+    When a replica dies, Ray may tell those who wait for it with a CancelledError, which would end
+    their tasks as if we had cancelled them, without a word.
+
+    Raises:
+        one of REPLICA_GONE.
+    """
+    try:
+        return await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise TaskCancelledError from None
+
+
 async def heard(response: Any, taken_s: float, stall_s: float) -> AsyncGenerator[Any]:
     """What a replica says in reply to a streaming call; cancels one that does not end by itself.
 
@@ -85,7 +105,7 @@ async def heard(response: Any, taken_s: float, stall_s: float) -> AsyncGenerator
         while True:
             try:
                 async with asyncio.timeout(limit_s):
-                    item = await anext(response)
+                    item = await answered(anext(response))
             except TimeoutError:
                 raise silence(f"nothing heard for {limit_s:g} s") from None
             except StopAsyncIteration:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from actors.pools import REPLICA_GONE
+from actors.pools import REPLICA_GONE, answered
 from actors.serving.door import Door
 from actors.serving.errors import ApiError, bad_request, internal, unavailable, unknown_model
 from actors.serving.journal import Page
@@ -87,7 +87,7 @@ def build_http(ingress: Ingress) -> Door:
     @app.get("/v1/deepprune/requests", responses=ERRORS)
     async def requests(request: Request) -> dict[str, Any]:
         try:
-            return {"data": await ingress.journal.list.remote(request.state.owner)}
+            return {"data": await answered(ingress.journal.list.remote(request.state.owner))}
         except REPLICA_GONE:
             raise unavailable("The journal is starting again.") from None
 
@@ -102,7 +102,8 @@ def build_http(ingress: Ingress) -> Door:
     async def _page(request_id: str, owner: str, start: int, seen: int) -> Page:
         read = ingress.journal.read.remote
         try:
-            page: Page | None = await read(request_id, owner, start, seen, POLL_S)
+            call = read(request_id, owner, start, seen, POLL_S)
+            page: Page | None = await answered(call)
         except REPLICA_GONE:
             raise unavailable("The journal is starting again.") from None
         if page is None:

@@ -24,7 +24,7 @@ from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 from actors.endpoint import EndpointGenerators
 from actors.messages import Generators
 from actors.metrics import Metrics
-from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges
+from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges, answered
 from actors.preflight import with_calibration
 from actors.serving.admission import Admission
 from actors.serving.census import share_by_need
@@ -159,7 +159,7 @@ class Ingress:
             news, self._news = self._news, []
             try:
                 if news:
-                    await self.journal.write.remote(news)
+                    await answered(self.journal.write.remote(news))
             except REPLICA_GONE as error:
                 logger.warning("the journal is gone, %d entries with it: %s", len(news), error)
 
@@ -194,9 +194,8 @@ class Ingress:
         while True:
             try:
                 status = await asyncio.to_thread(serve.status)
-                others = await self._census.tell.remote(
-                    self._name, {n: m.trace_gate.share.num_asked for n, m in self.models.items()}
-                )
+                asked = {name: m.trace_gate.share.num_asked for name, m in self.models.items()}
+                others = await answered(self._census.tell.remote(self._name, asked))
             except (RayError, *REPLICA_GONE) as error:  # what knows it is starting again
                 logger.warning("how many replicas there are is not known: %s", error)
             else:

@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.live import LiveProblem
 from actors.messages import Generators, Judges
-from actors.pools import REPLICA_GONE
+from actors.pools import REPLICA_GONE, answered
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, overloaded, unavailable
@@ -186,10 +186,8 @@ class Solving:
         while True:
             try:
                 async with asyncio.timeout(COUNT_S):
-                    chat = self.spec.problem.chat
-                    counted: tuple[int, int] = await self._model.replica.num_prompt_tokens.remote(
-                        chat
-                    )
+                    call = self._model.replica.num_prompt_tokens.remote(self.spec.problem.chat)
+                    counted: tuple[int, int] = await answered(call)
                     return counted
             except TimeoutError:
                 logger.warning("%s: nobody has counted its prompt", self.request_id)

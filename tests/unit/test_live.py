@@ -94,6 +94,21 @@ async def test_a_trace_that_nobody_takes_is_asked_for_until_somebody_does():
     assert [end.fate for end in outcome.ends] == [Fate.FINISHED]
 
 
+class Cancelled:
+    """Generators whose traces end as if somebody had cancelled them."""
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        yield TraceUpdate("so ", (7,), 1)
+        raise asyncio.CancelledError
+
+
+async def test_a_trace_that_is_cancelled_by_nobody_fails_loudly():
+    live = live_problem(ConsConfig(num_traces=1), Cancelled())
+    with pytest.raises(RuntimeError, match="p0/0 was cancelled, and not by its problem"):
+        async with asyncio.timeout(10):
+            await live.run()
+
+
 class Pausing:
     """Generators of traces that all say the same, half of it before their checkpoint."""
 

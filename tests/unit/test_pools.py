@@ -51,7 +51,7 @@ class Response:
         for step in self._handle.course:
             if isinstance(step, float):
                 await asyncio.sleep(step)
-            elif isinstance(step, Exception):
+            elif isinstance(step, BaseException):
                 raise step
             else:
                 yield step
@@ -116,6 +116,22 @@ async def test_a_judgement_that_is_lost_is_cancelled(course, heard):
     with pytest.raises(EngineGone) as error:
         await judged(handle)
     assert isinstance(error.value, Unheard) == (not heard)
+    assert handle.num_cancelled == 1
+
+
+async def test_who_waits_for_a_call_that_ray_cancels_goes_on():
+    handle = Handle(update(1), asyncio.CancelledError())
+    with pytest.raises(EngineGone, match="replica lost"):
+        await followed(handle)
+
+
+async def test_who_is_cancelled_while_waiting_ends():
+    handle = Handle(update(1), 60.0)
+    task = asyncio.create_task(followed(handle, taken_s=60))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
     assert handle.num_cancelled == 1
 
 
