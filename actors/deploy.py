@@ -40,9 +40,10 @@ PAIRS_PER_CALL = 16
 """About how many pairs a call to the judge holds, to tell how many calls fill an engine."""
 FEATURE_JUDGE_CALLS = 16
 """Calls that keep a replica of the feature judge busy for about a second."""
-FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 FAILED_START = "A replica failed to start with exception"
 """How the message of a deployment begins one of whose replicas did not start."""
+DIED = "ActorDiedError"
+"""What it says where the replica's process, or its node, is gone."""
 LOOK_BACK_S = 6.0
 """Seconds over which Serve averages the load."""
 
@@ -231,9 +232,10 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
         states = {name: applications[name] for name in names if name in applications}
         for name, state in states.items():
             messages = [deployment.message for deployment in state.deployments.values()]
-            # Serve tries again, which it should once the engines have run, but not now.
-            failing = any(FAILED_START in message for message in messages)
-            if failing or state.status in FAILED:
+            # Serve tries again, as it should where something has died. What an engine raises, it
+            # will raise again, and nobody needs to wait for that.
+            failing = any(FAILED_START in message and DIED not in message for message in messages)
+            if failing or state.status is ApplicationStatus.DEPLOY_FAILED:
                 raise UserError(f"{name} did not start: {_last_line(messages or [state.message])}")
         if len(states) == len(names) and all(
             state.status is ApplicationStatus.RUNNING for state in states.values()
