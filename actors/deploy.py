@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -42,8 +43,8 @@ FEATURE_JUDGE_CALLS = 16
 """Calls that keep a replica of the feature judge busy for about a second."""
 FAILED_START = "A replica failed to start with exception"
 """How the message of a deployment begins one of whose replicas did not start."""
-DIED = "ActorDiedError"
-"""What it says where the replica's process, or its node, is gone."""
+GONE = re.compile(r"^(Actor|Node|Worker)\w+Error\(", re.MULTILINE)
+"""What it says where the replica's process, or its node, is gone: Ray's error, without a trace."""
 LOOK_BACK_S = 6.0
 """Seconds over which Serve averages the load."""
 
@@ -234,7 +235,7 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
             messages = [deployment.message for deployment in state.deployments.values()]
             # Serve tries again, as it should where something has died. What an engine raises, it
             # will raise again, and nobody needs to wait for that.
-            failing = any(FAILED_START in message and DIED not in message for message in messages)
+            failing = any(FAILED_START in said and not GONE.search(said) for said in messages)
             if failing or state.status is ApplicationStatus.DEPLOY_FAILED:
                 raise UserError(f"{name} did not start: {_last_line(messages or [state.message])}")
         if len(states) == len(names) and all(

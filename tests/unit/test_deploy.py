@@ -11,13 +11,13 @@ from ray.serve.schema import ApplicationStatus
 from actors import deploy
 from deepprune.errors import UserError
 
-BROKEN = (
-    "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
-    "Traceback (most recent call last):\n  ...\nValueError: no such model"
+RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
+BROKEN = RETRYING + (
+    "ray::ServeReplica:g:g.initialize_and_get_metadata()\n  ...\n"
+    "RuntimeError: Traceback (most recent call last):\n  ...\nValueError: no such model"
 )
-KILLED = (
-    "A replica failed to start with exception. Retrying 2 more time(s). Error:\nActorDiedError()"
-)
+KILLED = RETRYING + "ActorDiedError()"
+CUT_OFF = RETRYING + "ActorUnavailableError('RpcError: Socket closed rpc_code: 14', b'\\x84')"
 
 
 @pytest.fixture
@@ -43,8 +43,9 @@ def test_what_an_engine_raises_ends_the_wait(said):
 
 
 @pytest.mark.parametrize("status", [ApplicationStatus.DEPLOYING, ApplicationStatus.UNHEALTHY])
-def test_a_replica_that_is_killed_while_it_starts_is_waited_for(said, status):
-    said += [(status, KILLED), (status, KILLED), (ApplicationStatus.RUNNING, "")]
+@pytest.mark.parametrize("message", [KILLED, CUT_OFF])
+def test_a_replica_that_is_killed_while_it_starts_is_waited_for(said, status, message):
+    said += [(status, message), (status, message), (ApplicationStatus.RUNNING, "")]
     deploy.wait_until_running(["g"], 60)
     assert said == [(ApplicationStatus.RUNNING, "")]
 
