@@ -137,6 +137,7 @@ def _autoscaling_config(hosts: Hosts, max_nodes: int) -> dict[str, Any]:
                 "initialization_commands",
                 "head_start_ray_commands",
                 "worker_start_ray_commands",
+                "cluster_synced_files",
             )
         },
         "head_node_type": "ray.head.default",
