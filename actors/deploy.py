@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.schema import ApplicationStatus
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus
 
 from actors.feature_judge import FeatureJudgeReplica
 from actors.generator import Generator
@@ -235,8 +235,8 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
             messages = [deployment.message for deployment in state.deployments.values()]
             # Serve tries again, as it should where something has died. What an engine raises, it
             # will raise again, and nobody needs to wait for that.
-            failing = any(FAILED_START in said and not GONE.search(said) for said in messages)
-            if failing or state.status is ApplicationStatus.DEPLOY_FAILED:
+            raised = any(FAILED_START in said and not GONE.search(said) for said in messages)
+            if raised or _given_up(state):
                 raise UserError(f"{name} did not start: {_last_line(messages or [state.message])}")
         if len(states) == len(names) and all(
             state.status is ApplicationStatus.RUNNING for state in states.values()
@@ -248,6 +248,13 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
                 f"cluster have the resources? waiting for {', '.join(sorted(names))}"
             )
         time.sleep(0.2)
+
+
+def _given_up(application: ApplicationStatusOverview) -> bool:
+    """Whether Serve tries no more. An application fails for as long as a replica is unhealthy."""
+    states = [deployment.status for deployment in application.deployments.values()]
+    failed = application.status is ApplicationStatus.DEPLOY_FAILED
+    return failed and DeploymentStatus.UNHEALTHY not in states
 
 
 def _last_line(messages: list[str]) -> str:

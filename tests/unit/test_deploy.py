@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.serve.schema import ApplicationStatus
+from ray.serve.schema import ApplicationStatus, DeploymentStatus
 
 from actors import deploy
 from deepprune.errors import UserError
@@ -17,17 +17,25 @@ BROKEN = RETRYING + (
     "RuntimeError: Traceback (most recent call last):\n  ...\nValueError: no such model"
 )
 KILLED = RETRYING + "ActorDiedError()"
+LOST = "A replica's health check failed. This deployment will be UNHEALTHY until it recovers."
+GIVEN_UP = "The deployment failed to start 6 times in a row."
 CUT_OFF = RETRYING + "ActorUnavailableError('RpcError: Socket closed rpc_code: 14', b'\\x84')"
 
 
 @pytest.fixture
 def said(monkeypatch):
-    """What Serve says each time it is asked: (status, message of the deployment)."""
+    """What Serve says each time it is asked: (status, message of the deployment).
+
+    A deployment without a message is well; one that is not, is unhealthy until Serve gives it up.
+    """
     moments: list[tuple[ApplicationStatus, str]] = []
 
     def status() -> Any:
         state, message = moments.pop(0) if len(moments) > 1 else moments[0]
-        deployment = SimpleNamespace(message=message)
+        given_up = message.startswith(GIVEN_UP)
+        bad = DeploymentStatus.DEPLOY_FAILED if given_up else DeploymentStatus.UNHEALTHY
+        well = DeploymentStatus.HEALTHY
+        deployment = SimpleNamespace(message=message, status=bad if message else well)
         application = SimpleNamespace(status=state, message="", deployments={"g": deployment})
         return SimpleNamespace(applications={"g": application})
 
@@ -42,8 +50,11 @@ def test_what_an_engine_raises_ends_the_wait(said):
         deploy.wait_until_running(["g"], 60)
 
 
-@pytest.mark.parametrize("status", [ApplicationStatus.DEPLOYING, ApplicationStatus.UNHEALTHY])
-@pytest.mark.parametrize("message", [KILLED, CUT_OFF])
+@pytest.mark.parametrize(
+    "status",
+    [ApplicationStatus.DEPLOYING, ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED],
+)
+@pytest.mark.parametrize("message", [KILLED, CUT_OFF, LOST])
 def test_a_replica_that_is_killed_while_it_starts_is_waited_for(said, status, message):
     said += [(status, message), (status, message), (ApplicationStatus.RUNNING, "")]
     deploy.wait_until_running(["g"], 60)
@@ -51,7 +62,8 @@ def test_a_replica_that_is_killed_while_it_starts_is_waited_for(said, status, me
 
 
 def test_replicas_that_are_killed_again_and_again_end_the_wait(said):
-    said += [(ApplicationStatus.DEPLOYING, KILLED), (ApplicationStatus.DEPLOY_FAILED, KILLED)]
+    given_up = f"{GIVEN_UP} See controller logs. Error:\nActorDiedError()"
+    said += [(ApplicationStatus.DEPLOYING, KILLED), (ApplicationStatus.DEPLOY_FAILED, given_up)]
     with pytest.raises(UserError, match="g did not start: ActorDiedError"):
         deploy.wait_until_running(["g"], 60)
 
