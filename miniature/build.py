@@ -33,7 +33,7 @@ from miniature.tokenizer import load_tokenizer, train_tokenizer
 from training.judge import prompt_beside, save_prompt
 
 MODELS = Path(__file__).parent / "models"
-NOMINAL_MINUTES = 30.0
+NOMINAL_MINUTES = 35.0
 NUM_DEMO, NUM_DEMO_TRACES = 60, 64
 NUM_JUDGE, NUM_JUDGE_TRACES = 600, 16
 PAIRS_PER_PROBLEM = 120
