@@ -36,7 +36,8 @@ from training.survey import look_at
 
 pytestmark = pytest.mark.faults
 
-SETTINGS = {"evaluate_every": 10, "epochs": 2.5, "evaluation_pairs": 100}
+# Long enough for a busy machine to kill a worker before the last step.
+SETTINGS = {"evaluate_every": 10, "epochs": 6, "evaluation_pairs": 100}
 
 
 @pytest.fixture(scope="module")
