@@ -54,7 +54,7 @@ def test_what_an_engine_raises_ends_the_wait(said):
     "status",
     [ApplicationStatus.DEPLOYING, ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED],
 )
-@pytest.mark.parametrize("message", [KILLED, CUT_OFF, LOST])
+@pytest.mark.parametrize("message", [KILLED, CUT_OFF, LOST], ids=["killed", "cut off", "lost"])
 def test_a_replica_that_is_killed_while_it_starts_is_waited_for(said, status, message):
     said += [(status, message), (status, message), (ApplicationStatus.RUNNING, "")]
     deploy.wait_until_running(["g"], 60)
