@@ -10,18 +10,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def beat_s(stall_s: float) -> float:
-    """How often to say that there is no news, where silence for `stall_s` means a loss."""
-    return stall_s / 8
+BEATS = 8
+"""How many signs of life there are in the time after which silence means a loss."""
 
 
-async def with_beats(items: AsyncGenerator[T], beat_s: float) -> AsyncGenerator[T | None]:
-    """The items, and a None whenever there has been none for `beat_s`. Closing it closes them."""
+async def with_beats(items: AsyncGenerator[T], stall_s: float) -> AsyncGenerator[T | None]:
+    """The items, and a None for every eighth of `stall_s` without one. Closing it closes them."""
     async with aclosing(items):
         while True:
             following = asyncio.ensure_future(anext(items))
             try:
-                while not (await asyncio.wait([following], timeout=beat_s))[0]:
+                while not (await asyncio.wait([following], timeout=stall_s / BEATS))[0]:
                     yield None
                 item = following.result()
             except StopAsyncIteration:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from actors.beats import beat_s, with_beats
+from actors.beats import with_beats
 from actors.messages import JudgeReply, JudgeRequest
 from deepprune.feature_judge import FeatureJudge
 
@@ -19,7 +19,7 @@ class FeatureJudgeReplica:
 
     def __init__(self, judge: FeatureJudge, stall_s: float) -> None:
         self._judge = judge
-        self._beat_s = beat_s(stall_s)
+        self._stall_s = stall_s
         self._unfinished = 0
         self._turn = asyncio.Lock()
 
@@ -29,7 +29,7 @@ class FeatureJudgeReplica:
 
     async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
         """P(same) of `request.second` with each of `request.firsts`; None while it is not known."""
-        async with aclosing(with_beats(self._replies(request), self._beat_s)) as replies:
+        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
             async for reply in replies:
                 yield reply
 

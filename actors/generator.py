@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from actors.askers import Askers
-from actors.beats import beat_s, with_beats
+from actors.beats import with_beats
 from actors.confidence import ConfidenceMeter
 from actors.engine import leave_the_pool, start_engine
 from actors.messages import TraceRequest, TraceUpdate
@@ -41,7 +41,7 @@ class Generator:
     ) -> None:
         self._config = config
         self._vigil = Vigil(stall_s)
-        self._beat_s = beat_s(stall_s)
+        self._stall_s = stall_s
         self._askers = Askers()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = self._engine.get_tokenizer()
@@ -85,7 +85,7 @@ class Generator:
             yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
             return
         # It may wait in the engine for its turn, at first or when memory runs out.
-        async with aclosing(with_beats(self._updates(request, trace), self._beat_s)) as news:
+        async with aclosing(with_beats(self._updates(request, trace), self._stall_s)) as news:
             async for update in news:
                 yield update or trace.beat()
 

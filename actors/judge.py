@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from actors.beats import beat_s, with_beats
+from actors.beats import with_beats
 from actors.engine import leave_the_pool, start_engine
 from actors.messages import EngineGone, JudgeReply, JudgeRequest
 from actors.pair_prompt import PairPrompt
@@ -36,7 +36,7 @@ class Judge:
         stall_s: float,
     ) -> None:
         self._vigil = Vigil(stall_s)
-        self._beat_s = beat_s(stall_s)
+        self._stall_s = stall_s
         self._engine = start_engine(config.engine, executor_backend)
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
@@ -59,7 +59,7 @@ class Judge:
         Raises:
             EngineGone: the problem leaves no room for prefixes.
         """
-        async with aclosing(with_beats(self._replies(request), self._beat_s)) as replies:
+        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
             async for reply in replies:
                 yield reply
 

@@ -26,7 +26,7 @@ from actors.messages import JudgeRequest
 from actors.pools import ServeJudges
 from actors.preflight import with_calibration
 from cluster.configs import resolve_config
-from deepprune.config import RunConfig, load_config
+from deepprune.config import LimitsConfig, RunConfig, load_config
 from deepprune.ledger import Ledger
 from deepprune.plan_config import PlanConfig
 from deepprune.policy_config import ConsConfig, PaperRules, PolicyConfig
@@ -116,7 +116,8 @@ def cut(trace: Any) -> str:
 
 async def score(requests: Sequence[JudgeRequest]) -> tuple[float, int]:
     """Seconds and computed tokens of calls to the judge, all at once."""
-    judges = ServeJudges(serve.get_app_handle(JUDGE_APP), 900, 120)
+    limits = LimitsConfig()
+    judges = ServeJudges(serve.get_app_handle(JUDGE_APP), limits.start_s, limits.stall_s)
     started = time.monotonic()
     replies = await asyncio.gather(*(judges.score(request) for request in requests))
     return time.monotonic() - started, sum(reply.computed_tokens for reply in replies)

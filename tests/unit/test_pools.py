@@ -158,7 +158,7 @@ class Updates:
 
 
 async def test_a_trace_that_waits_in_the_engine_says_so_whenever_it_waits():
-    items = [item async for item in with_beats(Updates(0.28, 0, 0.28, 0).all(), 0.05)]
+    items = [item async for item in with_beats(Updates(0.28, 0, 0.28, 0).all(), 8 * 0.05)]
     assert [item for item in items if item is not None] == [1, 2, 3, 4]
     first, third = items.index(1), items.index(3)
     assert first > 0 and third > items.index(2) + 1
@@ -183,7 +183,7 @@ async def test_a_trace_cancelled_while_it_waits_is_stopped_at_once(pauses_s):
     updates = Updates(*pauses_s)
 
     async def follow() -> None:
-        async with aclosing(with_beats(updates.all(), 0.05)) as items:
+        async with aclosing(with_beats(updates.all(), 8 * 0.05)) as items:
             async for _ in items:
                 pass
 
@@ -197,6 +197,6 @@ async def test_a_trace_cancelled_while_it_waits_is_stopped_at_once(pauses_s):
 @pytest.mark.parametrize("pauses_s", [(60.0,), (0.0, 60.0)])
 async def test_a_trace_that_is_closed_between_updates_is_stopped(pauses_s):
     updates = Updates(*pauses_s)
-    async with aclosing(with_beats(updates.all(), 0.05)) as items:
+    async with aclosing(with_beats(updates.all(), 8 * 0.05)) as items:
         await anext(items)
     assert updates.stopped
