@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -225,18 +226,24 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
     """Wait for Serve applications.
 
     Raises:
-        UserError: one fails to start, or takes longer than `timeout_s`; the message says why.
+        UserError: one fails to start twice in the same way, or Serve gives it up, or it takes
+            longer than `timeout_s`; the message says why.
     """
     deadline = time.monotonic() + timeout_s
+    raised: dict[tuple[str, str], set[str]] = defaultdict(set)
     while True:
         applications = serve.status().applications
         states = {name: applications[name] for name in names if name in applications}
         for name, state in states.items():
             messages = [deployment.message for deployment in state.deployments.values()]
-            # Serve tries again, as it should where something has died. What an engine raises, it
-            # will raise again, and nobody needs to wait for that.
-            raised = any(FAILED_START in said and not GONE.search(said) for said in messages)
-            if raised or _given_up(state):
+            # Serve tries again, as it should where something has died. What was raised twice will
+            # be raised again, and nobody needs to wait for that; once, it may have been a moment's
+            # trouble, such as memory that a dead engine had not given back yet.
+            for said in messages:
+                if FAILED_START in said and not GONE.search(said):
+                    raised[name, _last_line([said])].add(said)
+            twice = any(where == name and len(said) > 1 for (where, _), said in raised.items())
+            if twice or _given_up(state):
                 raise UserError(f"{name} did not start: {_last_line(messages or [state.message])}")
         if len(states) == len(names) and all(
             state.status is ApplicationStatus.RUNNING for state in states.values()

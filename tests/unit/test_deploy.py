@@ -12,10 +12,12 @@ from actors import deploy
 from deepprune.errors import UserError
 
 RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
-BROKEN = RETRYING + (
+RETRYING_AGAIN = RETRYING.replace("2 more", "1 more")
+BROKEN = (
     "ray::ServeReplica:g:g.initialize_and_get_metadata()\n  ...\n"
     "RuntimeError: Traceback (most recent call last):\n  ...\nValueError: no such model"
 )
+FULL = BROKEN.replace("no such model", "3.1 of 80 GiB are free")
 KILLED = RETRYING + "ActorDiedError()"
 LOST = "A replica's health check failed. This deployment will be UNHEALTHY until it recovers."
 GIVEN_UP = "The deployment failed to start 6 times in a row."
@@ -44,10 +46,23 @@ def said(monkeypatch):
     return moments
 
 
-def test_what_an_engine_raises_ends_the_wait(said):
-    said += [(ApplicationStatus.DEPLOYING, ""), (ApplicationStatus.DEPLOYING, BROKEN)]
+def test_what_an_engine_raises_twice_ends_the_wait(said):
+    said += [
+        (ApplicationStatus.DEPLOYING, message)
+        for message in ("", RETRYING + BROKEN, RETRYING + BROKEN, "", RETRYING_AGAIN + BROKEN)
+    ]
     with pytest.raises(UserError, match="g did not start: ValueError: no such model"):
         deploy.wait_until_running(["g"], 60)
+    assert len(said) == 1
+
+
+def test_what_is_raised_once_is_waited_for(said):
+    said += [
+        (ApplicationStatus.DEPLOYING, message)
+        for message in (RETRYING + FULL, RETRYING + FULL, RETRYING_AGAIN + BROKEN)
+    ]
+    said += [(ApplicationStatus.RUNNING, "")]
+    deploy.wait_until_running(["g"], 60)
 
 
 @pytest.mark.parametrize(
