@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-error",
         type=float,
-        default=0.2,
+        default=0.05,
         metavar="SHARE",
         help="features: share of agreeing pairs that the threshold may lose; default: %(default)s",
     )

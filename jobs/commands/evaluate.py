@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-error",
         type=float,
-        default=0.2,
+        default=0.05,
         metavar="SHARE",
         help="share of agreeing pairs that a threshold may lose; default: %(default)s",
     )
