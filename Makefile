@@ -10,7 +10,7 @@ FIND_LINKS := $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*fin
 UV_ENV := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)",UV_TORCH_BACKEND=$(TORCH_BACKEND))
 OVERRIDES := $(if $(findstring gpu,$(EXTRAS)),,--override requirements/cpu-overrides.txt)
 
-.PHONY: demo test test-unit lint format setup miniature bench soak clean
+.PHONY: demo test test-unit lint format setup miniature bench soak-short soak clean
 
 setup: .venv/.ready-$(EXTRAS)
 
@@ -47,6 +47,9 @@ bench: setup ## our generator path beside the bare engine; cancel lag
 
 soak: setup ## ten minutes of mixed faults on several nodes, as root
 	$(BIN)/python -m tests.nodes.soak --seconds 600
+
+soak-short: setup ## one minute of them
+	$(BIN)/pytest tests/nodes -k short_soak
 
 clean:
 	rm -rf .venv runs build *.egg-info
