@@ -14,7 +14,12 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus
+from ray.serve.schema import (
+    ApplicationStatus,
+    ApplicationStatusOverview,
+    DeploymentStatus,
+    DeploymentStatusTrigger,
+)
 
 from actors.feature_judge import FeatureJudgeReplica
 from actors.generator import Generator
@@ -258,10 +263,18 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
 
 
 def _given_up(application: ApplicationStatusOverview) -> bool:
-    """Whether Serve tries no more. An application fails for as long as a replica is unhealthy."""
-    states = [deployment.status for deployment in application.deployments.values()]
-    failed = application.status is ApplicationStatus.DEPLOY_FAILED
-    return failed and DeploymentStatus.UNHEALTHY not in states
+    """Whether Serve tries no more: replicas failed to start too often, or nothing could be built.
+
+    A replica that is found ill before the others have started counts as a failed deployment too,
+    but is replaced.
+    """
+    if application.status is not ApplicationStatus.DEPLOY_FAILED:
+        return False
+    ill = DeploymentStatusTrigger.HEALTH_CHECK_FAILED
+    return not any(
+        deployment.status_trigger is ill or deployment.status is DeploymentStatus.UNHEALTHY
+        for deployment in application.deployments.values()
+    )
 
 
 def _last_line(messages: list[str]) -> str:

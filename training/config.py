@@ -134,8 +134,8 @@ class TrainConfig(Section):
     evaluation_pairs: int = Field(2000, ge=1)
     """Pairs of the validation problems, at most, that such an evaluation scores."""
     target_error: float = Field(0.05, gt=0, lt=1)
-    """Share of agreeing pairs that the calibrated threshold may take for different. At 0.2, where the
-    paper reports true negative rates, clusters of one answer fall apart: see docs/judges.md."""
+    """Share of agreeing pairs that the calibrated threshold may take for different. At 0.2, where
+    the paper reports true negative rates, clusters of one answer fall apart: docs/judges.md."""
     seed: int = 0
 
     @model_validator(mode="after")

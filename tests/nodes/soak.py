@@ -64,6 +64,7 @@ class Injector(threading.Thread):
         self._waiting: list[Callable[[Scene], str]] = []
         self._results_before: dict[int, int] = {}
         self._began = 0.0
+        self._stopped = threading.Event()
 
     __hash__ = threading.Thread.__hash__
 
@@ -77,7 +78,7 @@ class Injector(threading.Thread):
         self._began = time.monotonic()
         end = self._began + self.seconds
         following = self._began + self.scene.rng.uniform(*self.gap_s)
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and not self._stopped.is_set():
             self.scene.end_what_is_due()
             self.scene.fill()
             if now >= following and self._inject():
@@ -85,7 +86,7 @@ class Injector(threading.Thread):
             self._note()
             time.sleep(TICK_S)
         self.scene.end_what_is_due(all_of_it=True)
-        while time.monotonic() < end + MAX_QUIET_S and not self._settled():
+        while time.monotonic() < end + MAX_QUIET_S and not self._over():
             self.scene.fill()
             self._note()
             time.sleep(TICK_S)
@@ -116,8 +117,14 @@ class Injector(threading.Thread):
             if fault.whole_after_s is None and whole and now > fault.at_s + 1:
                 fault.whole_after_s = round(now - fault.at_s, 1)
 
-    def _settled(self) -> bool:
-        return self.whole() and all(fault.result_after_s is not None for fault in self.injected)
+    def _over(self) -> bool:
+        settled = self.whole() and all(f.result_after_s is not None for f in self.injected)
+        return settled or self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Inject no more, and put no host in the place of one that is gone."""
+        self._stopped.set()
+        self.join()
 
 
 def table(injected: Sequence[Injected]) -> str:
@@ -235,9 +242,12 @@ def soak(seconds: float, seed: int, folder: Path) -> None:
         kinds = (*faults.ALL, faults.kill_driver)
         injector = Injector(scene, kinds, seconds, (8, 22), sweep.num_results, whole)
         injector.start()
-        while injector.is_alive():
-            assert sweep.process.poll() in (None, -signal.SIGKILL), "the sweep ended by itself"
-            time.sleep(1)
+        try:
+            while injector.is_alive():
+                assert sweep.process.poll() in (None, -signal.SIGKILL), "the sweep ended by itself"
+                time.sleep(1)
+        finally:
+            injector.stop()
         assert injector.error is None, injector.error
         status = sweep.interrupt()
         found = sweep.check()

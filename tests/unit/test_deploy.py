@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.serve.schema import ApplicationStatus, DeploymentStatus
+from ray.serve.schema import ApplicationStatus, DeploymentStatus, DeploymentStatusTrigger
 
 from actors import deploy
 from deepprune.errors import UserError
@@ -28,16 +28,22 @@ CUT_OFF = RETRYING + "ActorUnavailableError('RpcError: Socket closed rpc_code: 1
 def said(monkeypatch):
     """What Serve says each time it is asked: (status, message of the deployment).
 
-    A deployment without a message is well; one that is not, is unhealthy until Serve gives it up.
+    A deployment without a message is well; one that is not, is unhealthy, or has failed where its
+    application has.
     """
     moments: list[tuple[ApplicationStatus, str]] = []
 
     def status() -> Any:
         state, message = moments.pop(0) if len(moments) > 1 else moments[0]
-        given_up = message.startswith(GIVEN_UP)
-        bad = DeploymentStatus.DEPLOY_FAILED if given_up else DeploymentStatus.UNHEALTHY
-        well = DeploymentStatus.HEALTHY
-        deployment = SimpleNamespace(message=message, status=bad if message else well)
+        failed = state is ApplicationStatus.DEPLOY_FAILED and not message.startswith(RETRYING)
+        bad = DeploymentStatus.DEPLOY_FAILED if failed else DeploymentStatus.UNHEALTHY
+        ill = message == LOST
+        triggers = DeploymentStatusTrigger
+        deployment = SimpleNamespace(
+            message=message,
+            status=bad if message else DeploymentStatus.HEALTHY,
+            status_trigger=triggers.HEALTH_CHECK_FAILED if ill else triggers.REPLICA_STARTUP_FAILED,
+        )
         application = SimpleNamespace(status=state, message="", deployments={"g": deployment})
         return SimpleNamespace(applications={"g": application})
 
