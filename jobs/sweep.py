@@ -19,6 +19,7 @@ from deepprune.errors import UserError
 from deepprune.loading import find
 from deepprune.schemas import OUTCOMES
 from deepprune.sweep_config import Cell, SweepConfig, load_sweep
+from jobs.cli import EXIT_INTERRUPTED
 from jobs.folder import ResultFolder
 from jobs.progress import Progress
 from jobs.settings import settings_of
@@ -42,8 +43,13 @@ def sweep(options: argparse.Namespace) -> int:
     out = options.out or Path("runs") / f"sweep-{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if config.runs:
         from jobs.live_sweep import live_sweep
+        from jobs.run import Interrupted
 
-        live_sweep(config, path.parent, out, options.address)
+        try:
+            live_sweep(config, path.parent, out, options.address)
+        except Interrupted:
+            sys.stderr.write(f"interrupted: run it again with --out {out} to go on\n")
+            return EXIT_INTERRUPTED
     else:
         replay_sweep(config, path.parent, out, options.address)
     sys.stderr.write(f"saved in {out}; look at it with: deepprune report {out}\n")

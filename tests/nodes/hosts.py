@@ -30,8 +30,6 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
 }
-# Ray reads this once in a process, and the one that attaches to the head needs it too.
-os.environ.setdefault("RAY_AUTH_MODE", ENVIRONMENT["RAY_AUTH_MODE"])
 START_S = 240
 BIND = """mount --bind "$0/resolv.conf" /etc/resolv.conf && mount --bind "$0" "$1" || exit 1
 shift && exec "$@"
