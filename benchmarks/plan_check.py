@@ -62,8 +62,8 @@ def main() -> None:
             record(solved, recording)
             planner = Planner(plan(config, speed, recording, len(new), pruned), config, Path())
             print("policy      seconds: predicted, run, error   tokens: predicted, run, error")
-            for policy in (cons, pruned):
-                predicted = planner.predict(policy, {"laptop": 1})
+            for policy, planned in zip((cons, pruned), planner.policies, strict=True):
+                predicted = planner.predict(planned, {"laptop": 1})
                 wall_s, solved = solve(system, new, policy, seed=1)
                 ledger = sum((s.outcome.ledger for s in solved), Ledger())
                 said, tokens = 3600 * predicted.hours, predicted.generated_tokens
@@ -148,13 +148,15 @@ def plan(
     assert config.judge is not None and isinstance(pruned, PaperRules)
     card = json.loads(Path("miniature/models/metrics.json").read_text())
     auroc = card["judge"]["auroc_within"]
+    # The judge's own threshold means nothing to the one that the planner blurs to its AUROC.
+    planned = pruned.model_copy(update={"tau": None})
     return PlanConfig(
         run="laptop",
         mixes=({"laptop": 1},),
         recording=str(recording),
         num_problems=num_problems,
         prompt_tokens=0,
-        policies=(ConsConfig(num_traces=pruned.num_traces), pruned),
+        policies=(ConsConfig(num_traces=pruned.num_traces), planned),
         judge=f"noisy:{auroc:.2f}",
         max_problems=config.limits.max_problems,
         speed=speed,
