@@ -129,6 +129,7 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
 
     @contextmanager
     def system_for(*_):
+        live_system.coordinator.resume()  # as a new one would
         yield System(live_system.coordinator, live_system.config)
 
     runs: list[int] = []
