@@ -133,7 +133,8 @@ class Ours:
         started = time.monotonic()
         solved = ray.get(self._start(problems, ConsConfig(num_traces=num_traces), seed))
         self._round_s = time.monotonic() - started
-        return sum(result.outcome.ledger.generated_tokens for result in solved) / self._round_s
+        tokens = sum(result.outcome.ledger.generated_tokens for result in solved)
+        return float(tokens / self._round_s)
 
     def cancel_lag(self, problems: list[Problem], num_traces: int) -> None:
         """Print how many tokens a trace is given after the decision to cancel it."""

@@ -26,7 +26,7 @@ from actors.messages import JudgeRequest
 from actors.pools import ServeJudges
 from actors.preflight import with_calibration
 from cluster.configs import resolve_config
-from deepprune.config import LimitsConfig, RunConfig, load_config
+from deepprune.config import LimitsConfig, RunConfig, VllmGeneratorConfig, load_config
 from deepprune.ledger import Ledger
 from deepprune.plan_config import PlanConfig
 from deepprune.policy_config import ConsConfig, PaperRules, PolicyConfig
@@ -86,6 +86,8 @@ def solve(
 
 def calibrated(config: RunConfig, wall_s: float, solved: Sequence[Any]) -> SpeedConfig:
     """The two constants. On a CPU arithmetic decides, so a step costs so much for each trace."""
+    assert isinstance(config.generator, VllmGeneratorConfig)
+    engine = config.generator.engine
     tokens = sum(s.outcome.ledger.generated_tokens for s in solved)
     requests = [
         JudgeRequest(
@@ -101,7 +103,7 @@ def calibrated(config: RunConfig, wall_s: float, solved: Sequence[Any]) -> Speed
     judge_s, _ = asyncio.run(score(requests[4:5]))
     judging_s, judged_tokens = asyncio.run(score(requests[5:]))
     return SpeedConfig(
-        streams=config.generator.engine.max_num_seqs,
+        streams=engine.max_num_seqs,
         step_s=0,
         step_s_per_trace=wall_s / tokens,
         judge_s=judge_s,
@@ -111,7 +113,7 @@ def calibrated(config: RunConfig, wall_s: float, solved: Sequence[Any]) -> Speed
 
 def cut(trace: Any) -> str:
     """Roughly what a judge reads of a trace: a third of it."""
-    return trace.text[: len(trace.text) // 3]
+    return str(trace.text[: len(trace.text) // 3])
 
 
 async def score(requests: Sequence[JudgeRequest]) -> tuple[float, int]:

@@ -106,7 +106,7 @@ async def watch(load: Load, every_s: float) -> list[dict[str, float]]:
 async def run(endpoint: Endpoint, seconds: float, num_clients: int) -> dict[str, object]:
     load = Load(endpoint, seconds)
     clients = (load.client(seed) for seed in range(num_clients))
-    rows, *_ = await asyncio.gather(watch(load, max(5, seconds / 16)), *clients)
+    rows, _ = await asyncio.gather(watch(load, max(5, seconds / 16)), asyncio.gather(*clients))
     latencies = sorted(load.latencies)
     return {
         "responses": dict(sorted(load.statuses.items())),

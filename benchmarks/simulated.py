@@ -53,7 +53,9 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         """Whether the clock may jump: not while a thread is at work."""
         return not self._in_threads
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]  # whose types take type variables
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         """Count what is under way in threads."""
         self._in_threads += 1
         future = super().run_in_executor(executor, func, *args)

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.deploy import MAX_ONGOING_REQUESTS, connected
+from actors.deploy import MAX_JUDGE_CALLS, connected
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from actors.shards import Shards
 from benchmarks.simulated import SimulatedEngines, problem_texts
@@ -100,7 +100,7 @@ def main() -> None:
 
 def _deploy(pools: dict[str, Recording], progress_s: float) -> None:
     deployment = serve.deployment(SimulatedReplica).options(
-        ray_actor_options={"num_cpus": 0}, max_ongoing_requests=MAX_ONGOING_REQUESTS
+        ray_actor_options={"num_cpus": 0}, max_ongoing_requests=MAX_JUDGE_CALLS
     )
     app = deployment.bind(pools, progress_s)
     quiet = {"log_level": "WARNING", "enable_access_log": False}
