@@ -112,7 +112,7 @@ class Injector(threading.Thread):
         whole = self.whole()
         for place, fault in enumerate(self.injected):
             if fault.result_after_s is None and self.num_results() > self._results_before[place]:
-                fault.result_after_s = round(now - fault.at_s, 1)
+                fault.result_after_s = max(0.0, round(now - fault.at_s, 1))
             # A dead replica is noticed after a moment; until then all seem to run.
             if fault.whole_after_s is None and whole and now > fault.at_s + 1:
                 fault.whole_after_s = round(now - fault.at_s, 1)
