@@ -31,22 +31,27 @@ def main() -> None:
     rows = [json.loads(line) for line in options.rows.read_text().splitlines()]
     with drawing():
         figure, (cost, lag) = new_figure(9, 3.9, ncols=2)
-        for policy in dict.fromkeys(row["policy"] for row in rows):
-            for nodes, mark in MARKS.items():
-                line = sorted(
-                    (r for r in rows if (r["policy"], r["num_nodes"]) == (policy, nodes)),
-                    key=lambda row: row["num_traces"],
-                )
-                if line:
-                    style = {"color": policy_colour(policy), "marker": mark, "markersize": 5}
-                    _line(cost, line, _ms_per_trace, f"{policy}, {nodes} nodes", style)
-                    if policy != "cons":  # which cancels nothing
-                        _line(lag, line, lambda row: row["lags_ms"][1], "", style)
+        for policy, nodes, shards in dict.fromkeys(map(_series, rows)):
+            line = sorted(
+                (r for r in rows if _series(r) == (policy, nodes, shards)),
+                key=lambda row: row["num_traces"],
+            )
+            style = {"color": policy_colour(policy), "marker": MARKS[nodes], "markersize": 5}
+            name = f"{policy}, {nodes} node{'s' * (nodes > 1)}"
+            if shards > 1:
+                name += f", {shards} shards"
+                style |= {"markerfacecolor": "none", "markersize": 8}
+            _line(cost, line, _ms_per_trace, name, style)
+            if policy != "cons":  # which cancels nothing
+                _line(lag, line, lambda row: row["lags_ms"][1], "", style)
         _label(cost, "coordinator CPU, ms per trace")
-        cost.set_ylim(bottom=0)
         _label(lag, "cancel lag in one process, ms (99%)")
         legend_below(figure, cost)
     save_png(figure, options.out)
+
+
+def _series(row: dict[str, Any]) -> tuple[str, int, int]:
+    return row["policy"], row["num_nodes"], row["shards"]
 
 
 def _line(axes: Any, rows: list[dict[str, Any]], of: Any, name: str, style: dict[str, Any]) -> None:
@@ -65,6 +70,7 @@ def _ms_per_trace(row: dict[str, Any]) -> float:
 
 def _label(axes: Any, title: str) -> None:
     axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("traces in flight", color=QUIET)
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xticks([1e3, 1e4, 1e5], ["1k", "10k", "100k"])
