@@ -214,8 +214,8 @@ def routing(replicas: ReplicasConfig) -> RequestRouterConfig:
 
     Ray 2.60 makes about two looks for each replica, and hands out one request a look once it has
     had to wait: with its own pause that is four requests a second and replica, and engines run dry
-    on short traces (4 to 8 times slower on the miniature). The pause grows with the replicas, so
-    that a coordinator makes about 80 looks a second, however many there are.
+    on short traces (4 to 8 times slower on the miniature). Up to 20 replicas a coordinator makes
+    about 80 looks a second; beyond that Serve's own pause will do.
     """
     pause_s = min(MOST_BACKOFF_S, BACKOFF_S_PER_REPLICA * replicas.max)
     return RequestRouterConfig(max_backoff_s=pause_s)
