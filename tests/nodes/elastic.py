@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -227,14 +228,15 @@ def draw(moments: list[Moment], path: Path) -> None:
 
 
 def tokens_a_second(moments: list[Moment], window_s: float = 5.0) -> list[float]:
-    """The rate over the last seconds, at each moment."""
+    """The rate over at least the last `window_s`, at each moment."""
+    # A problem that has just ended is for a moment neither running nor solved.
+    tokens = list(accumulate((moment.num_tokens for moment in moments), max))
     rates, first = [], 0
-    for moment in moments:
-        while moments[first].at_s < moment.at_s - window_s:
+    for last, moment in enumerate(moments):
+        while moments[first + 1 : last] and moments[first + 1].at_s <= moment.at_s - window_s:
             first += 1
         span = moment.at_s - moments[first].at_s
-        gained = moment.num_tokens - moments[first].num_tokens
-        rates.append(max(0.0, gained / span) if span else 0.0)
+        rates.append((tokens[last] - tokens[first]) / span if span else 0.0)
     return rates
 
 
