@@ -95,12 +95,15 @@ def test_counts_add_up_and_no_problem_is_on_two_sides(bare_cluster, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_traces(bare_cluster, tmp_path):
-    """Ten times the traces, 60 MB more of text; a worker's peak grows by less than half of that."""
-    small = write_traces(tmp_path / "small.parquet", 4, 64, chars=26_000)
-    large = write_traces(tmp_path / "large.parquet", 40, 64, chars=26_000)
+    """Five times the slices, 130 MB more of text; a worker's peak grows by less than half of that.
+
+    What Arrow reads ahead, and how much of it, is for the load of the machine to say.
+    """
+    small = write_traces(tmp_path / "small.parquet", 40, 64, chars=13_000)
+    large = write_traces(tmp_path / "large.parquet", 200, 64, chars=13_000)
     few = build(small, tmp_path / "a")["peak_worker_bytes"]
     many = build(large, tmp_path / "b")["peak_worker_bytes"]
-    assert many - few < 30e6
+    assert many - few < 65e6
 
 
 def test_the_command_builds_what_training_loads(bare_cluster, tmp_path):
