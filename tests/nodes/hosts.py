@@ -193,9 +193,7 @@ class Hosts:
         if self.hosts.pop(host.name, None) is None:
             return
         host.kill()
-        # Not left to the namespace, which the kernel keeps while it has connections to end.
-        ip("link", "del", host.interface)
-        ip("netns", "del", host.namespace)
+        ip("netns", "del", host.namespace)  # the other end of its cable goes with it
 
     def stop(self) -> None:
         """Leave nothing behind."""
