@@ -252,20 +252,14 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
             longer than `timeout_s`; the message says why.
     """
     deadline = time.monotonic() + timeout_s
-    raised: dict[tuple[str, str], set[str]] = defaultdict(set)
+    failures: dict[str, _Failures] = defaultdict(_Failures)
     while True:
         applications = serve.status().applications
         states = {name: applications[name] for name in names if name in applications}
         for name, state in states.items():
             messages = [deployment.message for deployment in state.deployments.values()]
-            # Serve tries again, as it should where something has died. What was raised twice will
-            # be raised again, and nobody needs to wait for that; once, it may have been a moment's
-            # trouble, such as memory that a dead engine had not given back yet.
-            for said in messages:
-                if FAILED_START in said and not GONE.search(said):
-                    raised[name, _last_line([said])].add(said)
-            twice = any(where == name and len(said) > 1 for (where, _), said in raised.items())
-            if twice or _given_up(state):
+            failures[name].note(messages)
+            if failures[name].repeated or _given_up(state):
                 raise UserError(f"{name} did not start: {_last_line(messages or [state.message])}")
         if len(states) == len(names) and all(
             state.status is ApplicationStatus.RUNNING for state in states.values()
@@ -277,6 +271,29 @@ def wait_until_running(names: list[str], timeout_s: float) -> None:
                 f"cluster have the resources? waiting for {', '.join(sorted(names))}"
             )
         time.sleep(0.2)
+
+
+class _Failures:
+    """What the replicas of one application have raised while they started.
+
+    Serve tries again, as it should where something has died. What was raised twice will be raised
+    again, and nobody needs to wait for that; once, it may have been a moment's trouble, such as
+    memory that a dead engine had not given back yet.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str, set[str]] = defaultdict(set)
+
+    def note(self, messages: list[str]) -> None:
+        """Take in what the deployments say now, most of which they have said before."""
+        for said in messages:
+            if FAILED_START in said and not GONE.search(said):
+                self._said[_last_line([said])].add(said)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether something was raised twice: the same error, at two tries."""
+        return any(len(said) > 1 for said in self._said.values())
 
 
 def _given_up(application: ApplicationStatusOverview) -> bool:

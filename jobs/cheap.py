@@ -39,8 +39,6 @@ def _features(options: argparse.Namespace, training: PairSet, validation: PairSe
     from training.evaluation import chosen_tau
     from training.scoring import Features, learn_features, sigmoid
 
-    if not 0 < options.target_error < 1:
-        raise UserError("--target-error is a share between 0 and 1, such as 0.05")
     with Progress("reading prefixes", len(validation)) as progress:
         progress.phase(f"learning from {len(training):,} pairs")
         judge = learn_features(training)

@@ -11,6 +11,7 @@ from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import JudgePrompt
 from deepprune.loading import find, laid_over, read_yaml, validated
 from deepprune.section import Section
+from training import TARGET_ERROR
 
 FOLDER = Path(__file__).parent / "configs"
 
@@ -133,9 +134,8 @@ class TrainConfig(Section):
     """Steps between two evaluations on the validation problems; each saves a checkpoint."""
     evaluation_pairs: int = Field(2000, ge=1)
     """Pairs of the validation problems, at most, that such an evaluation scores."""
-    target_error: float = Field(0.05, gt=0, lt=1)
-    """Share of agreeing pairs that the calibrated threshold may take for different. At 0.2, where
-    the paper reports true negative rates, clusters of one answer fall apart: docs/judges.md."""
+    target_error: float = Field(TARGET_ERROR, gt=0, lt=1)
+    """Share of agreeing pairs that the calibrated threshold may take for different."""
     seed: int = 0
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jobs.commands.options import add_settings, add_verbose
+from jobs.commands.options import add_settings, add_target_error, add_verbose
 
 HELP = "train a cheap judge, which reads each prefix once"
 DESCRIPTION = (
@@ -22,13 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="encoder: a training configuration, or a shipped one")
     parser.add_argument("--out", type=Path, required=True, help="the judge's folder")
     parser.add_argument("--checkpoint", help="where the pairs hold prefixes of several")
-    parser.add_argument(
-        "--target-error",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="features: share of agreeing pairs that the threshold may lose; default: %(default)s",
-    )
+    add_target_error(parser, "the threshold of `features`")
     add_settings(parser, "any key of the configuration, such as epochs=4")
     add_verbose(parser)
 

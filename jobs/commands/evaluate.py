@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jobs.commands.options import add_verbose, positive
+from jobs.commands.options import add_target_error, add_verbose, positive
 
 HELP = "how good judges are, on pairs that they have not seen"
 DESCRIPTION = (
@@ -44,13 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="longest prompt of a pairwise judge; default: what it was trained on, or 2048",
     )
-    parser.add_argument(
-        "--target-error",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="share of agreeing pairs that a threshold may lose; default: %(default)s",
-    )
+    add_target_error(parser, "a threshold")
     parser.add_argument(
         "--save-threshold",
         action="store_true",

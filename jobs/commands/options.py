@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
+from training import TARGET_ERROR
+
 ANSWER_KINDS = ("auto", "choice", "math")
 
 
@@ -54,6 +56,17 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
 
 
+def add_target_error(parser: argparse.ArgumentParser, of: str) -> None:
+    """`--target-error` of a threshold."""
+    parser.add_argument(
+        "--target-error",
+        type=share,
+        default=TARGET_ERROR,
+        metavar="SHARE",
+        help=f"share of agreeing pairs that {of} may lose; default: %(default)s",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number of 1 or more."""
     number = int(text)
@@ -67,6 +80,14 @@ def not_negative(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, without these."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError("must be between 0 and 1, such as 0.05")
     return number
 
 

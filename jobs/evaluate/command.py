@@ -68,8 +68,6 @@ def evaluate_judges(options: Options) -> int:
     Raises:
         UserError: the pairs, a judge or the folder cannot work.
     """
-    if not 0 < options.target_error < 1:
-        raise UserError("--target-error is a share between 0 and 1, such as 0.05")
     if options.cascade and len(options.judges) != 2:
         raise UserError("--cascade compares two judges: name the cheap one first, then the dear")
     checkpoint = options.checkpoint or load_manifest(options.pairs)["config"]["checkpoints"][0]

@@ -47,7 +47,9 @@ class Injected:
 class Injector(threading.Thread):
     """Injects faults for `seconds`, from `kinds` in random order, each kind once before any twice.
 
-    `num_results` counts what the load has finished; `whole` says whether all replicas run.
+    `num_results` counts what the load has finished; `whole` says whether all replicas run. In a
+    `with` statement it runs, and at its end, also an early one, puts no more hosts in the place of
+    those that are gone.
     """
 
     scene: Scene
@@ -121,8 +123,11 @@ class Injector(threading.Thread):
         settled = self.whole() and all(f.result_after_s is not None for f in self.injected)
         return settled or self._stopped.is_set()
 
-    def stop(self) -> None:
-        """Inject no more, and put no host in the place of one that is gone."""
+    def __enter__(self) -> Injector:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._stopped.set()
         self.join()
 
@@ -240,14 +245,10 @@ def soak(seconds: float, seed: int, folder: Path) -> None:
             assert sweep.process.poll() is None, "the sweep ended before its first outcome"
             time.sleep(1)
         kinds = (*faults.ALL, faults.kill_driver)
-        injector = Injector(scene, kinds, seconds, (8, 22), sweep.num_results, whole)
-        injector.start()
-        try:
+        with Injector(scene, kinds, seconds, (8, 22), sweep.num_results, whole) as injector:
             while injector.is_alive():
                 assert sweep.process.poll() in (None, -signal.SIGKILL), "the sweep ended by itself"
                 time.sleep(1)
-        finally:
-            injector.stop()
         assert injector.error is None, injector.error
         status = sweep.interrupt()
         found = sweep.check()

@@ -159,17 +159,16 @@ def test_a_short_soak_of_mixed_faults(many_nodes, problems, capsys):
     policies = {64: ConsConfig(num_traces=64), None: many_nodes.config.policy}
     num_results = 0
     kinds = [kind for kind in faults.ALL if kind is not faults.preempt]
-    injector = Injector(many_nodes.scene, kinds, 60, (4, 7), lambda: num_results, whole)
-    injector.start()
-    for seed in count(100):
-        tasks = [Task(problem, p, seed) for problem in problems for p in policies.values()]
-        for solved in solve(system, tasks, Quiet()):
-            num_results += 1
-            assert_adds_up(solved)
-            assert solved.outcome.complete
-            assert not solved.outcome.ledger.lost_traces
-        if not injector.is_alive():
-            break
+    with Injector(many_nodes.scene, kinds, 60, (4, 7), lambda: num_results, whole) as injector:
+        for seed in count(100):
+            tasks = [Task(problem, p, seed) for problem in problems for p in policies.values()]
+            for solved in solve(system, tasks, Quiet()):
+                num_results += 1
+                assert_adds_up(solved)
+                assert solved.outcome.complete
+                assert not solved.outcome.ledger.lost_traces
+            if not injector.is_alive():
+                break
     assert injector.error is None, injector.error
     with capsys.disabled():
         print(f"\n{num_results} results\n{table(injector.injected)}")
