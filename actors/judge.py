@@ -42,6 +42,7 @@ class Judge:
         longest = int(self._engine.model_config.max_model_len) - 1
         longest = min(longest, prompt.max_tokens or longest)
         self._prompt = PairPrompt(prompt, self._engine.get_tokenizer(), longest)
+        self._slope, self._shift = prompt.slope, prompt.shift
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that raises, or is gone: its engine hangs."""
@@ -123,16 +124,17 @@ class Judge:
         same = logprobs[0][self._prompt.same_id].logprob
         different = logprobs[0][self._prompt.different_id].logprob
         cached = output.num_cached_tokens or 0
-        return p_same(same, different), len(output.prompt_token_ids or ()) - cached, cached
+        computed = len(output.prompt_token_ids or ()) - cached
+        return p_same(self._slope * (same - different) + self._shift), computed, cached
 
     def __del__(self) -> None:
         """Called by Serve when it retires the replica: end the engine's processes with it."""
         self._engine.shutdown()
 
 
-def p_same(same_logprob: float, different_logprob: float) -> float:
-    """P(same), renormalised over the two answer tokens."""
-    return 1 / (1 + math.exp(min(700.0, different_logprob - same_logprob)))
+def p_same(log_odds: float) -> float:
+    """P(same) of its log-odds, those of the one answer token against the other."""
+    return 1 / (1 + math.exp(min(700.0, -log_odds)))
 
 
 def _columns(

@@ -167,8 +167,11 @@ class JudgePrompt(Section):
     """The checkpoint the judge was trained on; a warning is logged when the policy uses another."""
     max_tokens: int | None = Field(None, ge=16)
     """Longest prompt the judge was trained on; longer ones lose the middles of their prefixes."""
+    slope: float = Field(1.0, gt=0)
+    shift: float = 0.0
+    """Log-odds of P(same) are slope x those of the two answer tokens + shift, by held-out pairs."""
     tau: float | None = Field(None, gt=0, lt=1)
-    """Threshold calibrated on held-out pairs, used when the policy names none."""
+    """Threshold on P(same), chosen on held-out pairs, used when the policy names none."""
     base_rate: float | None = Field(None, gt=0, lt=1)
     """How many of the held-out pairs agree; `deepprune+` uses it when the policy names none."""
     auroc: float | None = Field(None, ge=0.5, le=1)

@@ -60,6 +60,7 @@ class Judge:
             hidden = self.model.model(input_ids=tokens).last_hidden_state
             logits = self.model.lm_head(hidden[torch.arange(len(rows)), last])
             gap = logits[:, self.same_id] - logits[:, self.different_id]
+            gap = self.prompt.slope * gap + self.prompt.shift
             for i, score in zip(chosen, torch.sigmoid(gap).tolist(), strict=True):
                 scores[i] = score
         return scores

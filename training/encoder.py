@@ -1,13 +1,13 @@
-"""The cheap judge: each prefix is read once, and a pair costs one inner product.
+"""The cheap judge: each prefix is read once, and a pair costs a small network on two vectors.
 
-A prefix becomes a vector v and a number u; log-odds of P(same) of two prefixes are v·w + u + t.
-The product says how alike the traces are, the numbers how sure each is to end where most do. So n
-traces cost n forward passes, where the pairwise judge takes up to n²/2 of twice the length.
+A prefix becomes a vector, and log-odds of P(same) come from how far two of them are apart, and what
+they share, in each dimension: in most dimensions all traces of a problem are alike, so an inner
+product would tell problems apart and hardly traces. So n traces cost n forward passes, where the
+pairwise judge takes up to n²/2 of twice the length.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,19 +16,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from training.batches import Prompt, collate, scoring_batches
+from training.batches import Prompt, collate, scoring_batches, tokens_at_once
 from training.config import TrainConfig
 from training.data import PairSet, Prefix
 from training.engines import Engine
-from training.losses import focal_loss
+from training.losses import verdict_loss
 
 TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
 DIMENSIONS = 128
-START_SCALE = 4.0
+HIDDEN = 64
+PAIRS_AT_ONCE = 65536
 
 
 class PrefixEncoder(nn.Module):
-    """The mean of a language model's last hidden states, projected."""
+    """A language model's last hidden state, where it has read all of a prefix, projected."""
 
     def __init__(self, language_model: Any) -> None:
         super().__init__()
@@ -36,36 +37,36 @@ class PrefixEncoder(nn.Module):
         self.head = Head(language_model.config.hidden_size)
 
     def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """(prefixes, DIMENSIONS + 1): v and u of prefixes (prefixes, length) that end at `last`."""
+        """(prefixes, DIMENSIONS): vectors of prefixes (prefixes, length) that end at `last`."""
         model = self.language_model.get_decoder()
         hidden = model(input_ids=tokens, use_cache=False).last_hidden_state
-        inside = torch.arange(tokens.shape[1], device=tokens.device) <= last[:, None]
-        mean = (hidden * inside[..., None]).sum(1) / inside.sum(1, keepdim=True)
-        vectors: Tensor = self.head(mean)
+        vectors: Tensor = self.head(hidden[torch.arange(len(last), device=last.device), last])
         return vectors
 
 
 class Head(nn.Module):
-    """From a mean state (prefixes, width) to v and u, (prefixes, DIMENSIONS + 1)."""
+    """From states (prefixes, width) to vectors, and from two vectors to log-odds; in float32."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.vector = nn.Linear(width, DIMENSIONS, bias=False)
-        self.number = nn.Linear(width, 1)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE)))
+        self.vector = nn.Linear(width, DIMENSIONS)
+        self.hidden = nn.Linear(2 * DIMENSIONS, HIDDEN)
+        self.verdict = nn.Linear(HIDDEN, 1)
 
-    def forward(self, mean: Tensor) -> Tensor:
-        """Vectors of one length, which is learned, so that products are scaled cosines."""
-        mean = nn.functional.layer_norm(mean, mean.shape[-1:])
-        unit = nn.functional.normalize(self.vector(mean).float(), dim=-1)
-        v = unit * (self.log_scale.float() / 2).exp()
-        return torch.cat([v, self.number(mean).float()], dim=-1)
+    def forward(self, states: Tensor) -> Tensor:
+        """(prefixes, DIMENSIONS)."""
+        states = nn.functional.layer_norm(states.float(), states.shape[-1:])
+        return _linear(self.vector, states)
+
+    def compare(self, first: Tensor, second: Tensor) -> Tensor:
+        """(pairs,): log-odds of P(same) of vectors (pairs, DIMENSIONS); either order gives one."""
+        both = torch.cat([(first - second).abs(), first * second], dim=-1)
+        return _linear(self.verdict, nn.functional.gelu(_linear(self.hidden, both)))[..., 0]
 
 
-def pair_logits(vectors: Tensor) -> Tensor:
-    """(n, n) log-odds of P(same) of all pairs of n encoded prefixes."""
-    v, u = vectors[:, :-1], vectors[:, -1]
-    return v @ v.T + u[:, None] + u[None, :]
+def _linear(layer: nn.Linear, values: Tensor) -> Tensor:
+    """In float32, also by weights in bf16: vectors of a problem differ by little."""
+    return nn.functional.linear(values, layer.weight.float(), layer.bias.float())
 
 
 def encode_prefixes(prefixes: Sequence[Prefix], tokenizer: Any, max_tokens: int) -> list[Prompt]:
@@ -103,9 +104,9 @@ def train_step(
     vectors = engine.forward(batch.tokens.to(engine.device), batch.last.to(engine.device))
     within = np.triu(group[:, None] == group[None, :], 1)
     first, second = np.nonzero(within)
-    z = pair_logits(vectors)[torch.from_numpy(first), torch.from_numpy(second)]
+    z = engine.module.head.compare(vectors[first], vectors[second])
     labels = torch.from_numpy(same[index[first], index[second]]).to(engine.device)
-    loss = focal_loss(z, labels, config.loss.gamma, config.loss.alpha)
+    loss = verdict_loss(z, labels, config.loss)
     engine.backward(loss, is_last=True)
     engine.step(learning_rate)
     return float(loss.detach())
@@ -131,16 +132,23 @@ def epochs(
 
 
 @torch.no_grad()
-def encode(
-    engine: Engine, prompts: Sequence[Prompt], tokens_per_batch: int = 65536
+def score(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """(prefixes, DIMENSIONS + 1): v and u of each prompt."""
-    engine.module.eval()
+    """(pairs,): log-odds of P(same) of pairs of prompts, each read once."""
+    module = engine.module.eval()
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-    vectors = np.zeros((len(prompts), DIMENSIONS + 1))
-    for index in scoring_batches(lengths, tokens_per_batch):
+    vectors = torch.zeros(len(prompts), DIMENSIONS, device=engine.device)
+    for index in scoring_batches(lengths, tokens_at_once(engine.device)):
         batch = collate([prompts[i] for i in index], np.zeros(len(index), dtype=np.bool_), 0)
-        out = engine.forward(batch.tokens.to(engine.device), batch.last.to(engine.device))
-        vectors[index] = out.double().cpu().numpy()
-    engine.module.train()
-    return vectors
+        vectors[index] = module(batch.tokens.to(engine.device), batch.last.to(engine.device))
+    scores = np.zeros(len(first))
+    for start in range(0, len(first), PAIRS_AT_ONCE):
+        some = slice(start, start + PAIRS_AT_ONCE)
+        z = module.head.compare(vectors[first[some]], vectors[second[some]])
+        scores[some] = z.double().cpu().numpy()
+    module.train()
+    return scores

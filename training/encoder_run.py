@@ -14,19 +14,20 @@ from pydantic import Field
 
 from deepprune.errors import UserError
 from deepprune.section import Section
+from training.calibration import Platt, calibrated
 from training.config import TrainConfig
 from training.data import PairSet
 from training.encoder import (
     PrefixEncoder,
-    encode,
     encode_prefixes,
     epochs,
+    score,
     train_step,
 )
 from training.engines import PlainEngine
 from training.judge import load_language_model, load_tokenizer
 from training.metrics import mean_auroc, threshold_at_fnr
-from training.trainer import check_classes, learning_rate
+from training.trainer import check_classes, expit, learning_rate
 
 ENCODER_FILE = "encoder.json"
 HEAD_FILE = "head.pt"
@@ -41,6 +42,8 @@ class EncoderSettings(Section):
     """What a saved encoder knows of itself."""
 
     max_tokens: int = Field(ge=16)
+    slope: float = Field(1.0, gt=0)
+    shift: float = 0.0
     tau: float | None = Field(None, gt=0, lt=1)
     base_rate: float | None = Field(None, gt=0, lt=1)
     auroc: float | None = Field(None, ge=0.5, le=1)
@@ -67,21 +70,19 @@ class SavedEncoder:
 
     def score(self, pairs: PairSet) -> tuple[Floats, int]:
         """(pairs,) log-odds of P(same), and the tokens that were read for it."""
-        used, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
-        prefixes = [pairs.prefixes[i] for i in used]
-        prompts = encode_prefixes(prefixes, self._tokenizer, self.settings.max_tokens)
-        vectors = encode(self._engine, prompts)
-        logits = pair_logits_of(vectors, places[: len(pairs)], places[len(pairs) :])
-        return logits, sum(map(len, prompts))
+        settings = self.settings
+        logits, num_tokens = _score(self._engine, self._tokenizer, pairs, settings.max_tokens)
+        return Platt(settings.slope, settings.shift).logits(logits), num_tokens
 
 
-def pair_logits_of(
-    vectors: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> Floats:
-    """(pairs,) log-odds of some pairs of encoded prefixes: `pair_logits` without the others."""
-    product = np.einsum("ij,ij->i", vectors[first, :-1], vectors[second, :-1])
-    logits: Floats = product + vectors[first, -1] + vectors[second, -1]
-    return logits
+def _score(
+    engine: PlainEngine, tokenizer: object, pairs: PairSet, max_tokens: int
+) -> tuple[Floats, int]:
+    """(pairs,) log-odds as they come out of an encoder, and the tokens that were read for it."""
+    used, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+    prompts = encode_prefixes([pairs.prefixes[i] for i in used], tokenizer, max_tokens)
+    logits = score(engine, prompts, places[: len(pairs)], places[len(pairs) :])
+    return logits, sum(map(len, prompts))
 
 
 def train_encoder(
@@ -158,13 +159,15 @@ def _validated(
 ) -> tuple[EncoderSettings, float]:
     if validation.same.all() or not validation.same.any():
         return EncoderSettings(max_tokens=config.max_tokens), 0.0
-    prompts = encode_prefixes(validation.prefixes, tokenizer, config.max_tokens)
-    logits = pair_logits_of(encode(engine, prompts), validation.first, validation.second)
+    logits, _ = _score(engine, tokenizer, validation, config.max_tokens)
     within = mean_auroc(validation.same, logits, validation.problem)
-    threshold = threshold_at_fnr(validation.same, logits, config.target_error)
+    scale = calibrated(logits, validation.same)
+    threshold = threshold_at_fnr(validation.same, scale.logits(logits), config.target_error)
     settings = EncoderSettings(
         max_tokens=config.max_tokens,
-        tau=float(np.clip(1 / (1 + math.exp(-threshold)), 0.001, 0.999)),
+        slope=scale.slope,
+        shift=scale.shift,
+        tau=float(np.clip(expit(threshold), 0.001, 0.999)),
         base_rate=float(np.clip(validation.same.mean(), 0.001, 0.999)),
         auroc=None if math.isnan(within) else max(0.5, within),
     )

@@ -1,11 +1,14 @@
 """What turns a loss into an update: plain PyTorch in one process, or DeepSpeed over many.
 
 Both keep bf16 weights beside float32 ones that the updates add up in, because a small update added
-to a bf16 weight is rounded away.
+to a bf16 weight is rounded away. Buffers stay as they are: by rotary frequencies in bf16 a token at
+position 1,000 is turned up to a radian too far, and what serves the judge has them in float32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 STATE_FILE = "state.pt"
 NEW_LAYERS = "head."
 """Parameters so named start from random numbers; in one process they learn faster than the rest."""
-NEW_LAYERS_FACTOR = 20.0
+NEW_LAYERS_RATE = 2e-3
+"""Their learning rate at the least, where the pretrained weights' is at its peak."""
 
 
 class Engine(Protocol):
@@ -69,7 +73,9 @@ class PlainEngine:
         self._live = [p for _, p in named]
         self._master = [p.detach().clone().float().requires_grad_() for p in self._live]
         if config.precision == "bf16":
-            module.to(torch.bfloat16)
+            with _buffers_kept(module):
+                module.to(torch.bfloat16)
+        self._new_factor = max(1.0, NEW_LAYERS_RATE / config.learning_rate)
         is_new = [name.startswith(NEW_LAYERS) for name, _ in named]
         groups = [
             {"params": [p for p, new in zip(self._master, is_new, strict=True) if new == kind]}
@@ -96,7 +102,7 @@ class PlainEngine:
         """Clip, update, and return the gradient's norm."""
         norm = nn.utils.clip_grad_norm_(self._master, self._config.max_grad_norm)
         pretrained, new = self._optimiser.param_groups
-        pretrained["lr"], new["lr"] = learning_rate, learning_rate * NEW_LAYERS_FACTOR
+        pretrained["lr"], new["lr"] = learning_rate, learning_rate * self._new_factor
         self._optimiser.step()
         self._optimiser.zero_grad()
         with torch.no_grad():
@@ -141,9 +147,10 @@ class DeepSpeedEngine:
         self.device = device
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         trained = [p for p in module.parameters() if p.requires_grad]
-        self._engine, *_ = deepspeed.initialize(
-            model=module, model_parameters=trained, config=deepspeed_config(config)
-        )
+        with _buffers_kept(module):
+            self._engine, *_ = deepspeed.initialize(
+                model=module, model_parameters=trained, config=deepspeed_config(config)
+            )
         self.module = self._engine
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -185,6 +192,18 @@ class DeepSpeedEngine:
         else:
             whole = self._engine.module.state_dict()
         return whole if self.rank == 0 else None
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """While the module's precision changes, its buffers keep theirs; they move with the module."""
+    kept = {name: (buffer.dtype, buffer.clone()) for name, buffer in module.named_buffers()}
+    yield
+    for name, buffer in list(module.named_buffers()):
+        dtype, values = kept[name]
+        if buffer.dtype != dtype:
+            path, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(path), leaf, values.to(buffer.device))
 
 
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:

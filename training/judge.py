@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from actors.models import PLAIN_QUESTION, resolve_model
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
-from training.batches import Prompt, collate, lengths_of, scoring_batches
+from training.batches import Prompt, collate, lengths_of, scoring_batches, tokens_at_once
 
 if TYPE_CHECKING:
     from training.config import LoraConfig, TrainConfig
@@ -184,7 +184,7 @@ def score_prompts(
     prompts: Sequence[Prompt],
     device: torch.device,
     *,
-    tokens_per_batch: int = 65536,
+    tokens_per_batch: int | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> npt.NDArray[np.float64]:
@@ -195,7 +195,7 @@ def score_prompts(
     """
     lengths = lengths_of(prompts)
     scores = np.zeros(len(prompts))
-    for index in scoring_batches(lengths, tokens_per_batch * world):
+    for index in scoring_batches(lengths, (tokens_per_batch or tokens_at_once(device)) * world):
         mine = index[rank::world]
         shown = mine if len(mine) else index[:1]
         unknown = np.zeros(len(shown), dtype=np.bool_)

@@ -23,7 +23,11 @@ def pair_loss(logits: Tensor, same: Tensor, config: LossConfig) -> Tensor:
         same: (batch,), 1 where the pair agrees.
         config: which loss.
     """
-    z = (logits[:, 1] - logits[:, 0]).float()
+    return verdict_loss((logits[:, 1] - logits[:, 0]).float(), same, config)
+
+
+def verdict_loss(z: Tensor, same: Tensor, config: LossConfig) -> Tensor:
+    """The configured loss of log-odds z of P(same), (batch,), averaged over the batch."""
     if config.kind == "focal":
         return focal_loss(z, same, config.gamma, config.alpha)
     return cross_entropy(z, same)

@@ -1,7 +1,7 @@
 """Judges over pairs, by name or from a folder: what an evaluation compares.
 
 Every judge gives log-odds that grow with P(same). Those of a similarity mean nothing in
-themselves, and are made probabilities on held-out pairs (`calibrated`).
+themselves, and are made probabilities on held-out pairs (`training.calibration`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE
 from deepprune.feature_judge import FeatureJudge, Sample, learn, sampled
 from deepprune.judges import ScoredPairs
+from training.calibration import Platt
 from training.data import PairSet
 
 Floats = npt.NDArray[np.float64]
@@ -142,32 +143,6 @@ def by_problem(pairs: PairSet) -> Iterator[Group]:
             yield Group(problem, texts, index, places[: len(index)], places[len(index) :])
 
 
-@dataclass(frozen=True, slots=True)
-class Platt:
-    """Log-odds of P(same) = slope x log-odds + shift."""
-
-    slope: float
-    shift: float
-
-    def apply(self, logits: Floats) -> Floats:
-        """P(same) of log-odds."""
-        return sigmoid(self.slope * logits + self.shift)
-
-
-def calibrated(logits: Floats, same: npt.NDArray[np.bool_]) -> Platt:
-    """Platt scaling on held-out pairs of both classes."""
-    from sklearn.linear_model import LogisticRegression
-
-    fit = LogisticRegression(C=1e6).fit(logits[:, None], same)
-    return Platt(float(fit.coef_[0, 0]), float(fit.intercept_[0]))
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """Probabilities of log-odds."""
-    p: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-    return p
-
-
 class _AlwaysSame:
     is_probability, tau, num_tokens = True, 0.5, 0
 
@@ -232,6 +207,7 @@ class _Pairwise:
         dtype = "bfloat16" if self._device.type == "cuda" else "float32"
         model = load_language_model(name, dtype=_torch_dtype(dtype)).eval()
         self._module = JudgeModel(model, self._encoder.answer_ids).to(self._device)
+        self._scale = Platt(prompt.slope, prompt.shift)
         self.tau = prompt.tau
         self.num_tokens = 0
 
@@ -240,7 +216,8 @@ class _Pairwise:
 
         prompts = self._encoder.encode_all(pairs)
         self.num_tokens += sum(map(len, prompts))
-        return score_sharing(self._module, prompts, pairs.first, self._device, seen)
+        logits = score_sharing(self._module, prompts, pairs.first, self._device, seen)
+        return self._scale.logits(logits)
 
 
 class _Encoder:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from deepprune.errors import UserError
 from training.batches import PairEncoder, Prompt, collate, training_batches
+from training.calibration import calibrated
 from training.config import TrainConfig
 from training.data import PairSet
 from training.engines import Engine
@@ -42,6 +43,9 @@ class Progress:
     """Of all validation pairs, pooled."""
     mean_auroc: float | None = None
     """The mean over validation problems: what chooses the best checkpoint."""
+    slope: float | None = None
+    shift: float | None = None
+    """Platt scaling of its log-odds by the validation pairs, which makes P(same) a probability."""
     tau: float | None = None
     """P(same) below which lies the target error's share of the validation pairs that agree."""
     base_rate: float | None = None
@@ -160,13 +164,17 @@ class Trainer:
         scores = self.score(self._validation_prompts)
         _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
         same = self._validation.same
+        scale = calibrated(scores, same)
         tau = None
         if same.any():
-            tau = expit(threshold_at_fnr(same, scores, self._config.target_error))
+            target = self._config.target_error
+            tau = expit(threshold_at_fnr(same, scale.logits(scores), target))
         return replace(
             progress,
             auroc=auroc(same, scores),
             mean_auroc=mean_auroc(same, scores, self._validation.problem),
+            slope=scale.slope,
+            shift=scale.shift,
             tau=tau,
             base_rate=float(same.mean()),
         )

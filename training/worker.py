@@ -152,6 +152,8 @@ def known(prompt: JudgePrompt, progress: Progress, checkpoint: str, max_tokens: 
         update={
             "checkpoint": checkpoint,
             "max_tokens": max_tokens,
+            "slope": round(progress.slope or 1.0, 4),
+            "shift": round(progress.shift or 0.0, 4),
             "tau": inside(progress.tau, 0.001, 0.999),
             "base_rate": inside(progress.base_rate, 0.001, 0.999),
             "auroc": inside(progress.mean_auroc, 0.5, 1.0),

@@ -26,10 +26,11 @@ from jobs.evaluate.judged import Judged
 from jobs.evaluate.writing import write_evaluation
 from jobs.folder import ResultFolder
 from jobs.progress import Progress
+from training.calibration import Platt, calibrated, sigmoid
 from training.data import PairSet, Split, load_manifest, load_pairs
 from training.evaluation import chosen_tau
 from training.metrics import mean_auroc
-from training.scoring import OpenJudge, calibrated, open_judge, sigmoid
+from training.scoring import open_judge
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +40,8 @@ JUDGED = pa.schema(
         ("tau", pa.float64()),
         ("base_rate", pa.float64()),
         ("auroc", pa.float64()),
+        ("slope", pa.float64()),
+        ("shift", pa.float64()),
         ("seconds", pa.float64()),
         ("num_tokens", pa.int64()),
     ]
@@ -121,7 +124,10 @@ def _score(
         seconds, num_tokens = time.monotonic() - begun, judge.num_tokens - before
     if not np.isfinite(logits).all():
         raise UserError(f"judge {name}: some scores are no numbers; its weights are damaged")
-    p_held, p_same = _probabilities(judge, held, logits, held_out)
+    scale = calibrated(held, held_out.same)
+    if not judge.is_probability:
+        held, logits, scale = scale.logits(held), scale.logits(logits), Platt()
+    p_held, p_same = sigmoid(held), sigmoid(logits)
     chosen = chosen_tau(held_out.same, p_held, options.target_error)
     base_rate = float(held_out.same.mean())
     auroc = mean_auroc(held_out.same, p_held, held_out.problem)
@@ -130,6 +136,8 @@ def _score(
         "tau": chosen if judge.tau is None or options.save_threshold else judge.tau,
         "base_rate": base_rate,
         "auroc": auroc,
+        "slope": scale.slope,
+        "shift": scale.shift,
         "seconds": seconds,
         "num_tokens": num_tokens,
     }
@@ -137,16 +145,6 @@ def _score(
         _save_threshold(name, chosen, base_rate, auroc)
     folder.write("scores", part(name), _rows(name, wanted, p_same, checkpoint), SCORES)
     folder.write("judges", part(name), [facts], JUDGED)
-
-
-def _probabilities(
-    judge: OpenJudge, held: Floats, logits: Floats, held_out: PairSet
-) -> tuple[Floats, Floats]:
-    """P(same) of the held-out and of the wanted pairs."""
-    if judge.is_probability:
-        return sigmoid(held), sigmoid(logits)
-    scale = calibrated(held, held_out.same)
-    return scale.apply(held), scale.apply(logits)
 
 
 def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> None:
@@ -198,7 +196,13 @@ def _read(name: str, folder: Path) -> Judged:
     p_same = scores["p_same"].to_numpy().astype(np.float64)
     facts = pq.read_table(folder / "judges" / f"{part(name)}.parquet").to_pylist()[0]
     return Judged(
-        name, p_same, facts["tau"], facts["base_rate"], facts["seconds"], facts["num_tokens"]
+        name,
+        p_same,
+        facts["tau"],
+        facts["base_rate"],
+        Platt(facts["slope"], facts["shift"]),
+        facts["seconds"],
+        facts["num_tokens"],
     )
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.style import one_line
+from training.calibration import Platt, sigmoid
 from training.data import PairSet
 from training.evaluation import Evaluation, evaluate
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+LEAST_P = 1e-6
 ALL, UNFINISHED = "all pairs", "neither trace ended"
 
 
@@ -22,16 +24,23 @@ ALL, UNFINISHED = "all pairs", "neither trace ended"
 class Judged:
     """A judge, and the P(same) it gave the pairs.
 
-    `tau` is its threshold, `base_rate` the share of validation pairs that agree; `num_tokens` is
-    what its language model read, before any cache.
+    `tau` is its threshold, `base_rate` the share of validation pairs that agree, `scale` what these
+    say its log-odds mean; `num_tokens` is what its language model read, before any cache.
     """
 
     name: str
     p_same: Floats
     tau: float
     base_rate: float
+    scale: Platt
     seconds: float
     num_tokens: int
+
+    @property
+    def calibrated(self) -> Floats:
+        """(pairs,): P(same) by `scale`."""
+        inside = np.clip(self.p_same, LEAST_P, 1 - LEAST_P)
+        return sigmoid(self.scale.logits(np.log(inside / (1 - inside))))
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,8 @@ def write_evaluation(
 
 def _steps(judged: Sequence[Judged], pairs: PairSet) -> list[Step]:
     cheap, dear = judged
-    return cascade(
-        pairs.same, cheap.p_same, dear.p_same, pairs.problem, min(max(cheap.base_rate, 0.01), 0.99)
-    )
+    base_rate = min(max(cheap.base_rate, 0.01), 0.99)
+    return cascade(pairs.same, cheap.calibrated, dear.calibrated, pairs.problem, base_rate)
 
 
 def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:

@@ -89,3 +89,14 @@ def test_every_stage_follows_the_curve_of_plain_pytorch(group, lora, tmp_path):
             DeepSpeedEngine, config.model_copy(update=settings), tmp_path / str(stage)
         )
         np.testing.assert_allclose(losses, plain, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", [PlainEngine, DeepSpeedEngine])
+def test_weights_are_bf16_and_rotary_frequencies_stay_exact(group, engine):
+    settings = {"precision": "bf16", "deepspeed": DeepSpeedConfig(zero_stage=2)}
+    module = JudgeModel(load_language_model(MODEL), (1, 2))
+    exact = load_language_model(MODEL).get_decoder().rotary_emb.inv_freq
+    engine(module, BASE.model_copy(update=settings), CPU)
+    decoder = module.language_model.get_decoder()
+    assert {weight.dtype for weight in decoder.parameters()} == {torch.bfloat16}
+    torch.testing.assert_close(decoder.rotary_emb.inv_freq, exact, rtol=0, atol=0)

@@ -12,6 +12,9 @@ from deepprune.config import FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
+from training.calibration import sigmoid
+from training.data import PairSet, Prefix
+from training.scoring import open_judge
 
 pytestmark = pytest.mark.live
 
@@ -60,6 +63,24 @@ def test_deepprune_pauses_at_the_checkpoint_and_spends_less(live_system, problem
                 assert end.num_tokens == checkpoint, "a paused trace costs its prefix, no more"
     spent = sum(solved.outcome.ledger.generated_tokens for solved in pruned)
     assert spent < sum(solved.outcome.ledger.generated_tokens for solved in baseline)
+
+
+def test_the_served_judge_says_what_its_weights_say(live_system, problems):
+    """The engine's P(same), by a prefix cache, beside that of the same model by itself."""
+    (solved,) = live_system.solve(problems[:1], live_system.config.policy)
+    samples = sorted({sample for pair in solved.scores for sample in pair})
+    place = {sample: i for i, sample in enumerate(samples)}
+    prefixes = [
+        Prefix("b", "p", "m", s, solved.outcome.problem.text, solved.traces[s].prefix, False)
+        for s in samples
+    ]
+    # The judge was shown the first one asked about first, and the one in question second.
+    shown = [(place[first], place[second]) for first, second in solved.scores]
+    first, second = np.array(shown).T
+    unknown = np.zeros(len(shown), dtype=np.bool_)
+    pairs = PairSet(prefixes, first, second, unknown, np.ones(len(shown), dtype=np.int64))
+    again = sigmoid(open_judge("miniature/judge", pairs, None).score(pairs, lambda count: None))
+    np.testing.assert_allclose(again, list(solved.scores.values()), atol=0.03)
 
 
 def test_a_resumed_trace_is_one_text(live_system, problems):

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from deepprune.errors import UserError
-from tests.unit.made_judging import made_pairs
-from training.config import TrainConfig
+from tests.unit.made_judging import MODEL, made_pairs
+from training.config import LossConfig, TrainConfig
 from training.data import PairSet
-from training.encoder import DIMENSIONS, epochs, pair_logits
-from training.encoder_run import ENCODER_FILE, SavedEncoder, pair_logits_of, train_encoder
+from training.encoder import epochs
+from training.encoder_run import ENCODER_FILE, SavedEncoder, train_encoder
+from training.judge import load_language_model, load_tokenizer, prompt_beside, save_judge
 from training.metrics import mean_auroc
 from training.scoring import by_problem, open_judge
 
@@ -69,15 +68,6 @@ def test_it_is_symmetric_and_blind_to_the_answers(trained):
     np.testing.assert_allclose(judge.score(pairs)[0], judge.score(turned)[0], atol=1e-5)
 
 
-@settings(max_examples=20)
-@given(st.integers(2, 6), st.integers(0, 99))
-def test_logits_of_some_pairs_are_those_of_all(num, seed):
-    vectors = np.random.default_rng(seed).normal(size=(num, DIMENSIONS + 1))
-    first, second = np.triu_indices(num, 1)
-    every = pair_logits(torch.from_numpy(vectors)).numpy()
-    np.testing.assert_allclose(pair_logits_of(vectors, first, second), every[first, second])
-
-
 def test_an_epoch_meets_every_problem_once():
     pairs = made_pairs(5, 6)
     steps = list(epochs(pairs, per_problem=4, problems_per_step=2, num_epochs=2, seed=0))
@@ -115,3 +105,25 @@ def test_a_language_model_judges_pairs_without_training():
     scores = judge.score(pairs, done.append)
     assert np.isfinite(scores).all() and sum(done) == len(pairs) == len(scores)
     assert judge.num_tokens > 0
+
+
+def test_a_judge_says_what_its_calibration_makes_of_its_answer(tmp_path):
+    prompt = prompt_beside("miniature/judge")
+    found = []
+    for slope, shift in ((1.0, 0.0), (0.5, -2.0)):
+        folder = tmp_path / str(slope)
+        asked = prompt.model_copy(update={"slope": slope, "shift": shift})
+        save_judge(load_language_model("miniature/judge"), load_tokenizer(MODEL), asked, folder)
+        judge = open_judge(str(folder), made_pairs(), 128)
+        found.append(judge.score(made_pairs(2, 3), lambda count: None))
+    np.testing.assert_allclose(found[1], 0.5 * found[0] - 2)
+
+
+def test_it_learns_by_the_configured_loss(tmp_path):
+    pairs, first = made_pairs(4, 6), {}
+    for loss in (LossConfig(kind="cross_entropy"), LossConfig(kind="focal", gamma=0, alpha=0.5)):
+        config = CONFIG.model_copy(update={"loss": loss, "epochs": 1})
+        losses = []
+        train_encoder(config, pairs, pairs, tmp_path / loss.kind, CPU, losses.append)
+        first[loss.kind] = losses[0]
+    assert first["focal"] == pytest.approx(first["cross_entropy"] / 2)

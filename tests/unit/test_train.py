@@ -65,6 +65,7 @@ def test_training_learns_and_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
     last = whole.log[-1]
     assert last.auroc is not None and last.auroc > 0.75
     assert last.tau is not None and 0 < last.tau < 1
+    assert last.slope is not None and last.slope > 0 and last.shift is not None
 
     second = Kept(tmp_path / "again")
     taken_up = trainer()
@@ -155,10 +156,12 @@ def test_a_shared_beginning_read_once_gives_the_same_scores():
 
 
 def test_a_saved_judge_carries_what_its_evaluation_says(tmp_path):
-    progress = Progress(1, 1, 0.1, 0.1, 0.1, 1.0, auroc=0.9, mean_auroc=0.4, tau=1.0, base_rate=0.7)
+    says = {"auroc": 0.9, "mean_auroc": 0.4, "slope": 1.7, "shift": 0.6, "tau": 1.0}
+    progress = Progress(1, 1, 0.1, 0.1, 0.1, 1.0, **says, base_rate=0.7)
     prompt = known(prompt_beside(MODEL), progress, "tokens:54", 192)
     assert (prompt.tau, prompt.auroc, prompt.base_rate) == (0.999, 0.5, 0.7)
     assert (prompt.checkpoint, prompt.max_tokens) == ("tokens:54", 192)
+    assert (prompt.slope, prompt.shift) == (1.7, 0.6)
     save_judge(load_language_model(MODEL), load_tokenizer(MODEL), prompt, tmp_path)
     assert prompt_beside(str(tmp_path)) == prompt
     (tmp_path / "judge.json").write_text(json.dumps({"template": "nothing"}))
@@ -175,6 +178,7 @@ def test_an_evaluation_without_a_verdict_leaves_no_number():
         192,
     )
     assert prompt.auroc is prompt.tau is prompt.base_rate is None
+    assert (prompt.slope, prompt.shift) == (1, 0)
     assert progress.score == 1
 
 
