@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ from ray.serve.schema import (
     DeploymentStatusTrigger,
 )
 
+from actors.encoder_judge import EncoderJudge
 from actors.feature_judge import FeatureJudgeReplica
 from actors.generator import Generator
 from actors.judge import Judge
@@ -30,6 +32,7 @@ from actors.shards import Shards
 from actors.warden import take_down, watched
 from cluster.placement import ReplicaPlacement, place, replica_placement
 from deepprune.config import (
+    EncoderJudgeConfig,
     FeatureJudgeConfig,
     JudgeConfig,
     ReplicasConfig,
@@ -46,8 +49,8 @@ MAX_JUDGE_CALLS = 4096
 """Calls a judge replica takes on; its engine queues what it cannot score at once."""
 PAIRS_PER_CALL = 16
 """About how many pairs a call to the judge holds, to tell how many calls fill an engine."""
-FEATURE_JUDGE_CALLS = 16
-"""Calls that keep a replica of the feature judge busy for about a second."""
+LIGHT_JUDGE_CALLS = 16
+"""Calls that keep a replica of the feature or encoder judge busy for about a second."""
 FAILED_START = "A replica failed to start with exception"
 """How the message of a deployment begins one of whose replicas did not start."""
 GONE = re.compile(r"^(Actor|Node|Worker)\w+Error\(", re.MULTILINE)
@@ -151,16 +154,23 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
     Raises:
         UserError: the folder of a feature judge holds none.
     """
+    light = {
+        "name": name,
+        "max_ongoing_requests": MAX_JUDGE_CALLS,
+        "health_check_period_s": 5,
+        "logging_config": QUIET,
+        **scale_options(config.replicas, LIGHT_JUDGE_CALLS),
+    }
     if isinstance(config, FeatureJudgeConfig):
-        scored = serve.deployment(FeatureJudgeReplica).options(
-            name=name,
-            ray_actor_options={"num_cpus": config.cpus},
-            max_ongoing_requests=MAX_JUDGE_CALLS,
-            health_check_period_s=5,
-            logging_config=QUIET,
-            **scale_options(config.replicas, FEATURE_JUDGE_CALLS),
-        )
+        scored = serve.deployment(FeatureJudgeReplica)
+        reserved = {"num_cpus": config.cpus}
+        scored = scored.options(ray_actor_options=reserved, **light)
         return scored.bind(feature_judge(config), stall_s)
+    if isinstance(config, EncoderJudgeConfig):
+        read = serve.deployment(EncoderJudge)
+        reserved = {"num_cpus": config.cpus, "num_gpus": config.gpus}
+        read = read.options(ray_actor_options=reserved, **light)
+        return read.bind(str(Path(config.folder).expanduser()), config.cpus, stall_s)
     placement = replica_placement(config.engine)
     full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
     options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deepprune.config import FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
+from actors.encoder_settings import EncoderSettings
+from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge
 
@@ -67,6 +68,15 @@ def feature_judge(config: FeatureJudgeConfig) -> FeatureJudge:
         UserError: there is none.
     """
     return FeatureJudge.load(Path(config.folder).expanduser())
+
+
+def encoder_judge(config: EncoderJudgeConfig) -> EncoderSettings:
+    """What an encoder judge knows of itself.
+
+    Raises:
+        UserError: its folder is not whole.
+    """
+    return EncoderSettings.load(Path(config.folder).expanduser())
 
 
 def _existing(path: Path, name: str) -> Path:

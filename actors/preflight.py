@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.models import feature_judge, judge_prompt, resolve_model
+from actors.models import encoder_judge, feature_judge, judge_prompt, resolve_model
 from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import (
+    EncoderJudgeConfig,
     EndpointGeneratorConfig,
     EngineConfig,
     FeatureJudgeConfig,
@@ -47,8 +48,10 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
         resolve_model(engine.model)  # is it there at all?
     if isinstance(config.judge, VllmJudgeConfig):
         _check_judge(config.judge.engine, judge_prompt(config.judge))
-    elif config.judge is not None:
+    elif isinstance(config.judge, FeatureJudgeConfig):
         feature_judge(config.judge)
+    elif config.judge is not None:
+        encoder_judge(config.judge)
     if isinstance(config.generator, EndpointGeneratorConfig):
         from actors.endpoint import EndpointGenerators
 
@@ -81,8 +84,8 @@ def _known(judge: JudgeConfig) -> dict[str, float | None]:
             "base_rate": calibration.base_rate,
             "auroc": calibration.auroc,
         }
-    prompt = judge_prompt(judge)
-    return {"tau": prompt.tau, "base_rate": prompt.base_rate, "auroc": prompt.auroc}
+    known = encoder_judge(judge) if isinstance(judge, EncoderJudgeConfig) else judge_prompt(judge)
+    return {"tau": known.tau, "base_rate": known.base_rate, "auroc": known.auroc}
 
 
 def _engines(config: RunConfig) -> list[EngineConfig]:

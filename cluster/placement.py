@@ -8,11 +8,13 @@ its own, and the bundles may lie on several nodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.hardware import NODE_TYPES, NodeType
 from deepprune.config import (
+    EncoderJudgeConfig,
     EngineConfig,
     ReplicasConfig,
     RunConfig,
@@ -70,6 +72,13 @@ def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]
         engines.append(("generator", config.generator.engine, config.generator.replicas))
     if isinstance(config.judge, VllmJudgeConfig):
         engines.append(("judge", config.judge.engine, config.judge.replicas))
+    if isinstance(config.judge, EncoderJudgeConfig):
+        alike = EngineConfig(
+            model=config.judge.folder,
+            gpus_per_shard=config.judge.gpus,
+            cpus_per_shard=max(1, math.ceil(config.judge.cpus)),
+        )
+        engines.append(("judge", alike, config.judge.replicas))
     return engines
 
 

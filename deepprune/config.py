@@ -7,7 +7,7 @@ model, so a configuration can be sent to any actor and never changes under it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
@@ -188,6 +188,10 @@ class JudgePrompt(Section):
         return template
 
 
+Reads = Literal["nothing", "prefixes", "pairs"]
+"""What a judge's language model reads of n traces: nothing, n prefixes, or up to n²/2 pairs."""
+
+
 class VllmJudgeConfig(Section):
     """The pairwise judge: Ray Serve replicas, each around one small vLLM engine."""
 
@@ -198,6 +202,8 @@ class VllmJudgeConfig(Section):
     """How to ask. Absent: what `judge.json` in the model's folder says, else a plain question."""
     pairs_per_call: int = Field(256, ge=1)
     """Pairs sent to one replica in one call; more are spread over the replicas."""
+
+    reads: ClassVar[Reads] = "pairs"
 
     @property
     def name(self) -> str:
@@ -216,14 +222,39 @@ class FeatureJudgeConfig(Section):
     """CPUs that a replica reserves."""
     pairs_per_call: int = Field(512, ge=1)
 
+    reads: ClassVar[Reads] = "nothing"
+
     @property
     def name(self) -> str:
         """What tables call it, live as in a replay."""
         return "features"
 
 
+class EncoderJudgeConfig(Section):
+    """The encoder judge: Ray Serve replicas, each of which reads every prefix once."""
+
+    kind: Literal["encoder"]
+    folder: str
+    """Where `deepprune cheap --kind encoder` wrote it."""
+    replicas: ReplicasConfig = ReplicasConfig()
+    gpus: float = Field(0, ge=0, le=1)
+    """Share of a GPU that a replica reserves; 0 runs it on CPUs."""
+    cpus: float = Field(1.0, ge=0)
+    """CPUs that a replica reserves; without a GPU, it has as many threads."""
+    pairs_per_call: int = Field(512, ge=1)
+
+    reads: ClassVar[Reads] = "prefixes"
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.folder
+
+
 JudgeConfig = Annotated[
-    Annotated[VllmJudgeConfig, Tag("vllm")] | Annotated[FeatureJudgeConfig, Tag("features")],
+    Annotated[VllmJudgeConfig, Tag("vllm")]
+    | Annotated[FeatureJudgeConfig, Tag("features")]
+    | Annotated[EncoderJudgeConfig, Tag("encoder")],
     tag("kind", "vllm"),
 ]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from deepprune.config import Reads
 
 Array = npt.NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class ScoredPairs:
 
     samples: tuple[int, ...]
     matrix: Array
-    reads: Literal["nothing", "prefixes", "pairs"] = "pairs"
+    reads: Reads = "pairs"
     _index: dict[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,14 +102,16 @@ def similarity(samples: Sequence[int], vectors: Array) -> ScoredPairs:
     return ScoredPairs(tuple(samples), unit @ unit.T, "prefixes")
 
 
-def recorded(samples: Sequence[int], scores: Mapping[tuple[int, int], float]) -> ScoredPairs:
+def recorded(
+    samples: Sequence[int], scores: Mapping[tuple[int, int], float], reads: Reads = "pairs"
+) -> ScoredPairs:
     """Scores taken down earlier, by (first, second); one for either order serves for both."""
     index = {sample: i for i, sample in enumerate(samples)}
     matrix = np.full((len(index), len(index)), np.nan)
     for (first, second), score in scores.items():
         if first in index and second in index:
             matrix[index[first], index[second]] = score
-    return ScoredPairs(tuple(samples), np.where(np.isnan(matrix), matrix.T, matrix), "pairs")
+    return ScoredPairs(tuple(samples), np.where(np.isnan(matrix), matrix.T, matrix), reads)
 
 
 @dataclass(frozen=True, slots=True)

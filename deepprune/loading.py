@@ -15,7 +15,7 @@ from deepprune.policy_config import POLICY_NAMES
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_TAGS = ("vllm", "endpoint", "features", *POLICY_NAMES)
+_TAGS = ("vllm", "endpoint", "features", "encoder", *POLICY_NAMES)
 
 
 def find(name: str | Path, shipped: Sequence[Path], what: str = "configuration") -> Path:

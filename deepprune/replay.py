@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
+from deepprune.config import Reads
 from deepprune.engine import Milestones, Segment
 from deepprune.events import (
     Cancel,
@@ -57,7 +58,7 @@ class PairJudge(Protocol):
     """Scores pairs of recorded traces of one problem."""
 
     @property
-    def reads(self) -> Literal["nothing", "prefixes", "pairs"]:
+    def reads(self) -> Reads:
         """What it costs: nothing, each prefix once, or both prefixes of each pair."""
         ...
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from deepprune.confidence import lows
+from deepprune.config import Reads
 from deepprune.policies import make_policy
 from deepprune.policy_config import PolicyConfig
 from deepprune.replay import Replay, ReplayTrace
@@ -26,9 +27,8 @@ _POLICY: TypeAdapter[PolicyConfig] = TypeAdapter(PolicyConfig)
 class _Said:
     """What the judge said, by (first, second)."""
 
-    reads: Literal["nothing", "prefixes", "pairs"] = "pairs"
-
     def __init__(self, scores: Sequence[Mapping[str, Any]]) -> None:
+        self.reads: Reads = next((row["reads"] for row in scores if row.get("reads")), "pairs")
         self._scores = {(row["first"], row["second"]): row["p_same"] for row in scores}
 
     def p_same(self, second: int, firsts: Sequence[int]) -> Sequence[float]:

@@ -56,6 +56,7 @@ SCORES = pa.schema(
         ("model", pa.string()),
         ("policy", pa.string()),
         ("judge", pa.string()),
+        ("reads", pa.string()),
         ("checkpoint", pa.string()),
         ("first", pa.int32()),
         ("second", pa.int32()),
@@ -64,7 +65,8 @@ SCORES = pa.schema(
 )
 """One row per judged pair: P(same) of the prefixes of samples `first` and `second`, as shown.
 
-`policy` is null where all pairs were scored, for no policy in particular.
+`policy` is null where all pairs were scored, for no policy in particular. `reads` is what the
+judge's language model had to read for all of them: nothing, prefixes, or (also if null) pairs.
 """
 
 _VOTE = pa.struct(

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from deepprune import judges
 from deepprune.checkpoints import CheckpointSpec
+from deepprune.config import Reads
 from deepprune.errors import UserError
 from deepprune.feature_judge import Sample, sampled
 from deepprune.judges import Calibration, ScoredPairs
 from deepprune.material import Material
 from deepprune.policy_config import PlusConfig, PolicyConfig
 
-Scores = Mapping[tuple[str, str, str], Mapping[tuple[int, int], float]]
-"""Recorded P(same) by (problem id, model, checkpoint), then by (first, second)."""
+
+@dataclass
+class Recorded:
+    """P(same) of a problem's pairs by (first, second), and what was read for all of them."""
+
+    reads: Reads = "pairs"
+    p_same: dict[tuple[int, int], float] = field(default_factory=dict)
+
+
+Scores = Mapping[tuple[str, str, str], Recorded]
+"""Recorded scores by (problem id, model, checkpoint)."""
 
 NEEDS_NO_CALIBRATION = ("oracle", "noisy")
 
@@ -44,7 +56,7 @@ def scores_of(judge: str, material: Material, spec: CheckpointSpec, scores: Scor
                 raise UserError(
                     f"no recorded scores of {key[0]} by {key[1] or 'no model'} at {key[2]}"
                 )
-            return judges.recorded(material.samples, scores[key])
+            return judges.recorded(material.samples, scores[key].p_same, scores[key].reads)
         case _:
             raise AssertionError(f"no judge {judge!r}")
 
@@ -99,16 +111,19 @@ def load_scores(paths: list[Path]) -> Scores:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    scores: dict[tuple[str, str, str], dict[tuple[int, int], float]] = {}
+    scores: dict[tuple[str, str, str], Recorded] = defaultdict(Recorded)
     for path in paths:
         source = path / "scores" if (path / "scores").is_dir() else path
         columns = ["problem_id", "model", "checkpoint", "first", "second", "p_same"]
         try:
-            rows = ds.dataset(source).to_table(columns=columns).to_pylist()
+            dataset = ds.dataset(source)
+            columns += ["reads"] if "reads" in dataset.schema.names else []
+            rows = dataset.to_table(columns=columns).to_pylist()
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"{path} cannot be read as recorded scores: {reason}") from None
         for row in rows:
-            key = (row["problem_id"], row["model"] or "", row["checkpoint"])
-            scores.setdefault(key, {})[row["first"], row["second"]] = row["p_same"]
-    return scores
+            known = scores[row["problem_id"], row["model"] or "", row["checkpoint"]]
+            known.reads = row.get("reads") or "pairs"
+            known.p_same[row["first"], row["second"]] = row["p_same"]
+    return dict(scores)

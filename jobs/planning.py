@@ -14,8 +14,8 @@ from cluster.model_shapes import ModelShape, model_shape
 from cluster.roofline import judge_speed, replica_speed
 from deepprune import judges
 from deepprune.config import (
+    EncoderJudgeConfig,
     EngineConfig,
-    FeatureJudgeConfig,
     RunConfig,
     VllmGeneratorConfig,
     VllmJudgeConfig,
@@ -156,8 +156,8 @@ class Planner:
             return judges.oracle(material.answers)
         if place not in self._judges:
             scores = noisy_scores(name, material, self._calibration, self.plan.seed)
-            if isinstance(self._run.judge, FeatureJudgeConfig):
-                scores = replace(scores, reads="nothing")
+            if self._run.judge is not None:
+                scores = replace(scores, reads=self._run.judge.reads)
             self._judges[place] = scores
         return self._judges[place]
 
@@ -172,13 +172,17 @@ class Planner:
             return [self.plan.speed] * len(nodes), [self.plan.speed]
         total = sum(node.gpus for node in nodes)
         judge = self._run.judge
-        asked = judged and isinstance(judge, VllmJudgeConfig)
+        asked = judged and isinstance(judge, VllmJudgeConfig | EncoderJudgeConfig)
         wanted = max(1, int(total / self.plan.gpus_per_judge)) if asked else 0
         shards, judge_shards = _gpus(self._generator.engine), 1
         judge_model: ModelShape | None = None
         if judged and isinstance(judge, VllmJudgeConfig):
             judge_shards = _gpus(judge.engine)
             judge_model = model_shape(judge.engine.model)
+        if judged and isinstance(judge, EncoderJudgeConfig):
+            if not judge.gpus:
+                raise UserError("a plan knows the speed of GPUs only: set judge.gpus in its run")
+            judge_model = model_shape(judge.folder)
         model = model_shape(self._generator.engine.model)
         generators: list[SpeedConfig] = []
         judge_pool: list[SpeedConfig] = []

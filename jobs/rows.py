@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepprune.config import RunConfig, VllmGeneratorConfig
+from deepprune.config import Reads, RunConfig, VllmGeneratorConfig
 from deepprune.ledger import Fate
 from deepprune.policy_config import JudgingConfig, PaperRules, PolicyConfig
 from deepprune.schemas import LEDGER_FIELDS
@@ -22,6 +22,7 @@ class Origin:
 
     model: str
     judge: str | None
+    reads: Reads | None
     confidence_window: int | None
 
     @classmethod
@@ -33,7 +34,10 @@ class Origin:
             window = generator.confidence_window if generator.confidence else None
         else:
             model = generator.model
-        return cls(model, config.judge.name if config.judge else None, window)
+        judge = config.judge
+        if judge is None:
+            return cls(model, None, None, window)
+        return cls(model, judge.name, judge.reads, window)
 
 
 def outcome_row(
@@ -117,6 +121,7 @@ def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
             "model": origin.model,
             "policy": solved.outcome.policy,
             "judge": origin.judge,
+            "reads": origin.reads,
             "checkpoint": solved.policy.checkpoint,
             "first": first,
             "second": second,

@@ -9,20 +9,15 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
+from actors.padding import Ints, Prompt, padded
 from actors.pair_prompt import PairPrompt, Tokens
 from training.data import PairSet
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-Ints = npt.NDArray[np.int64]
-Prompt = npt.NDArray[np.int32]
 
 WINDOW = 50
 """Batches that are sorted by length together: wide enough to pad little, narrow enough to mix."""
-LENGTH_STEP = 32
-"""Padded lengths are multiples of this, so that kernels meet few shapes."""
 
 
 class PairEncoder(PairPrompt):
@@ -116,16 +111,12 @@ def collate(
     """One batch of prompts; `seconds`, (batch, 2), says where second prefixes begin and end."""
     import torch
 
-    lengths = [len(prompt) for prompt in prompts]
-    longest = -(-max(lengths) // LENGTH_STEP) * LENGTH_STEP
-    tokens = np.full((len(prompts), longest), pad_id, dtype=np.int64)
-    for row, prompt in zip(tokens, prompts, strict=True):
-        row[: len(prompt)] = prompt
+    tokens, last = padded(prompts, pad_id)
     return Batch(
-        torch.from_numpy(tokens),
-        torch.tensor(lengths) - 1,
+        tokens,
+        last,
         torch.from_numpy(same.astype(np.float32)),
-        None if seconds is None else torch.from_numpy(_inside(seconds, longest)),
+        None if seconds is None else torch.from_numpy(_inside(seconds, tokens.shape[1])),
     )
 
 
@@ -167,22 +158,3 @@ def training_batches(
         for index in rng.permutation(num):
             yield window[index * batch_size : (index + 1) * batch_size]
         given += num
-
-
-def tokens_at_once(device: torch.device) -> int:
-    """Tokens that a forward pass holds when it scores: on a CPU, as many as its caches do.
-
-    The miniature encodes 9,600 prefixes in 38 s by 65,536 tokens, and in 16 s by 4,096.
-    """
-    return 4096 if device.type == "cpu" else 65536
-
-
-def scoring_batches(lengths: Ints, max_tokens: int) -> Iterator[Ints]:
-    """Indices of all pairs, longest first, in batches of at most `max_tokens` padded tokens."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        longest = -(-int(lengths[order[start]]) // LENGTH_STEP) * LENGTH_STEP
-        size = max(1, max_tokens // longest)
-        yield order[start : start + size]
-        start += size

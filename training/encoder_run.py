@@ -1,4 +1,4 @@
-"""Trains the encoder judge in one process, saves it, and scores pairs with a saved one."""
+"""Trains the encoder judge in one process, and saves it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 
+from actors.encoder_settings import HEAD_FILE, EncoderSettings
+from actors.language_model import load_language_model, load_tokenizer
+from actors.prefix_encoder import PrefixEncoder
 from deepprune.errors import UserError
-from deepprune.section import Section
-from training.calibration import Platt, calibrated
+from training.calibration import calibrated
 from training.config import TrainConfig
 from training.data import PairSet
-from training.encoder import (
-    PrefixEncoder,
-    encode_prefixes,
-    epochs,
-    score,
-    train_step,
-)
+from training.encoder import encode_prefixes, epochs, score, train_step
 from training.engines import PlainEngine
-from training.judge import load_language_model, load_tokenizer
 from training.metrics import mean_auroc, threshold_at_fnr
 from training.trainer import check_classes, expit, learning_rate
 
-ENCODER_FILE = "encoder.json"
-HEAD_FILE = "head.pt"
 TRACES_PER_PROBLEM = 16
 """Traces of a problem in a step: all their pairs are learned from."""
 
@@ -38,58 +30,12 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-class EncoderSettings(Section):
-    """What a saved encoder knows of itself."""
-
-    max_tokens: int = Field(ge=16)
-    slope: float = Field(1.0, gt=0)
-    shift: float = 0.0
-    tau: float | None = Field(None, gt=0, lt=1)
-    base_rate: float | None = Field(None, gt=0, lt=1)
-    auroc: float | None = Field(None, ge=0.5, le=1)
-
-
-class SavedEncoder:
-    """An encoder judge from its folder.
-
-    Raises:
-        UserError: the folder is not whole.
-    """
-
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        try:
-            text = (folder / ENCODER_FILE).read_text(encoding="utf-8")
-            self.settings = EncoderSettings.model_validate_json(text)
-            head = torch.load(folder / HEAD_FILE, map_location="cpu", weights_only=True)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder} holds no whole encoder judge: {error}") from None
-        module = PrefixEncoder(load_language_model(str(folder)))
-        module.head.load_state_dict(head)
-        self._tokenizer = load_tokenizer(str(folder))
-        self._engine = PlainEngine(module, _plain(str(folder)), device)
-
-    def score(self, pairs: PairSet) -> tuple[Floats, int]:
-        """(pairs,) log-odds of P(same), and the tokens that were read for it."""
-        settings = self.settings
-        logits, num_tokens = _score(self._engine, self._tokenizer, pairs, settings.max_tokens)
-        return Platt(settings.slope, settings.shift).logits(logits), num_tokens
-
-
-def _score(
-    engine: PlainEngine, tokenizer: object, pairs: PairSet, max_tokens: int
-) -> tuple[Floats, int]:
-    """(pairs,) log-odds as they come out of an encoder, and the tokens that were read for it."""
-    used, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
-    prompts = encode_prefixes([pairs.prefixes[i] for i in used], tokenizer, max_tokens)
-    logits = score(engine, prompts, places[: len(pairs)], places[len(pairs) :])
-    return logits, sum(map(len, prompts))
-
-
 def train_encoder(
     config: TrainConfig,
     training: PairSet,
     validation: PairSet,
     folder: Path,
+    checkpoint: str,
     device: torch.device,
     seen: Callable[[float], None],
 ) -> EncoderSettings:
@@ -104,6 +50,7 @@ def train_encoder(
         training: pairs to learn from.
         validation: pairs that choose the epoch and the threshold.
         folder: where to save it.
+        checkpoint: of the prefixes, which it will say that it was trained on.
         device: to train on.
         seen: told the loss of each step.
 
@@ -139,9 +86,9 @@ def train_encoder(
     module.language_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     torch.save(module.head.state_dict(), folder / HEAD_FILE)
-    text = best[2].model_dump_json(indent=2, exclude_none=True)
-    (folder / ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
-    return best[2]
+    settings = best[2].model_copy(update={"checkpoint": checkpoint})
+    settings.save(folder)
+    return settings
 
 
 def steps_of(config: TrainConfig, training: PairSet) -> list[list[npt.NDArray[np.int64]]]:
@@ -159,7 +106,12 @@ def _validated(
 ) -> tuple[EncoderSettings, float]:
     if validation.same.all() or not validation.same.any():
         return EncoderSettings(max_tokens=config.max_tokens), 0.0
-    logits, _ = _score(engine, tokenizer, validation, config.max_tokens)
+    both = np.concatenate([validation.first, validation.second])
+    used, places = np.unique(both, return_inverse=True)
+    prefixes = [validation.prefixes[i] for i in used]
+    prompts = encode_prefixes(prefixes, tokenizer, config.max_tokens)
+    first, second = np.split(places, 2)
+    logits = score(engine, prompts, first, second)
     within = mean_auroc(validation.same, logits, validation.problem)
     scale = calibrated(logits, validation.same)
     threshold = threshold_at_fnr(validation.same, scale.logits(logits), config.target_error)

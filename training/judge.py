@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from actors.language_model import load_language_model
 from actors.models import PLAIN_QUESTION, resolve_model
+from actors.padding import Prompt, scoring_batches, tokens_at_once
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
-from training.batches import Prompt, collate, lengths_of, scoring_batches, tokens_at_once
+from training.batches import collate, lengths_of
 
 if TYPE_CHECKING:
     from training.config import LoraConfig, TrainConfig
@@ -71,39 +73,6 @@ class JudgeModel(nn.Module):
         """The language model without peft's wrapper."""
         model = self.language_model
         return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def load_language_model(
-    name: str, *, dtype: torch.dtype = torch.float32, gradient_checkpointing: bool = False
-) -> Any:
-    """A causal language model with its weights.
-
-    Raises:
-        UserError: there is no such model, or it cannot be read here.
-    """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(resolve_model(name), dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model {name!r} cannot be loaded: {_line(error)}") from None
-    if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model.
-
-    Raises:
-        UserError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(resolve_model(name))
-    except (OSError, ValueError) as error:
-        raise UserError(f"the tokenizer of {name!r} cannot be loaded: {_line(error)}") from None
 
 
 def prompt_for(config: TrainConfig) -> JudgePrompt:

@@ -76,7 +76,8 @@ def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> 
         UserError: pairs of one class only, a split that leaks, a tokenizer without the answer
             tokens, or a problem that leaves no room for prefixes.
     """
-    from training.judge import load_tokenizer, prompt_for
+    from actors.language_model import load_tokenizer
+    from training.judge import prompt_for
 
     train = load_pairs(folder, ["train"], checkpoint)
     check_classes(train)

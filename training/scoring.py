@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepprune import judges
+from deepprune.config import Reads
 from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE
 from deepprune.feature_judge import FeatureJudge, Sample, learn, sampled
@@ -37,8 +38,13 @@ class OpenJudge(Protocol):
     """A judge ready to score.
 
     `is_probability` says that its log-odds are P(same) as they are; `tau` is the threshold it
-    brings along; `num_tokens` counts what its language model has read so far.
+    brings along; `reads` is what its language model reads, `num_tokens` how much it has so far.
     """
+
+    @property
+    def reads(self) -> Reads:
+        """See above."""
+        ...
 
     @property
     def is_probability(self) -> bool:
@@ -84,7 +90,7 @@ def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudg
             return Features(learn_features(training))
     if (Path(name) / FEATURES_FILE).is_file():
         return Features(FeatureJudge.load(Path(name)))
-    from training.encoder_run import ENCODER_FILE
+    from actors.encoder_settings import ENCODER_FILE
 
     if (Path(name) / ENCODER_FILE).is_file():
         return _Encoder(Path(name))
@@ -144,6 +150,7 @@ def by_problem(pairs: PairSet) -> Iterator[Group]:
 
 
 class _AlwaysSame:
+    reads: Reads = "nothing"
     is_probability, tau, num_tokens = True, 0.5, 0
 
     def score(self, pairs: PairSet, seen: Seen) -> Floats:
@@ -152,6 +159,7 @@ class _AlwaysSame:
 
 
 class _Similarity:
+    reads: Reads = "nothing"
     is_probability, tau, num_tokens = False, None, 0
 
     def __init__(self, similarity: Callable[[Sequence[str]], ScoredPairs]) -> None:
@@ -169,6 +177,7 @@ class _Similarity:
 class Features:
     """A feature judge that is there already."""
 
+    reads: Reads = "nothing"
     is_probability, num_tokens = True, 0
 
     def __init__(self, judge: FeatureJudge) -> None:
@@ -189,16 +198,13 @@ class Features:
 class _Pairwise:
     """A causal language model that is asked for one of two tokens."""
 
+    reads: Reads = "pairs"
     is_probability = True
 
     def __init__(self, name: str, max_tokens: int | None) -> None:
+        from actors.language_model import load_language_model, load_tokenizer
         from training.batches import PairEncoder
-        from training.judge import (
-            JudgeModel,
-            load_language_model,
-            load_tokenizer,
-            prompt_beside,
-        )
+        from training.judge import JudgeModel, prompt_beside
 
         prompt = prompt_beside(name)
         longest = max_tokens or prompt.max_tokens or MAX_TOKENS
@@ -221,21 +227,26 @@ class _Pairwise:
 
 
 class _Encoder:
-    """A language model that reads each prefix once, and a small head for pairs."""
+    """A language model that reads each prefix once, and a small network for pairs."""
 
+    reads: Reads = "prefixes"
     is_probability = True
 
     def __init__(self, folder: Path) -> None:
-        from training.encoder_run import SavedEncoder
+        from actors.prefix_encoder import SavedEncoder
 
         self._judge = SavedEncoder(folder, device())
         self.tau = self._judge.settings.tau
         self.num_tokens = 0
 
     def score(self, pairs: PairSet, seen: Seen) -> Floats:
-        scores, num_tokens = self._judge.score(pairs)
-        self.num_tokens += num_tokens
-        seen(len(pairs))
+        scores = np.zeros(len(pairs))
+        for group in by_problem(pairs):
+            prompts = [self._judge.token_ids(group.problem, text) for text in group.texts]
+            vectors = self._judge.encode(prompts)
+            scores[group.pairs] = self._judge.log_odds(vectors[group.first], vectors[group.second])
+            self.num_tokens += sum(map(len, prompts))
+            seen(len(group.pairs))
         return scores
 
 

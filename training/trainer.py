@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from actors.padding import Prompt
 from deepprune.errors import UserError
-from training.batches import PairEncoder, Prompt, collate, training_batches
+from training.batches import PairEncoder, collate, training_batches
 from training.calibration import calibrated
 from training.config import TrainConfig
 from training.data import PairSet

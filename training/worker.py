@@ -13,21 +13,14 @@ from typing import Any
 
 import torch
 
+from actors.language_model import load_language_model, load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.batches import PairEncoder
 from training.config import TrainConfig
 from training.data import load_pairs
 from training.engines import DeepSpeedEngine, Engine, PlainEngine
-from training.judge import (
-    JudgeModel,
-    load_language_model,
-    load_tokenizer,
-    prompt_for,
-    save_judge,
-    trained_model,
-    with_lora,
-)
+from training.judge import JudgeModel, prompt_for, save_judge, trained_model, with_lora
 from training.trainer import Progress, Trainer
 
 STATE, JUDGE = "state", "judge"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepprune.config import Reads
 from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE
 from deepprune.schemas import SCORES
@@ -143,7 +144,7 @@ def _score(
     }
     if options.save_threshold:
         _save_threshold(name, chosen, base_rate, auroc)
-    folder.write("scores", part(name), _rows(name, wanted, p_same, checkpoint), SCORES)
+    folder.write("scores", part(name), _rows(name, judge.reads, wanted, p_same, checkpoint), SCORES)
     folder.write("judges", part(name), [facts], JUDGED)
 
 
@@ -153,7 +154,7 @@ def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> No
     Raises:
         UserError: the judge has no folder that it could be written into.
     """
-    from training.encoder_run import ENCODER_FILE
+    from actors.encoder_settings import ENCODER_FILE
     from training.judge import JUDGE_FILE
 
     names = (JUDGE_FILE, ENCODER_FILE, FEATURES_FILE)
@@ -172,7 +173,9 @@ def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> No
     file.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _rows(name: str, pairs: PairSet, p_same: Floats, checkpoint: str) -> list[dict[str, object]]:
+def _rows(
+    name: str, reads: Reads, pairs: PairSet, p_same: Floats, checkpoint: str
+) -> list[dict[str, object]]:
     return [
         {
             "benchmark": a.benchmark,
@@ -180,6 +183,7 @@ def _rows(name: str, pairs: PairSet, p_same: Floats, checkpoint: str) -> list[di
             "model": a.model or None,
             "policy": None,
             "judge": name,
+            "reads": reads,
             "checkpoint": checkpoint,
             "first": a.sample,
             "second": pairs.prefixes[j].sample,

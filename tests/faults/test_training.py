@@ -17,18 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from actors.language_model import load_language_model, load_tokenizer
 from tests.command import deepprune
 from training.batches import PairEncoder
 from training.build import PairsBuild
 from training.config import PairsConfig, TrainConfig, load
 from training.data import load_pairs
-from training.judge import (
-    JudgeModel,
-    load_language_model,
-    load_tokenizer,
-    prompt_beside,
-    score_prompts,
-)
+from training.judge import JudgeModel, prompt_beside, score_prompts
 from training.log import read_log
 from training.metrics import auroc
 from training.run import run

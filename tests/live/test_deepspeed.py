@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from actors.language_model import load_language_model, load_tokenizer
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
 from training.batches import PairEncoder
 from training.config import DeepSpeedConfig, LoraConfig, LossConfig, TrainConfig
 from training.engines import DeepSpeedEngine, PlainEngine
 from training.judge import (
     JudgeModel,
-    load_language_model,
-    load_tokenizer,
     prompt_beside,
     save_judge,
     score_prompts,

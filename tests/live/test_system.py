@@ -7,16 +7,23 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
-from deepprune.config import FeatureJudgeConfig
+from actors.prefix_encoder import SavedEncoder
+from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
+from tests.unit.made_judging import made_pairs
 from training.calibration import sigmoid
+from training.config import TrainConfig
 from training.data import PairSet, Prefix
+from training.encoder_run import train_encoder
 from training.scoring import open_judge
 
 pytestmark = pytest.mark.live
+
+CPU = torch.device("cpu")
 
 
 def unfinished_requests(calls: int = 8) -> int:
@@ -159,7 +166,8 @@ def learned_from(solved):
     return learn(samples)
 
 
-def test_a_feature_judge_prunes_and_reads_no_token(live_system, problems, tmp_path):
+def solved_with(judge, live_system, problems):
+    """What problems come to when another judge scores for the same engines, with `deepprune+`."""
     import ray
     from ray import serve
 
@@ -167,31 +175,57 @@ def test_a_feature_judge_prunes_and_reads_no_token(live_system, problems, tmp_pa
     from actors.preflight import check, with_calibration
     from actors.shards import Shards
 
-    judge = learned_from(live_system.solve(problems, ConsConfig(num_traces=16)))
-    assert judge is not None, "the traces of some problem disagree"
-    judge.save(tmp_path)
-    chosen = FeatureJudgeConfig(kind="features", folder=str(tmp_path), cpus=0)
     policy = PlusConfig(name="deepprune+", num_traces=32, checkpoint="tokens:54")
-    run = live_system.config.model_copy(update={"judge": chosen, "policy": policy})
+    run = live_system.config.model_copy(update={"judge": judge, "policy": policy})
     check(run, problems)
     run = with_calibration(run)
-    assert run.policy.base_rate == judge.calibration.base_rate
-
-    serve.run(judge_app(chosen, 60, "features"), name="features", route_prefix=None)
-    shards = Shards.start(run, GENERATOR_APP, "features")
+    serve.run(judge_app(judge, 60, "another"), name="another", route_prefix=None)
+    shards = Shards.start(run, GENERATOR_APP, "another")
     try:
         refs = [shards.solve(problem, run.policy, 0) for problem in problems]
         results = ray.get(refs, timeout=180)
     finally:
         shards.stop()
-        serve.delete("features")
+        serve.delete("another")
     assert sum(solved.outcome.ledger.judge_pairs for solved in results) > 0
     for solved in results:
         assert_adds_up(solved)
         assert solved.outcome.complete
+    return run.policy, results
+
+
+def test_a_feature_judge_prunes_and_reads_no_token(live_system, problems, tmp_path):
+    judge = learned_from(live_system.solve(problems, ConsConfig(num_traces=16)))
+    assert judge is not None, "the traces of some problem disagree"
+    judge.save(tmp_path)
+    config = FeatureJudgeConfig(kind="features", folder=str(tmp_path), cpus=0)
+    policy, results = solved_with(config, live_system, problems)
+    assert policy.base_rate == judge.calibration.base_rate
+    for solved in results:
         ledger = solved.outcome.ledger
         assert ledger.judge_computed_tokens == ledger.judge_cached_tokens == 0
         for (first, second), score in solved.scores.items():
             one, other = solved.traces[first].prefix, solved.traces[second].prefix
             (again,) = judge.p_same(solved.outcome.problem.text, [one], other)
             assert score == pytest.approx(again)
+
+
+def test_an_encoder_judge_reads_each_prefix_once(live_system, problems, tmp_path):
+    config = TrainConfig(model="miniature/reasoner", precision="fp32", learning_rate=3e-4, epochs=4)
+    pairs = made_pairs(8, 6)
+    found = train_encoder(config, pairs, pairs, tmp_path, "tokens:54", CPU, lambda loss: None)
+    judge = EncoderJudgeConfig(kind="encoder", folder=str(tmp_path), cpus=0)
+    policy, results = solved_with(judge, live_system, problems)
+    assert policy.base_rate == found.base_rate
+    encoder = SavedEncoder(tmp_path, CPU)
+    for solved in results:
+        problem, ledger = solved.outcome.problem.text, solved.outcome.ledger
+        prefix = {sample: solved.traces[sample].prefix for pair in solved.scores for sample in pair}
+        prompts = {text: encoder.token_ids(problem, text) for text in prefix.values()}
+        assert ledger.judge_computed_tokens == sum(map(len, prompts.values()))
+        texts = list(prompts)
+        vectors = dict(zip(texts, encoder.encode(list(prompts.values())), strict=True))
+        for (first, second), score in solved.scores.items():
+            one, other = vectors[prefix[first]], vectors[prefix[second]]
+            (again,) = sigmoid(encoder.log_odds(one[None], other[None]))
+            assert score == pytest.approx(again, abs=1e-3)

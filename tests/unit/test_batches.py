@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.padding import scoring_batches
 from actors.preflight import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
-from training.batches import PairEncoder, scoring_batches, training_batches
+from training.batches import PairEncoder, training_batches
 from training.data import PairSet, Prefix
 from training.judge import prompt_beside
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from actors.models import feature_judge
 from deepprune.config import (
+    EncoderJudgeConfig,
     EndpointGeneratorConfig,
     EngineConfig,
     JudgePrompt,
@@ -138,11 +139,19 @@ def test_self_consistency_needs_no_judge():
     assert config.judge is None
 
 
+def test_an_encoder_judge_takes_a_share_of_a_gpu_or_cpus():
+    judge = {"kind": "encoder", "folder": "my-encoder", "gpus": 0.2, "cpus": 2}
+    config = parse_config(minimal(judge=judge), "run.yaml")
+    assert isinstance(config.judge, EncoderJudgeConfig) and config.judge.name == "my-encoder"
+    assert "judge.gpus" in refusal(minimal(judge=judge | {"gpus": 2}))
+
+
 def test_a_judge_of_features_is_a_folder():
     config = parse_config(minimal(judge={"kind": "features", "folder": "my-judge"}), "run.yaml")
     assert config.judge is not None and config.judge.name == "features"
     assert "judge.folder: missing" in refusal(minimal(judge={"kind": "features"}))
-    assert "'words' is not one of 'vllm', 'features'" in refusal(minimal(judge={"kind": "words"}))
+    said = refusal(minimal(judge={"kind": "words"}))
+    assert "'words' is not one of 'vllm', 'features', 'encoder'" in said
     with pytest.raises(UserError, match="my-judge holds no feature judge"):
         feature_judge(config.judge)
 

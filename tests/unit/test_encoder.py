@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from actors.encoder_settings import ENCODER_FILE
+from actors.language_model import load_language_model, load_tokenizer
 from deepprune.errors import UserError
 from tests.unit.made_judging import MODEL, made_pairs
 from training.config import LossConfig, TrainConfig
 from training.data import PairSet
 from training.encoder import epochs
-from training.encoder_run import ENCODER_FILE, SavedEncoder, train_encoder
-from training.judge import load_language_model, load_tokenizer, prompt_beside, save_judge
+from training.encoder_run import train_encoder
+from training.judge import prompt_beside, save_judge
 from training.metrics import mean_auroc
 from training.scoring import by_problem, open_judge
 
@@ -39,7 +41,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder") / "judge"
     losses = []
     pairs = made_pairs(8, 6)
-    settings = train_encoder(CONFIG, pairs, made_pairs(4, 6), folder, CPU, losses.append)
+    settings = train_encoder(
+        CONFIG, pairs, made_pairs(4, 6), folder, "tokens:9", CPU, losses.append
+    )
     return folder, settings, losses
 
 
@@ -48,6 +52,7 @@ def test_it_learns_and_knows_how_good_it_is(trained):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert found.auroc is not None and found.auroc > 0.7
     assert 0 < found.tau < 1 and 0 < found.base_rate < 1
+    assert found.checkpoint == "tokens:9"
 
 
 def test_it_is_read_back_and_judges_as_it_did(trained):
@@ -62,10 +67,11 @@ def test_it_is_read_back_and_judges_as_it_did(trained):
 
 def test_it_is_symmetric_and_blind_to_the_answers(trained):
     folder, _, _ = trained
-    judge = SavedEncoder(folder, CPU)
+    judge = open_judge(str(folder), made_pairs(), None)
     pairs = made_pairs(3, 5)
     turned = PairSet(pairs.prefixes, pairs.second, pairs.first, ~pairs.same, pairs.copies)
-    np.testing.assert_allclose(judge.score(pairs)[0], judge.score(turned)[0], atol=1e-5)
+    one, other = (judge.score(p, lambda count: None) for p in (pairs, turned))
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_an_epoch_meets_every_problem_once():
@@ -79,7 +85,7 @@ def test_an_epoch_meets_every_problem_once():
 def test_pairs_of_one_class_are_refused(tmp_path):
     pairs = made_pairs()
     with pytest.raises(UserError, match="training pairs agree"):
-        train_encoder(CONFIG, pairs[pairs.same], pairs, tmp_path, CPU, lambda *_: None)
+        train_encoder(CONFIG, pairs[pairs.same], pairs, tmp_path, "tokens:9", CPU, lambda *_: None)
 
 
 def test_a_folder_that_is_not_whole_is_refused(trained, tmp_path):
@@ -124,6 +130,6 @@ def test_it_learns_by_the_configured_loss(tmp_path):
     for loss in (LossConfig(kind="cross_entropy"), LossConfig(kind="focal", gamma=0, alpha=0.5)):
         config = CONFIG.model_copy(update={"loss": loss, "epochs": 1})
         losses = []
-        train_encoder(config, pairs, pairs, tmp_path / loss.kind, CPU, losses.append)
+        train_encoder(config, pairs, pairs, tmp_path / loss.kind, "tokens:9", CPU, losses.append)
         first[loss.kind] = losses[0]
     assert first["focal"] == pytest.approx(first["cross_entropy"] / 2)

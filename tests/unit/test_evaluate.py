@@ -100,10 +100,10 @@ def test_report_and_plots_are_there_and_need_nothing_else(evaluated):
 def test_scores_serve_a_replay(pairs, evaluated):
     scores = load_scores([evaluated / "scores" / "features.parquet"])
     test = load_pairs(pairs, ["test"])
-    assert sum(map(len, scores.values())) == len(test)
-    key = ("made/8", "m", "tokens:20")
-    assert key in scores
-    assert all(0 < p < 1 for p in scores[key].values())
+    assert sum(len(known.p_same) for known in scores.values()) == len(test)
+    known = scores["made/8", "m", "tokens:20"]
+    assert known.reads == "nothing"
+    assert all(0 < p < 1 for p in known.p_same.values())
 
 
 def test_nothing_is_scored_twice(pairs, evaluated):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors.language_model import load_language_model, load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
@@ -17,15 +18,7 @@ from training.batches import PairEncoder
 from training.config import TrainConfig, load, shipped_configs
 from training.data import PairSet
 from training.engines import PlainEngine, deepspeed_config
-from training.judge import (
-    JudgeModel,
-    load_language_model,
-    load_tokenizer,
-    prompt_beside,
-    save_judge,
-    score_prompts,
-    score_sharing,
-)
+from training.judge import JudgeModel, prompt_beside, save_judge, score_prompts, score_sharing
 from training.log import TrainLog, read_log
 from training.trainer import Progress, Trainer, learning_rate
 from training.worker import known

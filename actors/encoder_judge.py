@@ -1,0 +1,150 @@
+"""The encoder judge, live: a Serve replica that reads each prefix once and compares vectors.
+
+A vector is kept, so a trace that meets many others is read once, and is on one call's bill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.beats import with_beats
+from actors.engine import leave_the_pool
+from actors.judge import p_same
+from actors.messages import JudgeReply, JudgeRequest
+from actors.vigil import Vigil
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from actors.padding import Prompt
+
+MAX_KEPT = 100_000
+"""Vectors that a replica keeps, 0.5 kB each; the ones unused for longest go first."""
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A prefix that is to be read, and its vector once it has been."""
+
+    prompt: Prompt
+    batch: asyncio.Task[None]
+    """Done once the prefix has been read."""
+    vector: Tensor | None = None
+    num_waiting: int = 0
+    begun: bool = False
+    paid: bool = False
+
+
+class EncoderJudge:
+    """One replica. Prefixes that come while others are read are read together, next."""
+
+    def __init__(self, folder: str, cpus: float, stall_s: float) -> None:
+        import torch
+
+        from actors.prefix_encoder import SavedEncoder
+
+        on_gpu = torch.cuda.is_available()
+        if not on_gpu:
+            torch.set_num_threads(max(1, int(cpus)))
+        self._encoder = SavedEncoder(Path(folder), torch.device("cuda" if on_gpu else "cpu"))
+        self._vigil = Vigil(stall_s)
+        self._stall_s = stall_s
+        self._unfinished = 0
+        self._known: OrderedDict[bytes, _Reading] = OrderedDict()
+        self._waiting: dict[_Reading, bytes] = {}
+        self._next: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+
+    async def check_health(self) -> None:
+        """Called by Serve, which replaces a replica that is gone: its reading hangs."""
+        if self._vigil.stalled:
+            leave_the_pool("the encoder hangs")
+
+    async def num_unfinished(self) -> int:
+        """Calls that are not answered yet."""
+        return self._unfinished
+
+    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
+        """P(same) of `request.second` with each of `request.firsts`; None while it is not known."""
+        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
+        self._unfinished += 1
+        ended = False
+        readings = [self._reading(request.problem, text) for text in request.firsts]
+        readings.append(self._reading(request.problem, request.second))
+        try:
+            # Shielded, since others may wait for the same batch.
+            await asyncio.gather(*(asyncio.shield(reading.batch) for reading in readings))
+            scores = self._compare([reading.vector for reading in readings])
+            ended = True
+        finally:
+            self._unfinished -= 1
+            computed, cached = self._settled(readings)
+            if not ended and request.report_to is not None:
+                request.report_to.settle_judge.remote(request.request_id, 0, computed, cached)
+        yield JudgeReply(scores, computed, cached)
+
+    def _reading(self, problem: str, text: str) -> _Reading:
+        """The prefix's reading: one that there is, or one that begins with the next batch."""
+        key = hashlib.blake2b(f"{problem}\0{text}".encode(), digest_size=16).digest()
+        reading = self._known.get(key)
+        if reading is None:
+            if self._next is None:
+                self._next = asyncio.create_task(self._read())
+            reading = _Reading(self._encoder.token_ids(problem, text), self._next)
+            self._known[key] = reading
+            self._waiting[reading] = key
+            if len(self._known) > MAX_KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        reading.num_waiting += 1
+        return reading
+
+    async def _read(self) -> None:
+        """Read all that waits when its turn comes, in a thread: the replica stays responsive."""
+        async with self._turn:
+            batch, self._waiting, self._next = list(self._waiting), {}, None
+            for reading in batch:
+                reading.begun = True
+            with self._vigil.request():
+                prompts = [reading.prompt for reading in batch]
+                vectors = await asyncio.to_thread(self._encoder.encode, prompts)
+                self._vigil.heard()
+        for reading, vector in zip(batch, vectors, strict=True):
+            reading.vector = vector
+
+    def _settled(self, readings: list[_Reading]) -> tuple[int, int]:
+        """Tokens on the bill of a call that is over: read for it, and read for one before it.
+
+        What it alone has asked for, and nobody has begun to read, is not read.
+        """
+        computed = cached = 0
+        for reading in readings:
+            reading.num_waiting -= 1
+            if not reading.begun:
+                if reading.num_waiting == 0:
+                    self._known.pop(self._waiting.pop(reading), None)
+            elif reading.paid:
+                cached += len(reading.prompt)
+            else:
+                computed += len(reading.prompt)
+                reading.paid = True
+        return computed, cached
+
+    def _compare(self, vectors: list[Any]) -> tuple[float, ...]:
+        """P(same) of the last one with each of the others."""
+        import torch
+
+        firsts, second = torch.stack(vectors[:-1]), vectors[-1]
+        log_odds = self._encoder.log_odds(firsts, second.expand_as(firsts))
+        return tuple(p_same(z) for z in log_odds.tolist())

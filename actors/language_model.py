@@ -1,0 +1,47 @@
+"""Language models and their tokenizers, outside of an engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from actors.models import resolve_model
+from deepprune.errors import UserError
+
+
+def load_language_model(
+    name: str, *, dtype: torch.dtype = torch.float32, gradient_checkpointing: bool = False
+) -> Any:
+    """A causal language model with its weights.
+
+    Raises:
+        UserError: there is no such model, or it cannot be read here.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(resolve_model(name), dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {name!r} cannot be loaded: {_line(error)}") from None
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        UserError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve_model(name))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the tokenizer of {name!r} cannot be loaded: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

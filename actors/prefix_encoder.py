@@ -1,0 +1,118 @@
+"""The encoder judge's model: each prefix is read once, and becomes a vector.
+
+Log-odds of P(same) are a small network of how far two vectors are apart, and what they share, in
+each dimension: in most dimensions all traces of a problem are alike, so an inner product would tell
+problems apart and hardly traces. So n traces cost n forward passes, where the pairwise judge takes
+up to n²/2 of twice the length. This is what is trained, and what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from actors.encoder_settings import HEAD_FILE, EncoderSettings
+from actors.language_model import load_language_model, load_tokenizer
+from actors.padding import Prompt, padded, scoring_batches, tokens_at_once
+
+TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
+DIMENSIONS = 128
+HIDDEN = 64
+
+
+class PrefixEncoder(nn.Module):
+    """A language model's last hidden state, where it has read all of a prefix, projected."""
+
+    def __init__(self, language_model: Any) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.head = Head(language_model.config.hidden_size)
+
+    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """(prefixes, DIMENSIONS): vectors of prefixes (prefixes, length) that end at `last`."""
+        model = self.language_model.get_decoder()
+        hidden = model(input_ids=tokens, use_cache=False).last_hidden_state
+        vectors: Tensor = self.head(hidden[torch.arange(len(last), device=last.device), last])
+        return vectors
+
+
+class Head(nn.Module):
+    """From states (prefixes, width) to vectors, and from two vectors to log-odds; in float32."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.vector = nn.Linear(width, DIMENSIONS)
+        self.hidden = nn.Linear(2 * DIMENSIONS, HIDDEN)
+        self.verdict = nn.Linear(HIDDEN, 1)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(prefixes, DIMENSIONS)."""
+        states = nn.functional.layer_norm(states.float(), states.shape[-1:])
+        return _linear(self.vector, states)
+
+    def compare(self, first: Tensor, second: Tensor) -> Tensor:
+        """(pairs,): log-odds of P(same) of vectors (pairs, DIMENSIONS); either order gives one."""
+        both = torch.cat([(first - second).abs(), first * second], dim=-1)
+        return _linear(self.verdict, nn.functional.gelu(_linear(self.hidden, both)))[..., 0]
+
+
+def _linear(layer: nn.Linear, values: Tensor) -> Tensor:
+    """In float32, also by weights in bf16: vectors of a problem differ by little."""
+    return nn.functional.linear(values, layer.weight.float(), layer.bias.float())
+
+
+class SavedEncoder:
+    """An encoder judge from its folder.
+
+    Raises:
+        UserError: the folder is not whole.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.settings = EncoderSettings.load(folder)
+        self.device = device
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        language_model = load_language_model(str(folder), dtype=dtype)
+        self._module = PrefixEncoder(language_model)
+        head = torch.load(folder / HEAD_FILE, map_location="cpu", weights_only=True)
+        self._module.head.load_state_dict(head)
+        self._module.eval().to(device)
+        self._tokenizer = load_tokenizer(str(folder))
+
+    def token_ids(self, problem: str, prefix: str) -> Prompt:
+        """The tokens of a prefix behind its problem."""
+        return token_ids(self._tokenizer, problem, prefix, self.settings.max_tokens)
+
+    def encode(self, prompts: Sequence[Prompt]) -> Tensor:
+        """(prompts, DIMENSIONS): a vector of each."""
+        return encoded(self._module, prompts, self.device)
+
+    def log_odds(self, first: Tensor, second: Tensor) -> npt.NDArray[np.float64]:
+        """(pairs,): calibrated log-odds of P(same) of vectors (pairs, DIMENSIONS)."""
+        with torch.no_grad():
+            z = self._module.head.compare(first, second).double().cpu().numpy()
+        calibrated: npt.NDArray[np.float64] = self.settings.slope * z + self.settings.shift
+        return calibrated
+
+
+def token_ids(tokenizer: Any, problem: str, prefix: str, max_tokens: int) -> Prompt:
+    """The tokens of a prefix behind its problem; of longer ones the beginning is dropped."""
+    text = TEMPLATE.format(problem=problem, prefix=prefix)
+    return np.array(tokenizer.encode(text)[-max_tokens:], dtype=np.int32)
+
+
+@torch.no_grad()
+def encoded(module: PrefixEncoder, prompts: Sequence[Prompt], device: torch.device) -> Tensor:
+    """(prompts, DIMENSIONS): a vector of each, in batches of like length."""
+    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    vectors = torch.zeros(len(prompts), DIMENSIONS, device=device)
+    for index in scoring_batches(lengths, tokens_at_once(device)):
+        tokens, last = padded([prompts[i] for i in index])
+        vectors[index] = module(tokens.to(device), last.to(device))
+    return vectors

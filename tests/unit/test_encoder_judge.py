@@ -1,0 +1,174 @@
+"""The encoder judge's replica: every prefix read once, and billed once, whoever gives up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from actors.encoder_judge import EncoderJudge
+from actors.messages import JudgeRequest
+from actors.models import encoder_judge
+from deepprune.config import EncoderJudgeConfig
+from deepprune.errors import UserError
+from tests.unit.made_judging import MODEL, made_pairs
+from training.calibration import sigmoid
+from training.config import TrainConfig
+from training.encoder_run import train_encoder
+from training.scoring import open_judge
+
+CONFIG = TrainConfig(
+    model=MODEL, max_tokens=64, learning_rate=3e-4, pairs_per_step=128, pairs_per_batch=128,
+    precision="fp32",
+)  # fmt: skip
+MADE = made_pairs(2, 5)
+TEXTS = tuple(f"{prefix.text} {prefix.sample}" for prefix in MADE.prefixes[:5])
+ONE_PROBLEM = MADE[:10]
+PAIRS = replace(ONE_PROBLEM, prefixes=[
+    replace(prefix, text=text) for prefix, text in zip(MADE.prefixes, TEXTS, strict=False)
+])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "judge"
+    train_encoder(CONFIG, MADE, MADE, folder, "tokens:9", torch.device("cpu"), lambda loss: None)
+    return folder
+
+
+@pytest.fixture
+def replica(folder):
+    """A replica that counts how often it has read each prompt."""
+    replica = EncoderJudge(str(folder), 1, 60)
+    encode, replica.read = replica._encoder.encode, Counter()
+
+    def counted(prompts):
+        replica.read.update(prompt.tobytes() for prompt in prompts)
+        return encode(prompts)
+
+    replica._encoder.encode = counted
+    return replica
+
+
+class Bills:
+    """What cancelled calls report, as the coordinator would be told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int, int]] = []
+        self.settle_judge = self
+
+    def remote(self, request_id: str, *bill: int) -> None:
+        self.told.append(bill)
+
+
+def request(second: int, firsts: range, report_to=None) -> JudgeRequest:
+    texts = tuple(TEXTS[i] for i in firsts)
+    return JudgeRequest(f"p/{second}", "What?", texts, TEXTS[second], report_to)
+
+
+async def asked(replica, request: JudgeRequest):
+    (reply,) = [reply async for reply in replica.score(request) if reply is not None]
+    return reply
+
+
+def num_tokens(replica, places) -> int:
+    return sum(len(replica._encoder.token_ids("What?", TEXTS[i])) for i in places)
+
+
+def test_it_says_what_an_evaluation_says_and_bills_each_prefix_once(replica, folder):
+    async def all_pairs():
+        calls = [asked(replica, request(second, range(second))) for second in range(1, 5)]
+        return await asyncio.gather(*calls)
+
+    replies = asyncio.run(all_pairs())
+    again = sigmoid(open_judge(str(folder), MADE, None).score(PAIRS, lambda count: None))
+    expected = {(i, j): p for i, j, p in zip(PAIRS.first, PAIRS.second, again, strict=True)}
+    for place, reply in enumerate(replies, start=1):
+        wanted = [expected[i, place] for i in range(place)]
+        np.testing.assert_allclose(reply.p_same, wanted, atol=1e-4)
+    assert set(replica.read.values()) == {1}
+    assert sum(reply.computed_tokens for reply in replies) == num_tokens(replica, range(5))
+    once_more = sum(reply.computed_tokens + reply.cached_tokens for reply in replies)
+    assert once_more == sum(num_tokens(replica, range(place + 1)) for place in range(1, 5))
+
+
+def test_a_call_that_is_given_up_before_its_turn_reads_nothing(replica):
+    bills = Bills()
+
+    async def given_up():
+        async with replica._turn:  # another batch is being read
+            call = asyncio.create_task(asked(replica, request(1, range(1), bills)))
+            await asyncio.sleep(0.01)
+            call.cancel()
+            await asyncio.wait([call])
+        return await asked(replica, request(3, range(2, 3)))
+
+    reply = asyncio.run(given_up())
+    assert bills.told == [(0, 0, 0)]
+    assert reply.computed_tokens == num_tokens(replica, [2, 3])
+    assert len(replica.read) == 2 and not replica._waiting
+    assert asyncio.run(replica.num_unfinished()) == 0
+
+
+def test_a_call_that_is_given_up_leaves_what_others_wait_for(replica):
+    bills = Bills()
+
+    async def given_up():
+        async with replica._turn:
+            leaves = asyncio.create_task(asked(replica, request(2, range(2), bills)))
+            stays = asyncio.create_task(asked(replica, request(1, range(1))))
+            await asyncio.sleep(0.01)
+            leaves.cancel()
+            await asyncio.wait([leaves])
+        return await stays
+
+    reply = asyncio.run(given_up())
+    assert bills.told == [(0, 0, 0)]
+    assert len(reply.p_same) == 1
+    assert reply.computed_tokens == num_tokens(replica, [0, 1])
+    assert len(replica.read) == 2
+
+
+def test_a_call_that_is_given_up_while_it_is_read_has_it_on_its_bill(replica):
+    bills, begun, encode = Bills(), asyncio.Event(), replica._encoder.encode
+
+    async def given_up():
+        loop = asyncio.get_running_loop()
+
+        def tells(prompts):
+            loop.call_soon_threadsafe(begun.set)
+            return encode(prompts)
+
+        replica._encoder.encode = tells
+        call = asyncio.create_task(asked(replica, request(1, range(1), bills)))
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        return await asked(replica, request(1, range(1)))
+
+    reply = asyncio.run(given_up())
+    assert bills.told == [(0, num_tokens(replica, [0, 1]), 0)]
+    assert (reply.computed_tokens, reply.cached_tokens) == (0, num_tokens(replica, [0, 1]))
+    assert set(replica.read.values()) == {1}
+
+
+def test_the_vectors_unused_for_longest_are_forgotten(replica, monkeypatch):
+    monkeypatch.setattr("actors.encoder_judge.MAX_KEPT", 2)
+
+    async def in_turn():
+        for pair in ((0, 1), (2, 3), (0, 1)):
+            await asked(replica, request(pair[1], range(pair[0], pair[0] + 1)))
+
+    asyncio.run(in_turn())
+    assert sorted(replica.read.values()) == [1, 1, 2, 2]
+    assert len(replica._known) == 2
+
+
+def test_a_folder_that_is_not_whole_is_refused_before_anything_starts(folder, tmp_path):
+    assert encoder_judge(EncoderJudgeConfig(kind="encoder", folder=str(folder))).tau is not None
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        encoder_judge(EncoderJudgeConfig(kind="encoder", folder=str(tmp_path)))
