@@ -76,7 +76,16 @@ def encoder_judge(config: EncoderJudgeConfig) -> EncoderSettings:
     Raises:
         UserError: its folder is not whole.
     """
-    return EncoderSettings.load(Path(config.folder).expanduser())
+    return EncoderSettings.load(encoder_folder(config))
+
+
+def encoder_folder(config: EncoderJudgeConfig) -> Path:
+    """Where an encoder judge is.
+
+    Raises:
+        UserError: nowhere.
+    """
+    return Path(resolve_model(config.folder))
 
 
 def _existing(path: Path, name: str) -> Path:

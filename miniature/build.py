@@ -1,6 +1,6 @@
 """Rebuild the miniature from nothing: `python -m miniature.build [--out DIR] [--minutes M]`.
 
-Tokenizer, reasoner, traces sampled from it, judge, figures, model cards. New models are built in a
+Tokenizer, reasoner, traces sampled from it, judges, figures, model cards. New models are built in a
 folder beside the old ones, which they replace only once they are complete.
 """
 
@@ -21,7 +21,7 @@ import torch
 
 from deepprune.traces import Problem
 from miniature import train_judge, train_reasoner
-from miniature.cards import judge_card, reasoner_card
+from miniature.cards import encoder_card, judge_card, reasoner_card
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Judge, Pair
 from miniature.measure import measure_judge, measure_reasoner
@@ -30,6 +30,7 @@ from miniature.problems import generate_problems
 from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
 from miniature.simulate import score_table, simulate
 from miniature.tokenizer import load_tokenizer, train_tokenizer
+from miniature.train_encoder import encoder_scores, train_encoder_judge
 from training.judge import prompt_beside, save_prompt
 
 MODELS = Path(__file__).parent / "models"
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def build(out: Path, minutes: float = NOMINAL_MINUTES, seed: int = 0, num_threads: int = 2) -> None:
-    """Build both models into `out`; fewer minutes than nominal mean less training and data."""
+    """Build all models into `out`; fewer minutes than nominal mean less training and data."""
     started = time.monotonic()
     scale = minutes / NOMINAL_MINUTES
     torch.set_num_threads(num_threads)
@@ -54,7 +55,7 @@ def build(out: Path, minutes: float = NOMINAL_MINUTES, seed: int = 0, num_thread
         metrics = build_judge(new, scale, seed)
         metrics["build"] = {"minutes": (time.monotonic() - started) / 60, "cores": num_threads}
         finish(new, metrics)
-        for part in ("reasoner", "judge", "metrics.json"):
+        for part in ("reasoner", "judge", "encoder", "metrics.json"):
             swap(new / part, out / part)
     logger.info("built %s in %.1f minutes", out, metrics["build"]["minutes"])
 
@@ -66,7 +67,7 @@ def build_reasoner(folder: Path, num_steps: int, seed: int) -> None:
 
 
 def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, float]]:
-    """Sample the reasoner in `models`, train the judge beside it, and measure both."""
+    """Sample the reasoner in `models`, train the judges beside it, and measure all."""
     reasoner_folder = models / "reasoner"
     share = min(1.0, scale)
     demo = generate_problems(seed, max(4, round(NUM_DEMO * share)))
@@ -82,6 +83,8 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
             practice_traces, reasoner_folder, Path(work), PAIRS_PER_PROBLEM, share, seed
         )
         model, prompt = load_model(trained), prompt_beside(str(trained))
+        pairs, encoder = Path(work) / train_judge.PAIRS, models / "encoder"
+        encoder_tau = train_encoder_judge(pairs, reasoner_folder, encoder, share, seed)
     save_model(model, tokenizer, models / "judge")
     save_prompt(prompt, models / "judge")
     judge = Judge(load_model(models / "judge").eval(), tokenizer, prompt)
@@ -90,6 +93,10 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
     tau = prompt.tau or 0.5
     metrics["judge"] = {**measure_judge(tests, _score(judge, tests)), "tau": tau}
     logger.info("judge: %s", metrics["judge"])
+    texts = [item.problem.text for item in demo_traces]
+    scores = encoder_scores(encoder, texts, tests)
+    metrics["encoder"] = {**measure_judge(tests, scores), "tau": encoder_tau}
+    logger.info("encoder: %s", metrics["encoder"])
     pruned = demo_traces[:NUM_PRUNED]
     tables = [score_table(judge, item) for item in pruned]
     metrics["pruning"] = simulate(pruned, tables, tau)
@@ -99,7 +106,7 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
 
 def finish(models: Path, metrics: dict[str, dict[str, float]]) -> None:
     """Sizes, `metrics.json` and the two cards."""
-    for name in ("reasoner", "judge"):
+    for name in ("reasoner", "judge", "encoder"):
         weights = models / name / "model.safetensors"
         metrics[name]["megabytes"] = weights.stat().st_size / 1e6
         metrics[name]["parameters"] = num_parameters(load_model(models / name))
@@ -108,6 +115,7 @@ def finish(models: Path, metrics: dict[str, dict[str, float]]) -> None:
     (models / "metrics.json").write_text(json.dumps(rounded, indent=2) + "\n")
     (models / "reasoner" / "README.md").write_text(reasoner_card(rounded))
     (models / "judge" / "README.md").write_text(judge_card(rounded, CHECKPOINT_TOKENS))
+    (models / "encoder" / "README.md").write_text(encoder_card(rounded, CHECKPOINT_TOKENS))
 
 
 def swap(new: Path, old: Path) -> None:

@@ -65,6 +65,43 @@ wrote and finds no errors. It says nothing about how large models reason.
 Apache-2.0.
 """
 
+_ENCODER = """# deepprune miniature: encoder judge
+
+A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) and a small head, `head.pt`.
+They read a problem and the first {checkpoint} tokens of a trace of the miniature reasoner, once, and
+make a vector of them. Two vectors say how likely their traces are to end in the same answer.
+
+## Use
+
+`judge: {{kind: encoder, folder: miniature/encoder}}` in a run (the configuration `laptop-encoder`
+has it). `encoder.json` holds the checkpoint, the calibration and the threshold, {tau:g}.
+
+## Data and training
+
+The pairs that the pairwise judge was trained on. It starts from the reasoner's weights and learns
+from all pairs of 16 traces of a problem at a time, by cross-entropy on whether they agree.
+
+## Measured
+
+On {num_pairs:.0f} pairs of fresh problems that neither model was trained on
+({same_share:.2f} of the pairs are the same).
+
+| figure | value |
+|---|---|
+| AUROC, pooled | {auroc:.3f} |
+| AUROC within a problem, mean of {num_contested_problems:.0f} problems | {auroc_within:.3f} |
+| TNR at FNR 0.2 | {tnr:.3f} |
+| expected calibration error | {expected_calibration_error:.3f} |
+
+## Limits
+
+It compares traces of this reasoner, of one problem, at this checkpoint, and nothing else.
+
+## Licence
+
+Apache-2.0.
+"""
+
 _JUDGE = """# deepprune miniature: judge
 
 A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) that reads the first
@@ -75,8 +112,8 @@ the same answer.
 
 `judge.json` holds the prompt's template, the two answer tokens, the checkpoint and the threshold.
 The earlier trace goes first, so that its part of the prompt is shared between comparisons; the
-question itself is not part of it. P(same) = p(`yes`) / (p(`yes`) + p(`no`)) of the next token; two
-traces are taken for the same above {tau:g}.
+question itself is not part of it. Log-odds of P(same) are those of `yes` against `no` for the
+next token, calibrated by `slope` and `shift`; two traces are taken for the same above {tau:g}.
 
 ## Data and training
 
@@ -122,6 +159,12 @@ def reasoner_card(metrics: Metrics) -> str:
     """The reasoner's `README.md`."""
     figures = {**metrics["reasoner"], **metrics["sampling"], **metrics["build"]}
     return _HEAD.format(tag="reasoning") + _REASONER.format(**figures)
+
+
+def encoder_card(metrics: Metrics, checkpoint: int) -> str:
+    """The encoder judge's `README.md`."""
+    figures = {**metrics["encoder"], "checkpoint": checkpoint}
+    return _HEAD.format(tag="judge") + _ENCODER.format(**figures)
 
 
 def judge_card(metrics: Metrics, checkpoint: int) -> str:

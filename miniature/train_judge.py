@@ -28,6 +28,8 @@ from training.trainer import Progress
 
 CONFIG = "miniature"
 MODEL = "miniature/reasoner"
+PAIRS = "pairs"
+"""Where the pairs are, in the folder that a training works in."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def train_judge(
     from training.run import fetch_best, run
 
     checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
-    traces, pairs, judge = work / "traces.parquet", work / "pairs", work / "judge"
+    traces, pairs, judge = work / "traces.parquet", work / PAIRS, work / "judge"
     write_traces(sampled, traces)
     how = PairsConfig(
         checkpoints=[checkpoint],

@@ -91,9 +91,10 @@ def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudg
     if (Path(name) / FEATURES_FILE).is_file():
         return Features(FeatureJudge.load(Path(name)))
     from actors.encoder_settings import ENCODER_FILE
+    from actors.models import resolve_model
 
-    if (Path(name) / ENCODER_FILE).is_file():
-        return _Encoder(Path(name))
+    if (folder := Path(resolve_model(name)) / ENCODER_FILE).is_file():
+        return _Encoder(folder.parent)
     return _Pairwise(name, max_tokens)
 
 

@@ -170,5 +170,5 @@ def test_the_vectors_unused_for_longest_are_forgotten(replica, monkeypatch):
 
 def test_a_folder_that_is_not_whole_is_refused_before_anything_starts(folder, tmp_path):
     assert encoder_judge(EncoderJudgeConfig(kind="encoder", folder=str(folder))).tau is not None
-    with pytest.raises(UserError, match=r"config\.json is missing"):
+    with pytest.raises(UserError, match=r"no config\.json in"):
         encoder_judge(EncoderJudgeConfig(kind="encoder", folder=str(tmp_path)))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from actors.encoder_settings import EncoderSettings
 from miniature.judge_spec import PROMPT
 from miniature.problems import (
     ALL_DIFFICULTIES,
@@ -128,6 +129,12 @@ def test_the_judge_can_be_asked_from_its_folder():
     assert (prompt.template, prompt.checkpoint) == (PROMPT.template, PROMPT.checkpoint)
 
 
+def test_the_encoder_knows_itself():
+    settings = EncoderSettings.load(MODELS / "encoder")
+    assert settings.tau is not None and settings.checkpoint == PROMPT.checkpoint
+    assert settings.auroc is not None and settings.auroc > 0.85
+
+
 def test_prefixes_encode_back_to_the_tokens_they_were_cut_from(tokenizer):
     rng = random.Random(0)
     for example in generate_examples(5, 50):
@@ -137,14 +144,18 @@ def test_prefixes_encode_back_to_the_tokens_they_were_cut_from(tokenizer):
 
 def test_weights_are_small_enough_for_git():
     sizes = [path.stat().st_size for path in MODELS.glob("*/model.safetensors")]
-    assert len(sizes) == 2
+    assert len(sizes) == 3
     assert sum(sizes) < 16e6
 
 
 def test_cards_quote_the_metrics():
     metrics = json.loads((MODELS / "metrics.json").read_text())
-    reasoner, judge = ((MODELS / name / "README.md").read_text() for name in ("reasoner", "judge"))
-    assert "license: apache-2.0" in reasoner
-    assert "license: apache-2.0" in judge
-    assert f"{metrics['reasoner']['single_accuracy']:.3f}" in reasoner
-    assert f"{metrics['judge']['auroc']:.3f}" in judge
+    for name, figure in (
+        ("reasoner", "single_accuracy"),
+        ("judge", "auroc"),
+        ("judge", "tau"),
+        ("encoder", "auroc_within"),
+    ):
+        card = (MODELS / name / "README.md").read_text()
+        assert "license: apache-2.0" in card
+        assert f"{metrics[name][figure]:.4g}"[:5] in card
