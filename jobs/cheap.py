@@ -31,6 +31,7 @@ def train_cheap(options: argparse.Namespace) -> int:
     sys.stderr.write(
         f"saved in {options.out}; see how good it is with: deepprune evaluate {options.pairs} "
         f"--judge {options.out} --out ...\n"
+        f"serve it with: judge: {{kind: {options.kind}, folder: {options.out}}}\n"
     )
     return 0
 

@@ -68,7 +68,7 @@ Apache-2.0.
 _ENCODER = """# deepprune miniature: encoder judge
 
 A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) and a small head, `head.pt`.
-They read a problem and the first {checkpoint} tokens of a trace of the miniature reasoner, once, and
+They read a problem and the first {checkpoint} tokens of a trace of the miniature reasoner once, and
 make a vector of them. Two vectors say how likely their traces are to end in the same answer.
 
 ## Use

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from cluster.configs import resolve_config, shipped_configs
 from cluster.hardware import NODE_TYPES
 from cluster.placement import place, replica_placement
-from deepprune.config import EngineConfig, RunConfig, load_config, parse_config
+from deepprune.config import (
+    EncoderJudgeConfig,
+    EngineConfig,
+    RunConfig,
+    load_config,
+    parse_config,
+)
 from deepprune.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -30,14 +36,15 @@ def one(kind: str, gpus: int = 1) -> list[dict]:
 
 
 class TestShippedConfigurations:
-    def test_they_are_six(self):
+    def test_they_are_seven(self):
         names = [path.stem for path in shipped_configs()]
-        assert names == sorted([*ON_GPUS, "gpu", "laptop"])
+        assert names == sorted([*ON_GPUS, "gpu", "laptop", "laptop-encoder"])
 
     @pytest.mark.parametrize(
         ("name", "generator", "judge", "executor", "replicas"),
         [
             ("laptop", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
+            ("laptop-encoder", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
             ("gpu", [{"CPU": 1, "GPU": 0.5}], [{"CPU": 1, "GPU": 0.5}], None, ((1, 1), (1, 1))),
             ("a100x4", one(A100), one(A100), None, ((3, 3), (1, 1))),
             ("a100x4-qwen3-32b", one(A100, 2), one(A100), "mp", ((1, 1), (1, 2))),
@@ -136,7 +143,7 @@ class TestNames:
             resolve_config(name)
         assert str(refusal.value) == (
             f"there is no configuration {name!r}: give a file, or one of a100x4, "
-            "a100x4-qwen3-32b, gpu, h20x8, h20x8-qwen3-32b, laptop"
+            "a100x4-qwen3-32b, gpu, h20x8, h20x8-qwen3-32b, laptop, laptop-encoder"
         )
 
 
@@ -237,6 +244,16 @@ class TestRefusals:
 
     def test_no_room_beside_the_generators(self):
         assert refusal_of(config({"a100x4": 1}, {}, 4, judge={})).startswith("judge: no room")
+
+    def test_an_encoder_judge_takes_its_share_of_a_gpu(self):
+        judge = EncoderJudgeConfig(kind="encoder", folder="e", gpus=0.2)
+
+        def beside(replicas: int):
+            return config({"a100x4": 1}, {}, replicas).model_copy(update={"judge": judge})
+
+        placed = place(beside(3)).judge
+        assert placed is not None and placed.bundle_dicts == [{"CPU": 1, "GPU": 0.2}]
+        assert refusal_of(beside(4)).startswith("judge: no room for a replica that needs 0.2 GPUs")
 
     def test_a_judge_may_share_the_gpu_of_a_generator(self):
         shared = {"gpus_per_shard": 0.5}
