@@ -26,7 +26,7 @@ from actors.encoder_judge import EncoderJudge
 from actors.feature_judge import FeatureJudgeReplica
 from actors.generator import Generator
 from actors.judge import Judge
-from actors.models import encoder_folder, feature_judge, judge_prompt
+from actors.models import feature_judge, judge_prompt
 from actors.shards import Shards
 from actors.warden import take_down, watched
 from cluster.placement import ReplicaPlacement, place, replica_placement
@@ -169,7 +169,7 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
         read = serve.deployment(EncoderJudge)
         reserved = {"num_cpus": config.cpus, "num_gpus": config.gpus}
         read = read.options(ray_actor_options=reserved, **light)
-        return read.bind(str(encoder_folder(config)), config.cpus, stall_s)
+        return read.bind(config, stall_s)
     placement = replica_placement(config.engine)
     full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
     options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)

@@ -11,14 +11,15 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.beats import with_beats
 from actors.engine import leave_the_pool
 from actors.judge import p_same
 from actors.messages import JudgeReply, JudgeRequest
+from actors.models import encoder_folder
 from actors.vigil import Vigil
+from deepprune.config import EncoderJudgeConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,15 +46,15 @@ class _Reading:
 class EncoderJudge:
     """One replica. Prefixes that come while others are read are read together, next."""
 
-    def __init__(self, folder: str, cpus: float, stall_s: float) -> None:
+    def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
         import torch
 
         from actors.prefix_encoder import SavedEncoder
 
-        on_gpu = torch.cuda.is_available()
-        if not on_gpu:
-            torch.set_num_threads(max(1, int(cpus)))
-        self._encoder = SavedEncoder(Path(folder), torch.device("cuda" if on_gpu else "cpu"))
+        if not config.gpus:
+            torch.set_num_threads(max(1, int(config.cpus)))
+        device = torch.device("cuda" if config.gpus else "cpu")
+        self._encoder = SavedEncoder(encoder_folder(config), device)
         self._vigil = Vigil(stall_s)
         self._stall_s = stall_s
         self._unfinished = 0

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def replica(folder):
     """A replica that counts how often it has read each prompt."""
-    replica = EncoderJudge(str(folder), 1, 60)
+    replica = EncoderJudge(EncoderJudgeConfig(kind="encoder", folder=str(folder)), 60)
     encode, replica.read = replica._encoder.encode, Counter()
 
     def counted(prompts):
