@@ -13,7 +13,7 @@ from cluster.configs import resolve_config
 from cluster.hardware import NODE_TYPES
 from cluster.model_shapes import MODEL_SHAPES, model_shape
 from cluster.roofline import judge_speed, replica_speed
-from deepprune.config import load_config
+from deepprune.config import EncoderJudgeConfig, load_config
 from deepprune.errors import UserError
 from deepprune.loading import find
 from deepprune.made_traces import made_up
@@ -154,7 +154,7 @@ class TestConfiguration:
         assert same == pytest.approx(agreement, abs=0.03)
 
 
-def planner(**changes) -> Planner:
+def planner(judge: EncoderJudgeConfig | None = None, **changes) -> Planner:
     plan = {
         "run": "a100x4",
         "mixes": [{"a100x4": 1}],
@@ -164,7 +164,10 @@ def planner(**changes) -> Planner:
         "policies": [{"name": "cons"}, {"name": "deepprune"}],
     }
     config = PlanConfig.model_validate(plan | changes)
-    return Planner(config, load_config(resolve_config(config.run)), ROOT)
+    run = load_config(resolve_config(config.run))
+    if judge is not None:
+        run = run.model_copy(update={"judge": judge})
+    return Planner(config, run, ROOT)
 
 
 class TestPredictions:
@@ -203,6 +206,18 @@ class TestPredictions:
         ready = planner(speed=speed, num_problems=2)
         longest = max(max(material.lengths) for material in ready._materials)
         assert ready.predict(ready.policies[0], {"a100x4": 1}).hours == pytest.approx(longest)
+
+    def test_an_encoder_judge_reads_each_prefix_once(self, predictions):
+        folder = str(ROOT / "miniature" / "models" / "reasoner")
+        judge = EncoderJudgeConfig(kind="encoder", folder=folder, gpus=1)
+        ready = planner(judge)
+        found = ready.predict(ready.policies[1], {"a100x4": 1})
+        pairwise = predictions["deepprune", 1]
+        assert 0 < found.judge_tokens <= 3 * 48 * 500 < pairwise.judge_tokens
+        assert found.num_judges == 1
+        on_cpus = planner(judge.model_copy(update={"gpus": 0}))
+        with pytest.raises(UserError, match=r"set judge\.gpus"):
+            on_cpus.predict(on_cpus.policies[1], {"a100x4": 1})
 
     def test_the_cheapest_is_in_time(self, predictions):
         slow, fast = predictions["cons", 1], predictions["cons", 3]
