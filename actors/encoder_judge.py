@@ -90,10 +90,10 @@ class EncoderJudge:
             ended = True
         finally:
             self._unfinished -= 1
-            computed, cached = self._settled(readings)
+            num_tokens = self._settled(readings)
             if not ended and request.report_to is not None:
-                request.report_to.settle_judge.remote(request.request_id, 0, computed, cached)
-        yield JudgeReply(scores, computed, cached)
+                request.report_to.settle_judge.remote(request.request_id, 0, num_tokens, 0)
+        yield JudgeReply(scores, num_tokens, 0)
 
     def _reading(self, problem: str, text: str) -> _Reading:
         """The prefix's reading: one that there is, or one that begins with the next batch."""
@@ -124,23 +124,21 @@ class EncoderJudge:
         for reading, vector in zip(batch, vectors, strict=True):
             reading.vector = vector
 
-    def _settled(self, readings: list[_Reading]) -> tuple[int, int]:
-        """Tokens on the bill of a call that is over: read for it, and read for one before it.
+    def _settled(self, readings: list[_Reading]) -> int:
+        """Tokens on the bill of a call that is over: those that no other call has paid for.
 
         What it alone has asked for, and nobody has begun to read, is not read.
         """
-        computed = cached = 0
+        num_tokens = 0
         for reading in readings:
             reading.num_waiting -= 1
             if not reading.begun:
                 if reading.num_waiting == 0:
                     self._known.pop(self._waiting.pop(reading), None)
-            elif reading.paid:
-                cached += len(reading.prompt)
-            else:
-                computed += len(reading.prompt)
+            elif not reading.paid:
+                num_tokens += len(reading.prompt)
                 reading.paid = True
-        return computed, cached
+        return num_tokens
 
     def _compare(self, vectors: list[Any]) -> tuple[float, ...]:
         """P(same) of the last one with each of the others."""

@@ -153,9 +153,11 @@ def test_cards_quote_the_metrics():
     for name, figure in (
         ("reasoner", "single_accuracy"),
         ("judge", "auroc"),
-        ("judge", "tau"),
         ("encoder", "auroc_within"),
     ):
         card = (MODELS / name / "README.md").read_text()
         assert "license: apache-2.0" in card
-        assert f"{metrics[name][figure]:.4g}"[:5] in card
+        assert f"{metrics[name][figure]:.3f}" in card
+    for name in ("judge", "encoder"):
+        settings = json.loads((MODELS / name / f"{name}.json").read_text())
+        assert metrics[name]["tau"] == pytest.approx(settings["tau"], abs=1e-4)
