@@ -9,13 +9,12 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.beats import with_beats
 from actors.engine import leave_the_pool
 from actors.judge import p_same
+from actors.judge_replica import JudgeReplica
 from actors.messages import JudgeReply, JudgeRequest
 from actors.models import encoder_folder
 from actors.vigil import Vigil
@@ -43,10 +42,11 @@ class _Reading:
     paid: bool = False
 
 
-class EncoderJudge:
+class EncoderJudge(JudgeReplica):
     """One replica. Prefixes that come while others are read are read together, next."""
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
+        super().__init__(stall_s)
         import torch
 
         from actors.prefix_encoder import SavedEncoder
@@ -56,7 +56,6 @@ class EncoderJudge:
         device = torch.device("cuda" if config.gpus else "cpu")
         self._encoder = SavedEncoder(encoder_folder(config), device)
         self._vigil = Vigil(stall_s)
-        self._stall_s = stall_s
         self._unfinished = 0
         self._known: OrderedDict[bytes, _Reading] = OrderedDict()
         self._waiting: dict[_Reading, bytes] = {}
@@ -71,12 +70,6 @@ class EncoderJudge:
     async def num_unfinished(self) -> int:
         """Calls that are not answered yet."""
         return self._unfinished
-
-    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
-        """P(same) of `request.second` with each of `request.firsts`; None while it is not known."""
-        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
-            async for reply in replies:
-                yield reply
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         self._unfinished += 1

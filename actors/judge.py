@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from actors.beats import with_beats
 from actors.engine import leave_the_pool, start_engine
+from actors.judge_replica import JudgeReplica
 from actors.messages import EngineGone, JudgeReply, JudgeRequest
 from actors.pair_prompt import PairPrompt
 from actors.vigil import Vigil
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
 
 
-class Judge:
+class Judge(JudgeReplica):
     """One replica. Closing the stream of `score` aborts what is left of it in the engine."""
 
     def __init__(
@@ -35,8 +34,8 @@ class Judge:
         executor_backend: str | None,
         stall_s: float,
     ) -> None:
+        super().__init__(stall_s)
         self._vigil = Vigil(stall_s)
-        self._stall_s = stall_s
         self._engine = start_engine(config.engine, executor_backend)
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
@@ -53,16 +52,6 @@ class Judge:
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
-
-    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
-        """P(same) of `request.second` with each of `request.firsts`; None while there is no news.
-
-        Raises:
-            EngineGone: the problem leaves no room for prefixes.
-        """
-        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
-            async for reply in replies:
-                yield reply
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         """The one reply to a request."""

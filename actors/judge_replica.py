@@ -1,0 +1,33 @@
+"""What the replicas of all judges share: how they are asked, and that they say they are alive."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from actors.beats import with_beats
+from actors.messages import JudgeReply, JudgeRequest
+
+
+class JudgeReplica(ABC):
+    """A Serve replica that says P(same)."""
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+
+    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
+        """P(same) of `request.second` with each of `request.firsts`; None while there is no news.
+
+        Closing the stream gives up what is left to do for it.
+
+        Raises:
+            EngineGone: the problem leaves no room for prefixes.
+        """
+        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
+            async for reply in replies:
+                yield reply
+
+    @abstractmethod
+    def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
+        """The one reply to a request."""
