@@ -101,7 +101,9 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(
     folder = str(tmp_path / "whole" / "judge")
     prompt = prompt_beside(folder)
     assert prompt.checkpoint == "tokens:8"
-    assert prompt.tau == pytest.approx(float(best["tau"]), abs=1e-4)
+    # So few pairs are told apart perfectly, and a threshold is kept off 1.
+    assert prompt.tau == pytest.approx(min(0.999, float(best["tau"])), abs=1e-4)
+    assert prompt.slope == pytest.approx(float(best["slope"]), abs=1e-4)
     encoder = PairEncoder(prompt, load_tokenizer(folder), 192)
     module = JudgeModel(load_language_model(folder), encoder.answer_ids).eval()
     held_out = load_pairs(pairs, ["validation"])

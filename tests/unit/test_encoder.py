@@ -90,7 +90,10 @@ def test_pairs_of_one_class_are_refused(tmp_path):
 
 def test_a_folder_that_is_not_whole_is_refused(trained, tmp_path):
     (tmp_path / ENCODER_FILE).write_text('{"max_tokens": 64}')
-    with pytest.raises(UserError, match="no whole encoder judge"):
+    with pytest.raises(UserError, match=r"no config\.json"):
+        open_judge(str(tmp_path), made_pairs(), 64)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no whole encoder judge \(head\.pt is missing\)"):
         open_judge(str(tmp_path), made_pairs(), 64)
 
 
