@@ -11,7 +11,7 @@ from deepprune.errors import UserError
 from jobs.progress import Progress
 from jobs.settings import settings_of
 from training.config import TrainConfig, load
-from training.data import PairSet, load_manifest, load_pairs
+from training.data import PairSet, chosen_checkpoint, load_pairs
 
 
 def train_cheap(options: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def _encoder(options: argparse.Namespace, training: PairSet, validation: PairSet
     from training.encoder_run import steps_of, train_encoder
     from training.scoring import device
 
-    checkpoint = options.checkpoint or load_manifest(options.pairs)["config"]["checkpoints"][0]
+    checkpoint = chosen_checkpoint(options.pairs, options.checkpoint)
     losses: list[float] = []
     with Progress("training", len(steps_of(config, training))) as progress:
 

@@ -105,7 +105,7 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
 
 
 def finish(models: Path, metrics: dict[str, dict[str, float]]) -> None:
-    """Sizes, `metrics.json` and the two cards."""
+    """Sizes, `metrics.json` and the cards."""
     for name in ("reasoner", "judge", "encoder"):
         weights = models / name / "model.safetensors"
         metrics[name]["megabytes"] = weights.stat().st_size / 1e6

@@ -40,7 +40,7 @@ large, and the rest of the solution carries on from there. Without the second pa
 size learns these problems until nearly every trace is right and there is nothing to vote on. Which
 split a problem belongs to follows from a hash of its expression, so the problems measured here were
 never trained on. Trained from random weights with cross-entropy on the solutions.
-`python -m miniature.build` makes both models of the miniature, in about {minutes:.0f} minutes on
+`python -m miniature.build` makes all models of the miniature, in about {minutes:.0f} minutes on
 {cores:.0f} cores with nothing else running.
 
 ## Measured
@@ -65,7 +65,21 @@ wrote and finds no errors. It says nothing about how large models reason.
 Apache-2.0.
 """
 
-_ENCODER = """# deepprune miniature: encoder judge
+_JUDGED = """## Measured
+
+On {num_pairs:.0f} pairs of fresh problems that neither model was trained on
+({same_share:.2f} of the pairs are the same).
+
+| figure | value |
+|---|---|
+| AUROC, pooled | {auroc:.3f} |
+| AUROC within a problem, mean of {num_contested_problems:.0f} problems | {auroc_within:.3f} |
+| TNR at FNR 0.2 | {tnr:.3f} |
+| expected calibration error | {expected_calibration_error:.3f} |
+"""
+
+_ENCODER = (
+    """# deepprune miniature: encoder judge
 
 A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) and a small head, `head.pt`.
 They read a problem and the first {checkpoint} tokens of a trace of the miniature reasoner once, and
@@ -81,18 +95,9 @@ has it). `encoder.json` holds the checkpoint, the calibration and the threshold,
 The pairs that the pairwise judge was trained on. It starts from the reasoner's weights and learns
 from all pairs of 16 traces of a problem at a time, by cross-entropy on whether they agree.
 
-## Measured
-
-On {num_pairs:.0f} pairs of fresh problems that neither model was trained on
-({same_share:.2f} of the pairs are the same).
-
-| figure | value |
-|---|---|
-| AUROC, pooled | {auroc:.3f} |
-| AUROC within a problem, mean of {num_contested_problems:.0f} problems | {auroc_within:.3f} |
-| TNR at FNR 0.2 | {tnr:.3f} |
-| expected calibration error | {expected_calibration_error:.3f} |
-
+"""
+    + _JUDGED
+    + """
 ## Limits
 
 It compares traces of this reasoner, of one problem, at this checkpoint, and nothing else.
@@ -101,8 +106,10 @@ It compares traces of this reasoner, of one problem, at this checkpoint, and not
 
 Apache-2.0.
 """
+)
 
-_JUDGE = """# deepprune miniature: judge
+_JUDGE = (
+    """# deepprune miniature: judge
 
 A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) that reads the first
 {checkpoint} tokens of two traces of the miniature reasoner and says how likely they are to end in
@@ -121,18 +128,9 @@ Pairs of traces that the reasoner sampled on problems of a split of their own, i
 labelled by whether the boxed answers are equal. The judge starts from the reasoner's weights and is
 trained with cross-entropy on the answer token, plus a share of the loss of reading the prefixes.
 
-## Measured
-
-On {num_pairs:.0f} pairs of fresh problems that neither model was trained on
-({same_share:.2f} of the pairs are the same).
-
-| figure | value |
-|---|---|
-| AUROC, pooled | {auroc:.3f} |
-| AUROC within a problem, mean of {num_contested_problems:.0f} problems | {auroc_within:.3f} |
-| TNR at FNR 0.2 | {tnr:.3f} |
-| expected calibration error | {expected_calibration_error:.3f} |
-
+"""
+    + _JUDGED
+    + """
 Greedy clustering with this judge on {num_problems:.0f} of these problems, 64 traces each. All at
 once: every trace runs to the checkpoint and the largest cluster's first 20 finish. One by one:
 traces are launched only until a cluster has its 20.
@@ -153,6 +151,7 @@ It compares traces of this reasoner, of one problem, at this checkpoint, and not
 
 Apache-2.0.
 """
+)
 
 
 def reasoner_card(metrics: Metrics) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from actors.judge import p_same
 from actors.prefix_encoder import SavedEncoder
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Pair
 from miniature.model import load_model, save_model
 from miniature.tokenizer import load_tokenizer
+from training.calibration import sigmoid
 from training.config import TrainConfig, load
 from training.data import load_pairs
 from training.encoder_run import train_encoder
@@ -55,4 +55,5 @@ def encoder_scores(folder: Path, problems: Sequence[str], pairs: Sequence[Pair])
     vectors = encoder.encode([encoder.token_ids(problems[j], text) for j, text in texts])
     first = vectors[[place[p.problem, p.first] for p in pairs]]
     second = vectors[[place[p.problem, p.second] for p in pairs]]
-    return [p_same(z) for z in encoder.log_odds(first, second).tolist()]
+    scores: list[float] = sigmoid(encoder.log_odds(first, second)).tolist()
+    return scores

@@ -17,6 +17,7 @@ Bools = npt.NDArray[np.bool_]
 LEAST_SLOPE = 0.01
 """Of a judge that ranks held-out pairs no better than chance: next to nothing that it says counts,
 and yet the order in which it puts pairs stays."""
+LEAST_P = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,13 @@ def calibrated(logits: Floats, same: Bools) -> Platt:
         return Platt(slope, float(fit.intercept_[0]))
     rate = float(same.mean())
     return Platt(LEAST_SLOPE, float(np.log(rate / (1 - rate))) - LEAST_SLOPE * float(logits.mean()))
+
+
+def log_odds(p: Floats) -> Floats:
+    """Log-odds of probabilities, which are kept off 0 and 1."""
+    inside = np.clip(p, LEAST_P, 1 - LEAST_P)
+    odds: Floats = np.log(inside / (1 - inside))
+    return odds
 
 
 def sigmoid(logits: Floats) -> Floats:

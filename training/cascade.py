@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from training.calibration import log_odds
 from training.metrics import auroc, mean_auroc
 
 Floats = npt.NDArray[np.float64]
@@ -45,8 +46,8 @@ def cascade(
     added to the cheap one's: log-odds add up, less the `base_rate` that both have counted. Where
     the evidence of the two overlaps this is too sure, which ranks pairs no worse.
     """
-    base, threshold = _log_odds(np.array([base_rate, tau]))
-    first, second = _log_odds(cheap), _log_odds(dear)
+    base, threshold = log_odds(np.array([base_rate, tau]))
+    first, second = log_odds(cheap), log_odds(dear)
     order = np.argsort(np.abs(first - threshold), kind="stable")
     steps = []
     for share in shares:
@@ -63,9 +64,3 @@ def cascade(
             )
         )
     return steps
-
-
-def _log_odds(p: Floats) -> Floats:
-    inside = np.clip(p, 1e-6, 1 - 1e-6)
-    odds: Floats = np.log(inside / (1 - inside))
-    return odds

@@ -121,6 +121,12 @@ class PairSet:
         return self[np.sort(drawn)]
 
 
+def chosen_checkpoint(folder: Path, checkpoint: str | None) -> str:
+    """The checkpoint as given, else the first that the folder's pairs are of."""
+    known: list[str] = load_manifest(folder)["config"]["checkpoints"]
+    return checkpoint or known[0]
+
+
 def load_pairs(
     folder: Path, splits: Sequence[Split] = SPLITS, checkpoint: str | None = None
 ) -> PairSet:

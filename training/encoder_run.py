@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from actors.encoder_settings import HEAD_FILE, EncoderSettings
 from actors.language_model import load_language_model, load_tokenizer
+from actors.padding import Prompt
 from actors.prefix_encoder import PrefixEncoder
 from deepprune.errors import UserError
 from training.calibration import calibrated
@@ -64,6 +64,7 @@ def train_encoder(
     one_step = config.model_copy(update={"pairs_per_batch": config.pairs_per_step})
     engine = PlainEngine(module, one_step, device)
     prompts = encode_prefixes(training.prefixes, tokenizer, config.max_tokens)
+    held_out = encode_prefixes(validation.prefixes, tokenizer, config.max_tokens)
     steps = steps_of(config, training)
     same = _agreement(training)
     best: tuple[float, dict[str, torch.Tensor], EncoderSettings] | None = None
@@ -77,10 +78,10 @@ def train_encoder(
             )
         seen(loss)
         if number % per_epoch == 0:
-            settings, score = _validated(engine, tokenizer, validation, config)
-            if best is None or score > best[0]:
+            settings, within = _validated(engine, held_out, validation, config)
+            if best is None or within > best[0]:
                 weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
-                best = (score, copy.copy(weights), settings)
+                best = (within, weights, settings)
     assert best is not None
     module.load_state_dict(best[1])
     module.language_model.save_pretrained(folder)
@@ -102,16 +103,14 @@ def _num_epochs(config: TrainConfig) -> int:
 
 
 def _validated(
-    engine: PlainEngine, tokenizer: object, validation: PairSet, config: TrainConfig
+    engine: PlainEngine, prompts: Sequence[Prompt], validation: PairSet, config: TrainConfig
 ) -> tuple[EncoderSettings, float]:
+    """What the validation pairs say of it, and its AUROC within a problem, by prefixes' prompts."""
     if validation.same.all() or not validation.same.any():
         return EncoderSettings(max_tokens=config.max_tokens), 0.0
     both = np.concatenate([validation.first, validation.second])
     used, places = np.unique(both, return_inverse=True)
-    prefixes = [validation.prefixes[i] for i in used]
-    prompts = encode_prefixes(prefixes, tokenizer, config.max_tokens)
-    first, second = np.split(places, 2)
-    logits = score(engine, prompts, first, second)
+    logits = score(engine, [prompts[i] for i in used], *np.split(places, 2))
     within = mean_auroc(validation.same, logits, validation.problem)
     scale = calibrated(logits, validation.same)
     threshold = threshold_at_fnr(validation.same, scale.logits(logits), config.target_error)
@@ -138,7 +137,3 @@ def _agreement(pairs: PairSet) -> Bools:
     same: Bools = answer[:, None] == answer[None, :]
     same[pairs.first, pairs.second] = same[pairs.second, pairs.first] = pairs.same
     return same
-
-
-def _plain(model: str) -> TrainConfig:
-    return TrainConfig(model=model, precision="fp32")

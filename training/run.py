@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deepprune.errors import UserError
 from training.batches import PairEncoder
 from training.config import TrainConfig
-from training.data import PairSet, load_manifest, load_pairs
+from training.data import PairSet, chosen_checkpoint, load_pairs
 from training.trainer import Progress, check_classes
 from training.worker import JUDGE, Assignment, train_worker
 
@@ -84,8 +84,7 @@ def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> 
     encoder = PairEncoder(prompt_for(config), load_tokenizer(config.model), config.max_tokens)
     longest = max((prefix.problem for prefix in train.prefixes), key=len)
     encoder.token_ids(longest, "", "")
-    known: list[str] = load_manifest(folder)["config"]["checkpoints"]
-    return train, checkpoint or known[0]
+    return train, chosen_checkpoint(folder, checkpoint)
 
 
 def run(

@@ -93,8 +93,9 @@ def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudg
     from actors.encoder_settings import ENCODER_FILE
     from actors.models import resolve_model
 
-    if (folder := Path(resolve_model(name)) / ENCODER_FILE).is_file():
-        return _Encoder(folder.parent)
+    folder = Path(resolve_model(name))
+    if (folder / ENCODER_FILE).is_file():
+        return _Encoder(folder)
     return _Pairwise(name, max_tokens)
 
 

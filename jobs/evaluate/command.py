@@ -28,7 +28,7 @@ from jobs.evaluate.writing import write_evaluation
 from jobs.folder import ResultFolder
 from jobs.progress import Progress
 from training.calibration import Platt, calibrated, sigmoid
-from training.data import PairSet, Split, load_manifest, load_pairs
+from training.data import PairSet, Split, chosen_checkpoint, load_pairs
 from training.evaluation import chosen_tau
 from training.metrics import mean_auroc
 from training.scoring import open_judge
@@ -74,7 +74,7 @@ def evaluate_judges(options: Options) -> int:
     """
     if options.cascade and len(options.judges) != 2:
         raise UserError("--cascade compares two judges: name the cheap one first, then the dear")
-    checkpoint = options.checkpoint or load_manifest(options.pairs)["config"]["checkpoints"][0]
+    checkpoint = chosen_checkpoint(options.pairs, options.checkpoint)
     wanted = _limited(load_pairs(options.pairs, [options.split], options.checkpoint), options)
     _check(wanted, options.split)
     training = load_pairs(options.pairs, ["train"], options.checkpoint)

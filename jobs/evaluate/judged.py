@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.style import one_line
-from training.calibration import Platt, sigmoid
+from training.calibration import Platt, log_odds, sigmoid
 from training.data import PairSet
 from training.evaluation import Evaluation, evaluate
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-LEAST_P = 1e-6
 ALL, UNFINISHED = "all pairs", "neither trace ended"
 
 
@@ -39,8 +38,7 @@ class Judged:
     @property
     def calibrated(self) -> Floats:
         """(pairs,): P(same) by `scale`."""
-        inside = np.clip(self.p_same, LEAST_P, 1 - LEAST_P)
-        return sigmoid(self.scale.logits(np.log(inside / (1 - inside))))
+        return sigmoid(self.scale.logits(log_odds(self.p_same)))
 
 
 @dataclass(frozen=True)
