@@ -161,7 +161,7 @@ class _AlwaysSame:
 
 
 class _Similarity:
-    reads: Reads = "nothing"
+    reads: Reads = "prefixes"
     is_probability, tau, num_tokens = False, None, 0
 
     def __init__(self, similarity: Callable[[Sequence[str]], ScoredPairs]) -> None:
