@@ -14,10 +14,12 @@ OVERRIDES := $(if $(findstring gpu,$(EXTRAS)),,--override requirements/cpu-overr
 
 setup: .venv/.ready-$(EXTRAS)
 
+# Compiled once here, not in each process that imports vLLM: half of an engine's start otherwise,
+# wherever Python is told not to write bytecode.
 .venv/.ready-$(EXTRAS): pyproject.toml requirements/cpu-overrides.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "uv>=0.5"
-	$(UV_ENV) $(BIN)/uv pip install --python $(BIN)/python $(OVERRIDES) --editable ".[$(EXTRAS)]"
+	$(UV_ENV) $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(OVERRIDES) --editable ".[$(EXTRAS)]"
 	touch "$@"
 
 demo: setup ## pruning beside self-consistency, live, on this machine

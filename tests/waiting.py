@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Return once it holds.
+def wait_for(condition: Callable[[], object], seconds: float = 60, every: float = 0.05) -> None:
+    """Return once it holds; it is asked `every` so many seconds.
 
     Raises:
         AssertionError: it does not hold in time.
@@ -15,4 +15,4 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
+        time.sleep(every)

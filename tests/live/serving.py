@@ -41,7 +41,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     reasoner = {"model": "miniature/reasoner", **ENGINE}
     judge = {"model": "miniature/judge", **ENGINE, "max_num_seqs": 128}
     policy = {"name": "deepprune", "num_traces": 32, "checkpoint": "tokens:54", "max_members": 2}
-    scale = {"min": 1, "max": 2, "upscale_delay_s": 0, "downscale_delay_s": 1, "drain_s": 30}
+    scale = {"min": 1, "max": 2, "upscale_delay_s": 0, "downscale_delay_s": 5, "drain_s": 30}
     return {
         "nodes": {"laptop": 3},
         "http": {
@@ -189,13 +189,14 @@ def served(folder: Path) -> Iterator[Endpoint]:
 
 
 def what_went_wrong(ray_folder: Path) -> str:
-    """The last lines of Serve's logs that are not mere information."""
+    """The last lines of Serve's logs: all of the controller's, else what is a warning or worse."""
     lines = []
     for path in sorted(ray_folder.glob("ray/session_latest/logs/serve/*.log")):
-        told = [
-            line for line in path.read_text(errors="replace").splitlines() if " INFO " not in line
-        ]
-        lines += ["", path.name, *told[-12:]]
+        told = path.read_text(errors="replace").splitlines()
+        if not path.name.startswith("controller"):
+            told = [line for line in told if not line.startswith(("INFO ", "DEBUG "))]
+        if told:
+            lines += ["", path.name, *told[-12:]]
     return "\n".join(lines)[-8000:]
 
 
