@@ -153,23 +153,14 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
     Raises:
         UserError: the folder of a feature judge holds none.
     """
-    light = {
-        "name": name,
-        "max_ongoing_requests": MAX_JUDGE_CALLS,
-        "health_check_period_s": 5,
-        "logging_config": QUIET,
-        **scale_options(config.replicas, LIGHT_JUDGE_CALLS),
-    }
     if isinstance(config, FeatureJudgeConfig):
         scored = serve.deployment(FeatureJudgeReplica)
-        reserved = {"num_cpus": config.cpus}
-        scored = scored.options(ray_actor_options=reserved, **light)
-        return scored.bind(feature_judge(config), stall_s)
+        options = _light_options(config.replicas, config.cpus)
+        return scored.options(name=name, **options).bind(feature_judge(config), stall_s)
     if isinstance(config, EncoderJudgeConfig):
         read = serve.deployment(EncoderJudge)
-        reserved = {"num_cpus": config.cpus, "num_gpus": config.gpus}
-        read = read.options(ray_actor_options=reserved, **light)
-        return read.bind(config, stall_s)
+        options = _light_options(config.replicas, config.cpus, config.gpus)
+        return read.options(name=name, **options).bind(config, stall_s)
     placement = replica_placement(config.engine)
     full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
     options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)
@@ -249,6 +240,16 @@ def _options(
         "request_router_config": routing(replicas),
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
+        "logging_config": QUIET,
+    }
+
+
+def _light_options(replicas: ReplicasConfig, cpus: float, gpus: float = 0) -> dict[str, Any]:
+    """Options of a judge without an engine: one process, one actor."""
+    return scale_options(replicas, LIGHT_JUDGE_CALLS) | {
+        "ray_actor_options": {"num_cpus": cpus, "num_gpus": gpus},
+        "max_ongoing_requests": MAX_JUDGE_CALLS,
+        "health_check_period_s": 5,
         "logging_config": QUIET,
     }
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actors.engine import leave_the_pool
-from actors.judge import p_same
-from actors.judge_replica import JudgeReplica
+from actors.judge_replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest
 from actors.models import encoder_folder
 from actors.vigil import Vigil
@@ -56,7 +55,6 @@ class EncoderJudge(JudgeReplica):
         device = torch.device("cuda" if config.gpus else "cpu")
         self._encoder = SavedEncoder(encoder_folder(config), device)
         self._vigil = Vigil(stall_s)
-        self._unfinished = 0
         self._known: OrderedDict[bytes, _Reading] = OrderedDict()
         self._waiting: dict[_Reading, bytes] = {}
         self._next: asyncio.Task[None] | None = None
@@ -67,12 +65,7 @@ class EncoderJudge(JudgeReplica):
         if self._vigil.stalled:
             leave_the_pool("the encoder hangs")
 
-    async def num_unfinished(self) -> int:
-        """Calls that are not answered yet."""
-        return self._unfinished
-
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
-        self._unfinished += 1
         ended = False
         readings = [self._reading(request.problem, text) for text in request.firsts]
         readings.append(self._reading(request.problem, request.second))
@@ -82,7 +75,6 @@ class EncoderJudge(JudgeReplica):
             scores = self._compare([reading.vector for reading in readings])
             ended = True
         finally:
-            self._unfinished -= 1
             num_tokens = self._settled(readings)
             if not ended and request.report_to is not None:
                 request.report_to.settle_judge.remote(request.request_id, 0, num_tokens, 0)

@@ -19,21 +19,12 @@ class FeatureJudgeReplica(JudgeReplica):
     def __init__(self, judge: FeatureJudge, stall_s: float) -> None:
         super().__init__(stall_s)
         self._judge = judge
-        self._unfinished = 0
         self._turn = asyncio.Lock()
 
-    async def num_unfinished(self) -> int:
-        """Calls that are not answered yet."""
-        return self._unfinished
-
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
-        self._unfinished += 1
-        try:
-            async with self._turn:
-                # In a thread, so that the replica says that it is well in the meantime.
-                scores = await asyncio.to_thread(
-                    self._judge.p_same, request.problem, request.firsts, request.second
-                )
-        finally:
-            self._unfinished -= 1
+        async with self._turn:
+            # In a thread, so that the replica says that it is well in the meantime.
+            scores = await asyncio.to_thread(
+                self._judge.p_same, request.problem, request.firsts, request.second
+            )
         yield JudgeReply(scores, 0, 0)

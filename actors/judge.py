@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from actors.engine import leave_the_pool, start_engine
-from actors.judge_replica import JudgeReplica
+from actors.judge_replica import JudgeReplica, p_same
 from actors.messages import EngineGone, JudgeReply, JudgeRequest
 from actors.pair_prompt import PairPrompt
 from actors.vigil import Vigil
@@ -119,11 +119,6 @@ class Judge(JudgeReplica):
     def __del__(self) -> None:
         """Called by Serve when it retires the replica: end the engine's processes with it."""
         self._engine.shutdown()
-
-
-def p_same(log_odds: float) -> float:
-    """P(same) of its log-odds, those of the one answer token against the other."""
-    return 1 / (1 + math.exp(min(700.0, -log_odds)))
 
 
 def _columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,6 +16,11 @@ class JudgeReplica(ABC):
 
     def __init__(self, stall_s: float) -> None:
         self._stall_s = stall_s
+        self._unfinished = 0
+
+    async def num_unfinished(self) -> int:
+        """Calls that are not answered yet."""
+        return self._unfinished
 
     async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
         """P(same) of `request.second` with each of `request.firsts`; None while there is no news.
@@ -24,10 +30,19 @@ class JudgeReplica(ABC):
         Raises:
             EngineGone: the problem leaves no room for prefixes.
         """
-        async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
-            async for reply in replies:
-                yield reply
+        self._unfinished += 1
+        try:
+            async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
+                async for reply in replies:
+                    yield reply
+        finally:
+            self._unfinished -= 1
 
     @abstractmethod
     def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         """The one reply to a request."""
+
+
+def p_same(log_odds: float) -> float:
+    """P(same) of its log-odds."""
+    return 1 / (1 + math.exp(min(700.0, -log_odds)))

@@ -38,7 +38,7 @@ def train_cheap(options: argparse.Namespace) -> int:
 
 def _features(options: argparse.Namespace, training: PairSet, validation: PairSet) -> None:
     from training.calibration import sigmoid
-    from training.evaluation import chosen_tau
+    from training.metrics import chosen_tau
     from training.scoring import Features, learn_features
 
     with Progress("reading prefixes", len(validation)) as progress:

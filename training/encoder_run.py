@@ -15,13 +15,13 @@ from actors.language_model import load_language_model, load_tokenizer
 from actors.padding import Prompt
 from actors.prefix_encoder import PrefixEncoder
 from deepprune.errors import UserError
-from training.calibration import calibrated
+from training.calibration import calibrated, sigmoid
 from training.config import TrainConfig
 from training.data import PairSet
 from training.encoder import encode_prefixes, epochs, score, train_step
 from training.engines import PlainEngine
-from training.metrics import mean_auroc, threshold_at_fnr
-from training.trainer import check_classes, expit, learning_rate
+from training.metrics import chosen_tau, mean_auroc
+from training.trainer import check_classes, learning_rate
 
 TRACES_PER_PROBLEM = 16
 """Traces of a problem in a step: all their pairs are learned from."""
@@ -113,12 +113,12 @@ def _validated(
     logits = score(engine, [prompts[i] for i in used], *np.split(places, 2))
     within = mean_auroc(validation.same, logits, validation.problem)
     scale = calibrated(logits, validation.same)
-    threshold = threshold_at_fnr(validation.same, scale.logits(logits), config.target_error)
+    p_same = sigmoid(scale.logits(logits))
     settings = EncoderSettings(
         max_tokens=config.max_tokens,
         slope=scale.slope,
         shift=scale.shift,
-        tau=float(np.clip(expit(threshold), 0.001, 0.999)),
+        tau=chosen_tau(validation.same, p_same, config.target_error),
         base_rate=float(np.clip(validation.same.mean(), 0.001, 0.999)),
         auroc=None if math.isnan(within) else max(0.5, within),
     )

@@ -21,7 +21,6 @@ from training.metrics import (
     per_problem_auroc,
     precision_recall,
     roc_curve,
-    threshold_at_fnr,
     tnr_at_fnr,
 )
 
@@ -85,11 +84,6 @@ def evaluate(pairs: PairSet, p_same: Floats, tau: float, num_draws: int = NUM_DR
         curve=calibration_curve(same, p_same),
         roc=roc_curve(same, p_same),
     )
-
-
-def chosen_tau(same: Bools, p_same: Floats, target_error: float) -> float:
-    """The threshold that loses at most `target_error` of the agreeing pairs, within (0, 1)."""
-    return float(np.clip(threshold_at_fnr(same, p_same, target_error), 0.001, 0.999))
 
 
 def difference_within(pairs: PairSet, one: Floats, other: Floats) -> Figure:

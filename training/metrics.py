@@ -71,6 +71,11 @@ def threshold_at_fnr(same: Bools, scores: Floats, fnr: float) -> float:
     return float(agreeing[math.floor(fnr * len(agreeing) + 1e-9)])
 
 
+def chosen_tau(same: Bools, p_same: Floats, target_error: float) -> float:
+    """The threshold that loses at most `target_error` of the agreeing pairs, within (0, 1)."""
+    return float(np.clip(threshold_at_fnr(same, p_same, target_error), 0.001, 0.999))
+
+
 def precision_recall(same: Bools, taken: Bools) -> tuple[float, float]:
     """Of the pairs `taken` to agree, the share that does; of those that agree, the share taken."""
     hits = float((same & taken).sum())

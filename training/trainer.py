@@ -21,13 +21,13 @@ from torch import Tensor
 from actors.padding import Prompt
 from deepprune.errors import UserError
 from training.batches import PairEncoder, collate, training_batches
-from training.calibration import calibrated
+from training.calibration import calibrated, sigmoid
 from training.config import TrainConfig
 from training.data import PairSet
 from training.engines import Engine
 from training.judge import score_prompts
 from training.losses import pair_loss
-from training.metrics import auroc, mean_auroc, threshold_at_fnr
+from training.metrics import auroc, chosen_tau, mean_auroc
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Trainer:
         tau = None
         if same.any():
             target = self._config.target_error
-            tau = expit(threshold_at_fnr(same, scale.logits(scores), target))
+            tau = chosen_tau(same, sigmoid(scale.logits(scores)), target)
         return replace(
             progress,
             auroc=auroc(same, scores),
@@ -208,11 +208,6 @@ def _refuse_no_number(what: str, value: float) -> None:
 def num_steps(train: PairSet, config: TrainConfig) -> int:
     """Updates in a whole training."""
     return max(1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step))
-
-
-def expit(z: float) -> float:
-    """The probability whose log-odds are `z`."""
-    return 1 / (1 + math.exp(-max(-700.0, min(700.0, z))))
 
 
 def check_classes(train: PairSet) -> None:

@@ -29,8 +29,7 @@ from jobs.folder import ResultFolder
 from jobs.progress import Progress
 from training.calibration import Platt, calibrated, sigmoid
 from training.data import PairSet, Split, chosen_checkpoint, load_pairs
-from training.evaluation import chosen_tau
-from training.metrics import mean_auroc
+from training.metrics import chosen_tau, mean_auroc
 from training.scoring import open_judge
 
 Floats = npt.NDArray[np.float64]
