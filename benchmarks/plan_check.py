@@ -46,7 +46,7 @@ def main() -> None:
     known, new = problems[: options.calibrate], problems[options.calibrate :]
     config = with_calibration(
         load_config(
-            resolve_config("laptop"),
+            resolve_config("laptop-pairwise"),
             {"policy.num_traces": options.traces, "limits.max_problems": options.calibrate},
         )
     )
@@ -153,7 +153,7 @@ def plan(
     # The judge's own threshold means nothing to the one that the planner blurs to its AUROC.
     planned = pruned.model_copy(update={"tau": None})
     return PlanConfig(
-        run="laptop",
+        run="laptop-pairwise",
         mixes=({"laptop": 1},),
         recording=str(recording),
         num_problems=num_problems,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, TypeAdapter, field_validator, model_validator
 
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.section import Section, tag
@@ -198,3 +198,9 @@ POLICY_NAMES = (
     "oracle",
     "deepprune+",
 )
+
+
+def settings_of_policy(name: str) -> set[str]:
+    """The settings that the policy called `name` has."""
+    policy: PolicyConfig = TypeAdapter(PolicyConfig).validate_python({"name": name})
+    return set(type(policy).model_fields)

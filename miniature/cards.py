@@ -87,8 +87,8 @@ make a vector of them. Two vectors say how likely their traces are to end in the
 
 ## Use
 
-`judge: {{kind: encoder, folder: miniature/encoder}}` in a run (the configuration `laptop-encoder`
-has it). `encoder.json` holds the checkpoint, the calibration and the threshold, {tau:g}.
+`judge: {{kind: encoder, folder: miniature/encoder}}` in a run, as in the configuration
+`laptop`. `encoder.json` holds the checkpoint, the calibration and the threshold, {tau:g}.
 
 ## Data and training
 

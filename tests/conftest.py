@@ -26,7 +26,7 @@ settings.load_profile("untimed")
 
 
 class LiveSystem:
-    """The laptop's system with a second generator replica, and calls that wait for results."""
+    """A pairwise judge and two generators on the laptop, and calls that wait for results."""
 
     def __init__(self, coordinator: Any, config: RunConfig) -> None:
         self.coordinator = coordinator
@@ -81,7 +81,7 @@ def _laptop() -> Iterator[LiveSystem]:
 
     config = with_calibration(
         load_config(
-            "cluster/laptop.yaml",
+            "cluster/laptop-pairwise.yaml",
             {
                 "nodes": {"laptop": 2},
                 "generator.replicas": {"min": 2, "max": 2},

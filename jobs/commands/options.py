@@ -9,12 +9,18 @@ from pathlib import Path
 from training import TARGET_ERROR
 
 ANSWER_KINDS = ("auto", "choice", "math")
+LIVE_POLICIES = (
+    *("cons", "esc", "adaptive", "deepconf-low", "deepconf-high", "deepprune", "deepprune+"),
+)
+"""All but `oracle`, which knows how traces end. Named here, since pydantic is slow to import."""
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What is run on which system, and the settings of its policy that are changed most."""
     parser.add_argument(
-        "--policy", choices=("deepprune", "cons"), help="replaces the file's policy"
+        "--policy",
+        choices=LIVE_POLICIES,
+        help="replaces the file's policy; settings that both have stay as they are",
     )
     parser.add_argument("--num-traces", type=int, metavar="N", help="traces per problem")
     parser.add_argument("--tau", type=float, help="threshold of the judge's P(same)")

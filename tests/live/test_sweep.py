@@ -146,7 +146,7 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
     monkeypatch.setattr(live_sweep, "solve", solve_some)
     path = tmp_path / "live.yaml"
     keys = {
-        "runs": ["laptop"],
+        "runs": ["laptop-pairwise"],
         "benchmarks": ["miniature"],
         "problems": "0:3",
         "policies": [{"name": "cons"}, {"name": "deepprune"}],

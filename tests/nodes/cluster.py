@@ -39,7 +39,7 @@ def whole() -> bool:
 
 def run_settings() -> dict[str, Any]:
     """The laptop's configuration with a generator on each of two nodes and the judge on a third."""
-    settings = yaml.safe_load(Path("cluster/laptop.yaml").read_text())
+    settings = yaml.safe_load(Path("cluster/laptop-pairwise.yaml").read_text())
     settings["nodes"] = {"laptop": 3}
     settings["generator"] |= {"replicas": {"min": 2, "max": 2}, "progress_s": 0.05}
     settings["generator"]["engine"]["node_labels"] = GENERATORS

@@ -13,7 +13,7 @@ from tests.command import deepprune
 
 @pytest.fixture
 def laptop() -> dict:
-    return yaml.safe_load(resolve_config("laptop").read_text())
+    return yaml.safe_load(resolve_config("laptop-pairwise").read_text())
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,13 @@ def one(kind: str, gpus: int = 1) -> list[dict]:
 class TestShippedConfigurations:
     def test_they_are_seven(self):
         names = [path.stem for path in shipped_configs()]
-        assert names == sorted([*ON_GPUS, "gpu", "laptop", "laptop-encoder"])
+        assert names == sorted([*ON_GPUS, "gpu", "laptop", "laptop-pairwise"])
 
     @pytest.mark.parametrize(
         ("name", "generator", "judge", "executor", "replicas"),
         [
             ("laptop", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
-            ("laptop-encoder", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
+            ("laptop-pairwise", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
             ("gpu", [{"CPU": 1, "GPU": 0.5}], [{"CPU": 1, "GPU": 0.5}], None, ((1, 1), (1, 1))),
             ("a100x4", one(A100), one(A100), None, ((3, 3), (1, 1))),
             ("a100x4-qwen3-32b", one(A100, 2), one(A100), "mp", ((1, 1), (1, 2))),
@@ -143,7 +143,7 @@ class TestNames:
             resolve_config(name)
         assert str(refusal.value) == (
             f"there is no configuration {name!r}: give a file, or one of a100x4, "
-            "a100x4-qwen3-32b, gpu, h20x8, h20x8-qwen3-32b, laptop, laptop-encoder"
+            "a100x4-qwen3-32b, gpu, h20x8, h20x8-qwen3-32b, laptop, laptop-pairwise"
         )
 
 

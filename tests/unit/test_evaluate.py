@@ -170,6 +170,6 @@ def test_a_threshold_is_saved_where_runs_find_it(pairs, tmp_path):
     after = json.loads((judge / "judge.json").read_text())
     assert after["template"] == before["template"]
     assert after["tau"] != before.get("tau") and after["base_rate"] != before.get("base_rate")
-    run = load_config(resolve_config("laptop"), {"judge.engine.model": str(judge)})
+    run = load_config(resolve_config("laptop-pairwise"), {"judge.engine.model": str(judge)})
     assert run.policy.tau is None
     assert with_calibration(run).policy.tau == after["tau"]
