@@ -1,4 +1,4 @@
-"""`deepprune demo`: the same problems by plain self-consistency and by the policy, live."""
+"""`deepprune demo`: the same problems by plain self-consistency and by pruning, live."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from deepprune.errors import UserError
-from deepprune.policy_config import ConsConfig
+from deepprune.policy_config import ConsConfig, PlusConfig, PolicyConfig, settings_of_policy
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.display import Display
 from jobs.run import Interrupted, Task, configuration, run_folder, solve, system_for
-from jobs.tables import DemoRow, demo_report
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
+    from deepprune.config import RunConfig
 
 PROBLEM_SEED = 2026
 """Seed of the generated problems; the demo's split is disjoint from what the models trained on."""
@@ -42,34 +42,55 @@ def demo(options: argparse.Namespace) -> int:
     )
     store = RunStore(run_folder(options, "demo"), config)
     baseline = ConsConfig(num_traces=config.policy.num_traces)
+    policies = [config.policy] if options.policy else [config.policy, *_beyond(config)]
     solved: dict[str, dict[str, Solved]] = {}
     seconds: dict[str, float] = {}
     exit_code = 0
-    with Display("demo", 2 * len(problems), num_traces=baseline.num_traces) as display:
+    num_runs = (1 + len(policies)) * len(problems)
+    with Display("demo", num_runs, num_traces=baseline.num_traces) as display:
         try:
             with system_for(config, problems, options.address, display) as system:
-                for policy in (baseline, system.config.policy):
+                for number, policy in enumerate((baseline, *policies)):
                     display.phase(f"{policy.name}, {policy.num_traces} traces per problem")
                     done = solved.setdefault(policy.name, {})
+                    # Self-consistency and the first policy draw the same traces. The next one draws
+                    # others, or it would find what the judge has read for the first in its cache.
+                    seed = config.seed + max(0, number - 1)
                     started = time.monotonic()
-                    for result in solve(system, [Task(p, policy) for p in problems], display):
+                    for result in solve(system, [Task(p, policy, seed) for p in problems], display):
                         seconds[policy.name] = time.monotonic() - started
                         store.write(result)
-                        done[result.outcome.problem.problem_id] = result
+                        if result.outcome.complete:
+                            done[result.outcome.problem.problem_id] = result
                         display.finished(result.outcome)
         except Interrupted:
             exit_code = EXIT_INTERRUPTED
-    cons, pruned = solved.get(baseline.name, {}), solved.get(config.policy.name, {})
-    rows = [
-        DemoRow(cons[problem.problem_id].outcome, pruned[problem.problem_id].outcome)
-        for problem in problems
-        if problem.problem_id in cons and problem.problem_id in pruned
-    ]
-    if rows:
+    compared = {name: done for name, done in solved.items() if done}
+    common = set.intersection(*(set(done) for done in compared.values())) if compared else set()
+    if len(compared) > 1 and common:
+        from jobs.demo_report import PolicyRun, demo_report
         from jobs.picture import save_pictures
 
-        demo_report(rows, seconds)
-        save_pictures(store.folder, cons, pruned)
+        whole = [problem.problem_id for problem in problems if problem.problem_id in common]
+        ours = {name: [done[each] for each in whole] for name, done in compared.items()}
+        before, *after = (
+            PolicyRun([result.outcome for result in results], seconds[name])
+            for name, results in ours.items()
+        )
+        demo_report(before, after, num_interrupted=len(problems) - len(whole))
+        for run in after:
+            save_pictures(store.folder, ours[baseline.name], ours[run.policy])
     word = "interrupted: what there was is saved in" if exit_code else "saved in"
     sys.stderr.write(f"{word} {store.folder}\n")
     return exit_code
+
+
+def _beyond(config: RunConfig) -> list[PolicyConfig]:
+    """`deepprune+` with the settings of the configured policy that it has as well."""
+    from actors.preflight import with_calibration
+
+    if config.policy.name == "deepprune+":
+        return []
+    shared = config.policy.model_dump(include=settings_of_policy("deepprune+"), exclude_unset=True)
+    plus = PlusConfig(**(shared | {"name": "deepprune+"}))
+    return [with_calibration(config.model_copy(update={"policy": plus})).policy]

@@ -34,7 +34,7 @@ from jobs.style import (
     one_line,
     shown_answer,
 )
-from jobs.tables import DemoRow, agree, is_correct
+from jobs.tables import agree, is_correct
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
@@ -65,23 +65,18 @@ class _Lane:
     finished: bool
 
 
-def save_pictures(
-    folder: Path, baseline: Mapping[str, Solved], pruned: Mapping[str, Solved]
-) -> None:
-    """Save `totals.png`, of all problems, and `lanes.png`, of the one that saved the median.
+def save_pictures(folder: Path, baseline: Sequence[Solved], pruned: Sequence[Solved]) -> None:
+    """Save `POLICY-totals.png`, of all problems, and `POLICY-lanes.png`, of one.
 
-    Both mappings are by problem id; problems that not both have solved are left out.
+    Both are of the same problems in the same order; the one drawn trace by trace saved the median.
     """
-    rows = {
-        problem_id: DemoRow(solved.outcome, pruned[problem_id].outcome)
-        for problem_id, solved in baseline.items()
-        if problem_id in pruned and solved.outcome.complete and pruned[problem_id].outcome.complete
-    }
-    if rows:
-        by_share = sorted(rows, key=lambda problem_id: _share(rows[problem_id]))
-        median = by_share[len(by_share) // 2]
-        draw_lanes(baseline[median], pruned[median], folder / "lanes.png")
-        draw_totals(list(rows.values()), folder / "totals.png")
+    pairs = list(zip(baseline, pruned, strict=True))
+    by_share = sorted(pairs, key=lambda pair: _share(pair[0].outcome, pair[1].outcome))
+    median = by_share[len(by_share) // 2]
+    policy = pruned[0].outcome.policy
+    draw_lanes(*median, folder / f"{policy}-lanes.png")
+    outcomes = [solved.outcome for solved in baseline], [solved.outcome for solved in pruned]
+    draw_totals(*outcomes, folder / f"{policy}-totals.png")
 
 
 def draw_lanes(baseline: Solved, pruned: Solved, path: Path) -> None:
@@ -114,32 +109,34 @@ def draw_lanes(baseline: Solved, pruned: Solved, path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_totals(rows: Sequence[DemoRow], path: Path) -> None:
-    """Draw the tokens of each problem: the baseline's, and before them the policy's by fate."""
-    names = rows[0].baseline.policy, rows[0].pruned.policy
-    figure = Figure(
-        figsize=(min(32.0, max(9.5, 2.5 + 0.48 * len(rows))), 5), dpi=DPI, layout="constrained"
-    )
+def draw_totals(baseline: Sequence[Outcome], pruned: Sequence[Outcome], path: Path) -> None:
+    """Draw the tokens of each problem: the baseline's, and before them the policy's by fate.
+
+    Both are of the same problems in the same order.
+    """
+    num = len(baseline)
+    figure = Figure(figsize=(min(32.0, max(9.5, 2.5 + 0.48 * num)), 5), dpi=DPI)
+    figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    xs = range(len(rows))
-    tokens = [row.baseline.ledger.generated_tokens for row in rows]
-    axes.bar(xs, tokens, width=0.82, color=FAINT, label=names[0])
-    floor = [0] * len(rows)
+    tokens = [outcome.ledger.generated_tokens for outcome in baseline]
+    axes.bar(range(num), tokens, width=0.82, color=FAINT, label=baseline[0].policy)
+    floor = [0] * num
     for fate, name in FATE_NAMES.items():
-        heights = [getattr(row.pruned.ledger, f"{fate}_tokens") for row in rows]
+        heights = [getattr(outcome.ledger, f"{fate}_tokens") for outcome in pruned]
         if any(heights):
-            label = f"{names[1]}: {name}" if fate is Fate.FINISHED else name
-            axes.bar(xs, heights, 0.5, floor, color=FATE_COLOURS[fate], label=label)
+            label = f"{pruned[0].policy}: {name}" if fate is Fate.FINISHED else name
+            axes.bar(range(num), heights, 0.5, floor, color=FATE_COLOURS[fate], label=label)
             floor = [low + height for low, height in zip(floor, heights, strict=True)]
-    for x, row in enumerate(rows):
-        saved = f"{-_share(row):+.0%}".replace("-", "−")
+    for x, (before, after) in enumerate(zip(baseline, pruned, strict=True)):
+        saved = f"{-_share(before, after):+.0%}".replace("-", "−")
         above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": QUIET}
         axes.text(x, max(tokens[x], floor[x]) + max(tokens) * 0.008, saved, **above)
-    common = common_part([row.baseline.problem.problem_id for row in rows])
-    labels = [one_line(row.baseline.problem.problem_id.removeprefix(common), 12) for row in rows]
-    differs = [not agree(row.baseline, row.pruned) for row in rows]
+    problem_ids = [outcome.problem.problem_id for outcome in baseline]
+    common = common_part(problem_ids)
+    labels = [one_line(problem_id.removeprefix(common), 12) for problem_id in problem_ids]
+    differs = [not same for same in map(agree, baseline, pruned)]
     marked = [f"{label}\n≠" if d else label for label, d in zip(labels, differs, strict=True)]
-    axes.set_xticks(xs, marked, fontsize=9, **PLAIN)
+    axes.set_xticks(range(num), marked, fontsize=9, **PLAIN)
     note = "   ≠ the two answer differently" if any(differs) else ""
     axes.set_xlabel(f"problem{note}", fontsize=10, **(PLAIN | {"color": QUIET}))
     axes.set_ylabel("tokens generated", fontsize=10, color=QUIET)
@@ -147,30 +144,27 @@ def draw_totals(rows: Sequence[DemoRow], path: Path) -> None:
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
-    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_xlim(-0.6, num - 0.4)
     axes.set_ylim(0, max(1, *tokens, *floor) * 1.08)
-    axes.set_title(_summary_title(rows), loc="left", fontsize=12, pad=12, **PLAIN)
+    axes.set_title(_summary_title(baseline, pruned), loc="left", fontsize=12, pad=12, **PLAIN)
     figure.legend(loc="outside lower left", ncols=5, frameon=False, fontsize=9, labelcolor=INK)
     figure.savefig(path)
 
 
-def _summary_title(rows: Sequence[DemoRow]) -> str:
-    parts = []
-    for outcomes in ([row.baseline for row in rows], [row.pruned for row in rows]):
-        tokens = sum(outcome.ledger.generated_tokens for outcome in outcomes)
+def _summary_title(baseline: Sequence[Outcome], pruned: Sequence[Outcome]) -> str:
+    parts, totals = [], []
+    for outcomes in (baseline, pruned):
+        totals.append(sum(outcome.ledger.generated_tokens for outcome in outcomes))
         right = sum(is_correct(outcome) is True for outcome in outcomes)
         known = sum(outcome.problem.reference is not None for outcome in outcomes)
-        parts.append(f"{outcomes[0].policy}: {tokens:,} tokens, {right} of {known} right")
-    before = sum(row.baseline.ledger.generated_tokens for row in rows)
-    after = sum(row.pruned.ledger.generated_tokens for row in rows)
-    return f"{counted(len(rows), 'problem')}, {fewer(after, before)} tokens\n" + "      ".join(
-        parts
-    )
+        parts.append(f"{outcomes[0].policy}: {totals[-1]:,} tokens, {right} of {known} right")
+    saved = fewer(totals[1], totals[0])
+    return f"{counted(len(baseline), 'problem')}, {saved} tokens\n" + "      ".join(parts)
 
 
-def _share(row: DemoRow) -> float:
+def _share(baseline: Outcome, pruned: Outcome) -> float:
     """The part of the baseline's tokens that was saved."""
-    return 1 - row.pruned.ledger.generated_tokens / max(1, row.baseline.ledger.generated_tokens)
+    return 1 - pruned.ledger.generated_tokens / max(1, baseline.ledger.generated_tokens)
 
 
 # --- lanes and votes -----------------------------------------------------------------------------

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,13 +16,11 @@ from deepprune.session import Outcome
 from jobs.style import (
     FATE_NAMES,
     colour,
-    common_part,
     counted,
     excerpt,
     fewer,
     mark,
     new_table,
-    one_line,
     shown_answer,
 )
 
@@ -35,17 +31,8 @@ NARROW_COLUMNS = 28
 """Characters in a row about a cluster, beside the excerpt."""
 VOTE_BAR_WIDTH = 24
 MAX_CLUSTERS_SHOWN = 8
-WIDEST = 400
 CELL_CHARS = 16
 """Of an answer in a table with many columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoRow:
-    """The outcomes of the baseline and of the policy on one problem."""
-
-    baseline: Outcome
-    pruned: Outcome
 
 
 def is_correct(outcome: Outcome) -> bool | None:
@@ -128,66 +115,6 @@ def answer_report(
         console.print()
 
 
-def demo_report(
-    rows: Sequence[DemoRow], seconds: Mapping[str, float], console: Console | None = None
-) -> None:
-    """Print a demo's problems and totals to stdout.
-
-    `seconds` holds the wall seconds that all problems together took under each policy.
-    """
-    console = console or Console(highlight=False)
-    num_all, rows = len(rows), [r for r in rows if r.baseline.complete and r.pruned.complete]
-    if len(rows) < num_all:
-        left_out = f"{num_all - len(rows)} of {counted(num_all, 'problem')} left out: interrupted"
-        console.print(Text(left_out, "yellow"))
-    if not rows:
-        return
-    baseline, pruned = rows[0].baseline.policy, rows[0].pruned.policy
-    common = common_part([row.baseline.problem.problem_id for row in rows])
-    headings = ("ref.", baseline, "pruned", f"tokens\n{baseline}", "\npruned", "\nfewer")
-    table = new_table(
-        None, "problem", *headings, "judge\ntokens", f"wall s\n{baseline}", "\npruned"
-    )
-    for row in rows:
-        problem = row.baseline.problem
-        table.add_row(
-            Text(one_line(problem.problem_id.removeprefix(common), 40)),
-            Text(shown_answer(problem.reference, CELL_CHARS)),
-            *map(_marked_answer, (row.baseline, row.pruned)),
-            *_costs(row.baseline.ledger, row.pruned.ledger),
-        )
-    before = _total([row.baseline for row in rows], seconds[baseline])
-    after = _total([row.pruned for row in rows], seconds[pruned])
-    table.add_section()
-    table.add_row(
-        "total",
-        "",
-        _num_correct([row.baseline for row in rows]),
-        _num_correct([row.pruned for row in rows]),
-        *_costs(before, after),
-        style="bold",
-    )
-    num_agree = sum(agree(row.baseline, row.pruned) for row in rows)
-    saved = fewer(after.generated_tokens, before.generated_tokens)
-    console.print()
-    same = f", live on the same {counted(len(rows), 'problem')}"
-    source = f" of {common.rstrip('/_-')}" if common else ""
-    console.print(Text.assemble((f"{baseline} and {pruned}", "bold"), same, (source, "dim")))
-    console.print()
-    # A number that is cut short is a wrong number: rather let a narrow terminal wrap the line.
-    table.width = Measurement.get(console, console.options.update_width(WIDEST), table).maximum
-    console.print(table, crop=False)
-    console.print()
-    judge = (
-        f"Its judge compared {after.judge_pairs:,} pairs: {after.judge_computed_tokens:,} tokens"
-        f" computed, {after.judge_cached_tokens:,} from the cache.\n"
-    )
-    verdict = (f"{pruned} generated {saved} tokens than {baseline}", "bold green")
-    answers = f": the same answer on {num_agree} of {len(rows)}.\n"
-    note = ("A problem's seconds go from launch to vote, with others running beside it.", "dim")
-    console.print(Text.assemble(verdict, answers, judge if after.judge_pairs else "", note))
-
-
 def _votes(outcome: Outcome) -> Table:
     table = new_table("Votes", "answer", "votes", "share")
     table.add_column()
@@ -253,29 +180,3 @@ def _closing_line(ledger: Ledger, num_traces: int | None) -> Text:
         line.append(f", about {fewer(ledger.generated_tokens, estimate)} tokens", "bold green")
         line.append(f" than {counted(num_traces, 'trace')} that all finish (about {estimate:,})")
     return line
-
-
-def _marked_answer(outcome: Outcome) -> Text:
-    correct = mark(is_correct(outcome))
-    return Text.assemble(shown_answer(outcome.answer, CELL_CHARS), " " if correct else "", correct)
-
-
-def _costs(before: Ledger, after: Ledger) -> tuple[str, ...]:
-    return (
-        f"{before.generated_tokens:,}",
-        f"{after.generated_tokens:,}",
-        f"{1 - after.generated_tokens / max(1, before.generated_tokens):.0%}",
-        f"{after.judge_computed_tokens:,}",
-        f"{before.wall_s:.1f}",
-        f"{after.wall_s:.1f}",
-    )
-
-
-def _total(outcomes: Sequence[Outcome], wall_s: float) -> Ledger:
-    """All bills added up, but for the wall seconds: problems run side by side."""
-    return replace(sum((outcome.ledger for outcome in outcomes), Ledger()), wall_s=wall_s)
-
-
-def _num_correct(outcomes: Sequence[Outcome]) -> str:
-    known = [outcome for outcome in outcomes if outcome.problem.reference is not None]
-    return f"{sum(is_correct(outcome) is True for outcome in known)}/{len(known)}"

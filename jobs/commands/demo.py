@@ -8,8 +8,8 @@ from jobs.commands.options import add_run_options, positive
 
 HELP = "compare pruning with plain self-consistency, live"
 DESCRIPTION = (
-    "Answer generated problems twice, with self-consistency and with the configured policy, live "
-    "on the miniature models; the laptop's main job."
+    "Answer generated problems with self-consistency, with the configured policy, and with "
+    "deepprune+ unless --policy says which, live on the miniature models; the laptop's main job."
 )
 
 

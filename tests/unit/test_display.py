@@ -12,7 +12,7 @@ from deepprune.events import Decision
 from deepprune.ledger import Ledger
 from deepprune.traces import Problem
 from jobs.display import PLAIN_INTERVAL_S, STRETCHES, Display
-from jobs.tables import DemoRow, answer_json, answer_report, demo_report
+from jobs.tables import answer_json, answer_report
 from tests.unit import made
 
 STATES = {"prefix": 3, "paused": 2, "finishing": 1, "finished": 4, "cancelled_after_checkpoint": 6}
@@ -219,30 +219,3 @@ def test_the_json_of_an_interrupted_answer_has_nulls():
     result = answer_json(made.interrupted(made.pruned(Problem("made/9", "?"))))
     assert result["answer"] is result["correct"] is result["representative"] is None
     assert result["votes"] == [] and result["complete"] is False
-
-
-def test_the_demo_report_compares_and_adds_up():
-    console = plain_console()
-    wrong = Problem("made/8", "?", "13")
-    rows = [
-        DemoRow(made.cons().outcome, made.pruned().outcome),
-        DemoRow(made.cons(wrong).outcome, made.pruned(wrong).outcome),
-    ]
-    demo_report(rows, {"cons": 9.5, "deepprune": 3.25}, console)
-    report = text_of(console)
-    total = next(line for line in report.splitlines() if line.startswith("total"))
-    assert total.split() == ["total", "1/2", "1/2", "1,200", "564", "53%", "100", "9.5", "3.2"]
-    assert "53% fewer tokens than cons: the same answer on 2 of 2" in report
-    assert report.count("✗") == 2
-
-
-def test_the_demo_report_leaves_out_what_was_interrupted_and_cuts_no_number():
-    console = Console(file=StringIO(), width=30, highlight=False)
-    rows = [
-        DemoRow(made.cons().outcome, made.pruned().outcome),
-        DemoRow(made.cons().outcome, made.interrupted(made.pruned()).outcome),
-    ]
-    demo_report(rows, {"cons": 9.5, "deepprune": 3.25}, console)
-    assert "1 of 2 problems left out" in text_of(console)
-    assert "600" in text_of(console) and "…" not in text_of(console)
-    demo_report(rows[1:], {"cons": 9.5, "deepprune": 3.25}, console)

@@ -9,7 +9,6 @@ from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.traces import Problem
 from jobs import picture
 from jobs.style import PALETTE
-from jobs.tables import DemoRow
 from tests.unit import made
 from tests.unit.driver import Driver, SimulatedTrace
 
@@ -26,22 +25,18 @@ def test_a_picture_of_one_problem(tmp_path):
 
 
 def test_a_picture_of_all_problems(tmp_path):
-    rows = [DemoRow(made.cons().outcome, made.pruned().outcome)] * 3
-    picture.draw_totals(rows, tmp_path / "totals.png")
+    picture.draw_totals(
+        [made.cons().outcome] * 3, [made.pruned().outcome] * 3, tmp_path / "totals.png"
+    )
     assert_drawn(tmp_path / "totals.png")
 
 
-def test_a_run_gets_both_pictures_of_what_both_policies_have_solved(tmp_path):
+def test_a_run_gets_both_pictures_of_each_policy(tmp_path):
     other = Problem("made/8", "?")
-    cons = {"made/7": made.cons(), "made/8": made.cons(other), "made/9": made.cons()}
-    pruned = {"made/7": made.pruned(), "made/8": made.interrupted(made.pruned(other))}
-    picture.save_pictures(tmp_path, cons, pruned)
-    assert {path.name for path in tmp_path.iterdir()} == {"lanes.png", "totals.png"}
-
-
-def test_no_problem_no_picture(tmp_path):
-    picture.save_pictures(tmp_path, {"made/7": made.cons()}, {})
-    assert list(tmp_path.iterdir()) == []
+    cons = [made.cons(), made.cons(other)]
+    picture.save_pictures(tmp_path, cons, [made.pruned(), made.pruned(other)])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"deepprune-lanes.png", "deepprune-totals.png"}
 
 
 def test_nothing_from_a_model_can_break_a_picture(tmp_path):
@@ -53,7 +48,7 @@ def test_nothing_from_a_model_can_break_a_picture(tmp_path):
     votes = tuple((f"$\\frac{{{i}}}{{\n$", (i,)) for i in range(3))
     cons = replace(cons, outcome=replace(cons.outcome, decision=Decision("$", votes)))
     picture.draw_lanes(cons, made.interrupted(pruned), tmp_path / "a.png")
-    picture.draw_totals([DemoRow(cons.outcome, pruned.outcome)], tmp_path / "b.png")
+    picture.draw_totals([cons.outcome], [pruned.outcome], tmp_path / "b.png")
     picture.draw_lanes(made.interrupted(made.cons()), pruned, tmp_path / "c.png")
     for name in "abc":
         assert_drawn(tmp_path / f"{name}.png")
