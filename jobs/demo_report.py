@@ -62,7 +62,7 @@ def demo_report(
         console.print(Text(left_out, "yellow"))
     problem_ids = [outcome.problem.problem_id for outcome in baseline.outcomes]
     common = common_part(problem_ids)
-    names = " and ".join([baseline.policy, *(run.policy for run in others)])
+    names = ", ".join([baseline.policy, *(run.policy for run in others)])
     same = f", live on the same {counted(len(problem_ids), 'problem')}"
     source = f" of {common.rstrip('/_-')}" if common else ""
     console.print()
