@@ -41,7 +41,7 @@ class EncoderSettings(Section):
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{folder} holds no whole encoder judge ({' '.join(str(error).split())[:160]}): "
-                "train one with `deepprune cheap --kind encoder`"
+                "train one with `deepprune train`"
             ) from None
 
     def save(self, folder: Path) -> None:

@@ -29,6 +29,11 @@ def load_language_model(
     return model
 
 
+def without_additions(model: Any) -> Any:
+    """The language model without peft's wrapper, where it has one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a model.
 

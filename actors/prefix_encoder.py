@@ -8,7 +8,7 @@ up to n²/2 of twice the length. This is what is trained, and what is served.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from actors.encoder_settings import HEAD_FILE, EncoderSettings
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model, load_tokenizer, without_additions
 from actors.padding import Prompt, padded, scoring_batches, tokens_at_once
 
 TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
@@ -34,12 +34,15 @@ class PrefixEncoder(nn.Module):
         self.language_model = language_model
         self.head = Head(language_model.config.hidden_size)
 
-    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """(prefixes, DIMENSIONS): vectors of prefixes (prefixes, length) that end at `last`."""
-        model = self.language_model.get_decoder()
+    def forward(self, tokens: Tensor, last: Tensor, pairs: Tensor | None = None) -> Tensor:
+        """(prefixes, DIMENSIONS): vectors of prefixes (prefixes, length) that end at `last`.
+
+        With `pairs`, (2, pairs), the log-odds of P(same) of these prefixes instead, (pairs,).
+        """
+        model = without_additions(self.language_model).get_decoder()
         hidden = model(input_ids=tokens, use_cache=False).last_hidden_state
         vectors: Tensor = self.head(hidden[torch.arange(len(last), device=last.device), last])
-        return vectors
+        return vectors if pairs is None else self.head.compare(vectors[pairs[0]], vectors[pairs[1]])
 
 
 class Head(nn.Module):
@@ -47,24 +50,28 @@ class Head(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.vector = nn.Linear(width, DIMENSIONS)
-        self.hidden = nn.Linear(2 * DIMENSIONS, HIDDEN)
-        self.verdict = nn.Linear(HIDDEN, 1)
+        self.vector = _Float32Linear(width, DIMENSIONS)
+        self.hidden = _Float32Linear(2 * DIMENSIONS, HIDDEN)
+        self.verdict = _Float32Linear(HIDDEN, 1)
 
     def forward(self, states: Tensor) -> Tensor:
         """(prefixes, DIMENSIONS)."""
         states = nn.functional.layer_norm(states.float(), states.shape[-1:])
-        return _linear(self.vector, states)
+        vectors: Tensor = self.vector(states)
+        return vectors
 
     def compare(self, first: Tensor, second: Tensor) -> Tensor:
         """(pairs,): log-odds of P(same) of vectors (pairs, DIMENSIONS); either order gives one."""
         both = torch.cat([(first - second).abs(), first * second], dim=-1)
-        return _linear(self.verdict, nn.functional.gelu(_linear(self.hidden, both)))[..., 0]
+        log_odds: Tensor = self.verdict(nn.functional.gelu(self.hidden(both)))[..., 0]
+        return log_odds
 
 
-def _linear(layer: nn.Linear, values: Tensor) -> Tensor:
-    """In float32, also by weights in bf16: vectors of a problem differ by little."""
-    return nn.functional.linear(values, layer.weight.float(), layer.bias.float())
+class _Float32Linear(nn.Linear):
+    """Computes in float32, also by weights in bf16: vectors of a problem differ by little."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return nn.functional.linear(values, self.weight.float(), self.bias.float())
 
 
 class SavedEncoder:
@@ -108,11 +115,23 @@ def token_ids(tokenizer: Any, problem: str, prefix: str, max_tokens: int) -> Pro
 
 
 @torch.no_grad()
-def encoded(module: PrefixEncoder, prompts: Sequence[Prompt], device: torch.device) -> Tensor:
-    """(prompts, DIMENSIONS): a vector of each, in batches of like length."""
+def encoded(
+    forward: Callable[[Tensor, Tensor], Tensor],
+    prompts: Sequence[Prompt],
+    device: torch.device,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Tensor:
+    """(prompts, DIMENSIONS): a vector of each, in batches of like length.
+
+    Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
+    needs. Each returns zeros for the prompts of others: the sum over the workers is the result.
+    """
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
     vectors = torch.zeros(len(prompts), DIMENSIONS, device=device)
-    for index in scoring_batches(lengths, tokens_at_once(device)):
-        tokens, last = padded([prompts[i] for i in index])
-        vectors[index] = module(tokens.to(device), last.to(device))
+    for index in scoring_batches(lengths, tokens_at_once(device) * world):
+        mine = index[rank::world]
+        tokens, last = padded([prompts[i] for i in (mine if len(mine) else index[:1])])
+        vectors[mine] = forward(tokens.to(device), last.to(device))[: len(mine)]
     return vectors

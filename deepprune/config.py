@@ -235,7 +235,7 @@ class EncoderJudgeConfig(Section):
 
     kind: Literal["encoder"]
     folder: str
-    """Where `deepprune cheap --kind encoder` wrote it, or `miniature/encoder`."""
+    """Where `deepprune train` wrote it, or `miniature/encoder`."""
     replicas: ReplicasConfig = ReplicasConfig()
     gpus: float = Field(0, ge=0, le=1)
     """Share of a GPU that a replica reserves; 0 runs it on CPUs."""

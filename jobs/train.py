@@ -33,13 +33,15 @@ def train(options: argparse.Namespace) -> int:
     config = load(TrainConfig, options.config, settings)
     judge = options.out / JUDGE
     from training.run import checked_pairs
-    from training.trainer import num_steps
 
-    pairs, checkpoint = checked_pairs(config, options.pairs, options.checkpoint)
+    checkpoint, num_steps = checked_pairs(config, options.pairs, options.checkpoint)
     with ResultFolder(options.out, _recorded(config, options.pairs, checkpoint)):
         if not judge.exists():
-            _train(options, config, checkpoint, num_steps(pairs, config))
-    sys.stderr.write(f"saved in {judge}; use it with: --set judge.engine.model={judge}\n")
+            _train(options, config, checkpoint, num_steps)
+    served = f"--set judge.engine.model={judge}"
+    if config.kind == "encoder":
+        served = f"--set 'judge={{kind: encoder, folder: {judge}}}'"
+    sys.stderr.write(f"saved in {judge}; use it with: {served}\n")
     return 0
 
 

@@ -83,8 +83,8 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
             practice_traces, reasoner_folder, Path(work), PAIRS_PER_PROBLEM, share, seed
         )
         model, prompt = load_model(trained), prompt_beside(str(trained))
-        pairs, encoder = Path(work) / train_judge.PAIRS, models / "encoder"
-        encoder_tau = train_encoder_judge(pairs, reasoner_folder, encoder, share, seed)
+        encoder = models / "encoder"
+        encoder_tau = train_encoder_judge(Path(work), reasoner_folder, encoder, share, seed)
     save_model(model, tokenizer, models / "judge")
     save_prompt(prompt, models / "judge")
     judge = Judge(load_model(models / "judge").eval(), tokenizer, prompt)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
+from actors.encoder_settings import EncoderSettings
 from actors.prefix_encoder import SavedEncoder
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Pair
 from miniature.model import load_model, save_model
 from miniature.tokenizer import load_tokenizer
+from miniature.train_judge import PAIRS, say
 from training.calibration import sigmoid
 from training.config import TrainConfig, load
-from training.data import load_pairs
-from training.encoder_run import train_encoder
 
 CONFIG = "miniature-encoder"
 CPU = torch.device("cpu")
@@ -25,26 +25,23 @@ logger = logging.getLogger(__name__)
 
 
 def train_encoder_judge(
-    pairs: Path, reasoner: Path, folder: Path, scale: float = 1.0, seed: int = 0
+    work: Path, reasoner: Path, folder: Path, scale: float = 1.0, seed: int = 0
 ) -> float:
-    """Train it on a folder of pairs, save it in float16, and return its threshold.
+    """Train it on the pairs in `work`, save it in float16, and return its threshold.
 
     `scale` multiplies the number of epochs.
     """
+    from actors.deploy import connected
+    from training.run import fetch_best, run
+
     config = load(TrainConfig, CONFIG, {"model": str(reasoner), "seed": seed})
     config = config.model_copy(update={"epochs": config.epochs * scale})
-    losses: list[float] = []
-
-    def seen(loss: float) -> None:
-        losses.append(loss)
-        if len(losses) % 200 == 0:
-            logger.info("encoder: step %d, loss %.3f", len(losses), sum(losses[-200:]) / 200)
-
-    training, validation = (load_pairs(pairs, [split]) for split in ("train", "validation"))
-    checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
-    settings = train_encoder(config, training, validation, folder, checkpoint, CPU, seen)
+    checkpoint, storage = f"tokens:{CHECKPOINT_TOKENS}", str(work / "encoder-checkpoints")
+    with connected(None):
+        result = run(config, work / PAIRS, checkpoint, storage, say)
+        logger.info("the best encoder is that of step %d", fetch_best(result, folder))
     save_model(load_model(folder), load_tokenizer(reasoner), folder)
-    return settings.tau or 0.5
+    return EncoderSettings.load(folder).tau or 0.5
 
 
 def encoder_scores(folder: Path, problems: Sequence[str], pairs: Sequence[Pair]) -> list[float]:

@@ -68,7 +68,7 @@ def train_judge(
         logger.info("cut %d traces", sum(build.cut()))
         logger.info("paired the traces of %d problems", sum(build.pair()))
         (pairs / MANIFEST).write_text(json.dumps(build.manifest(described([traces])), indent=2))
-        result = run(config, pairs, checkpoint, str(work / "checkpoints"), _say)
+        result = run(config, pairs, checkpoint, str(work / "checkpoints"), say)
         logger.info("the best judge is that of step %d", fetch_best(result, judge))
     return judge
 
@@ -114,6 +114,7 @@ def make_pairs(
     return pairs
 
 
-def _say(progress: Progress | str) -> None:
+def say(progress: Progress | str) -> None:
+    """Log a step now and then."""
     if isinstance(progress, str) or progress.step % 50 == 0:
         logger.info("%s", progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -107,12 +108,15 @@ class WorkersConfig(Section):
 class TrainConfig(Section):
     """One judge: model, loss, and how it is optimised."""
 
+    kind: Literal["pairwise", "encoder"] = "pairwise"
+    """`pairwise` reads the two prefixes of a pair together; `encoder` reads each prefix once."""
     model: str
     """The base model: a local folder, a hub name, `smollm2` or `miniature/reasoner`."""
     prompt: JudgePrompt | None = None
-    """How a pair is asked; absent: the base's own `judge.json`, else a plain question."""
+    """Pairwise: how a pair is asked; absent: the base's own `judge.json`, else a plain question."""
     max_tokens: int = Field(2048, ge=16)
-    """Longest prompt; longer ones lose the middle of each prefix that takes more than its half."""
+    """Longest prompt. Of a longer pair each prefix that takes more than its half loses its middle;
+    of a longer prefix the encoder reads the end."""
     loss: LossConfig = LossConfig()
     lora: LoraConfig | None = None
     learning_rate: float = Field(1e-5, gt=0)
@@ -124,7 +128,8 @@ class TrainConfig(Section):
     pairs_per_step: int = Field(64, ge=1)
     """Pairs behind one update, over all workers."""
     pairs_per_batch: int = Field(8, ge=1)
-    """Pairs that one worker holds at a time."""
+    """Pairs that one worker holds at a time. For an encoder both are rounded to whole problems: a
+    batch is all 120 pairs of 16 traces of one problem, or of as many as these pairs make."""
     precision: Literal["bf16", "fp32"] = "bf16"
     gradient_checkpointing: bool = False
     deepspeed: DeepSpeedConfig | None = None
@@ -137,6 +142,14 @@ class TrainConfig(Section):
     target_error: float = Field(TARGET_ERROR, gt=0, lt=1)
     """Share of agreeing pairs that the calibrated threshold may take for different."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _an_encoder_sees_no_pair(self) -> TrainConfig:
+        if self.kind == "encoder" and self.prompt is not None:
+            raise ValueError("prompt is a pairwise judge's; an encoder reads prefixes one by one")
+        if self.kind == "encoder" and self.loss.reading:
+            raise ValueError("loss.reading is a pairwise judge's: an encoder has no second prefix")
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> TrainConfig:
@@ -154,6 +167,10 @@ class TrainConfig(Section):
     def accumulation(self) -> int:
         """Batches of a worker behind one update."""
         return self.pairs_per_step // (self.pairs_per_batch * self.workers.num)
+
+    def num_steps(self, per_epoch: float) -> int:
+        """Updates in a whole training."""
+        return max(1, math.ceil(self.epochs * per_epoch))
 
 
 def shipped_configs() -> list[Path]:

@@ -1,95 +1,163 @@
-"""Training steps of the encoder judge (`actors/prefix_encoder.py`): all pairs of a few problems."""
+"""The encoder judge (`actors/prefix_encoder.py`) in training: a step is all pairs of problems."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from actors.encoder_settings import HEAD_FILE, EncoderSettings
 from actors.padding import Prompt, padded
-from actors.prefix_encoder import encoded, token_ids
+from actors.prefix_encoder import PrefixEncoder, encoded, token_ids
+from training.base_model import save_language_model, with_weights
 from training.config import TrainConfig
 from training.data import PairSet, Prefix
 from training.engines import Engine
+from training.labels import Agreement
 from training.losses import verdict_loss
+from training.trainer import Progress, check_classes
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TRACES_PER_PROBLEM = 16
+"""Traces of a problem in a step: all their pairs are learned from."""
+PAIRS_PER_PROBLEM = TRACES_PER_PROBLEM * (TRACES_PER_PROBLEM - 1) // 2
 PAIRS_AT_ONCE = 65536
 """Pairs whose vectors are compared at the same time."""
 
 
-def encode_prefixes(prefixes: Sequence[Prefix], tokenizer: Any, max_tokens: int) -> list[Prompt]:
-    """The token ids of each prefix behind its problem."""
-    return [token_ids(tokenizer, p.problem, p.text, max_tokens) for p in prefixes]
+class EncoderLearner:
+    """An encoder judge. A batch is whole problems, at least one, of `pairs_per_batch` pairs.
 
-
-def train_step(
-    engine: Engine,
-    prompts: Sequence[Prompt],
-    members: Sequence[npt.NDArray[np.int64]],
-    same: npt.NDArray[np.bool_],
-    config: TrainConfig,
-    learning_rate: float,
-) -> float:
-    """One update on all pairs within a few problems; returns the loss.
-
-    Args:
-        engine: holds a `PrefixEncoder`; its `accumulation` has to be 1.
-        prompts: of all prefixes.
-        members: for each problem of the step, indices of its prefixes.
-        same: (prefixes, prefixes), whether two traces agree.
-        config: loss.
-        learning_rate: of this step.
+    Raises:
+        UserError: the training pairs are empty or all of one class.
     """
-    index = np.concatenate(members)
-    group = np.repeat(np.arange(len(members)), [len(m) for m in members])
-    tokens, last = padded([prompts[i] for i in index])
-    vectors = engine.forward(tokens.to(engine.device), last.to(engine.device))
-    within = np.triu(group[:, None] == group[None, :], 1)
-    first, second = np.nonzero(within)
-    z = engine.module.head.compare(vectors[first], vectors[second])
-    labels = torch.from_numpy(same[index[first], index[second]]).to(engine.device)
-    loss = verdict_loss(z, labels, config.loss)
-    engine.backward(loss, is_last=True)
-    engine.step(learning_rate)
-    return float(loss.detach())
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        language_model: Any,
+        tokenizer: Any,
+        train: PairSet,
+        validation: PairSet,
+    ) -> None:
+        check_classes(train)
+        torch.manual_seed(config.seed)  # the head starts from random numbers
+        self.module = PrefixEncoder(language_model)
+        self._config, self._tokenizer = config, tokenizer
+        self._agreement = Agreement(train)
+        self._members = members_of(train)
+        self._prompts = prompts_of(train.prefixes, tokenizer, config.max_tokens)
+        self.validation = validation.limited(config.evaluation_pairs, config.seed)
+        both = np.concatenate([self.validation.first, self.validation.second])
+        used, places = np.unique(both, return_inverse=True)
+        held_out = [validation.prefixes[i] for i in used]
+        self._held_out = prompts_of(held_out, tokenizer, config.max_tokens)
+        self._first, self._second = np.split(places, 2)
+        self.num_steps = self.steps_of(config, train)
+        sizes = np.minimum([len(members) for members in self._members], TRACES_PER_PROBLEM)
+        self.pairs_per_step = problems_per_step(config) * float((sizes * (sizes - 1) / 2).mean())
+        num_cut = sum(len(prompt) == config.max_tokens for prompt in self._prompts)
+        self.note: str | None = None
+        if num_cut:
+            self.note = (
+                f"{num_cut:,} prefixes reach max_tokens {config.max_tokens}; longer ones lose "
+                "their beginning"
+            )
+
+    @staticmethod
+    def steps_of(config: TrainConfig, train: PairSet) -> int:
+        """Updates in a whole training."""
+        return config.num_steps(len(members_of(train)) / problems_per_step(config))
+
+    def batches(self, rank: int, world: int, start: int) -> Iterator[list[Ints]]:
+        """The prefixes of this worker's problems in each batch, from step `start` on."""
+        shown = shuffled(self._members, self._config.seed)
+        num_batches = self.num_steps * self._config.accumulation
+        for number in range(num_batches):
+            batch = list(islice(shown, problems_per_batch(self._config) * world))
+            if number >= start * self._config.accumulation:
+                yield batch[rank::world]
+
+    def losses(self, engine: Engine, members: Sequence[Ints]) -> tuple[Tensor, Tensor]:
+        """The loss on all pairs within each problem, twice: what is minimised is what is logged."""
+        index = np.concatenate(members)
+        group = np.repeat(np.arange(len(members)), [len(m) for m in members])
+        first, second = np.nonzero(np.triu(group[:, None] == group[None, :], 1))
+        same, known = self._agreement.of(index[first], index[second])
+        pairs = torch.from_numpy(np.stack([first[known], second[known]]))
+        tokens, last = padded([self._prompts[i] for i in index])
+        z = engine.forward(*(x.to(engine.device) for x in (tokens, last, pairs)))
+        labels = torch.from_numpy(same[known]).to(engine.device)
+        loss = verdict_loss(z, labels, self._config.loss)
+        return loss, loss
+
+    def score(self, engine: Engine) -> Floats:
+        """(validation pairs,): log-odds of P(same), computed by all workers together."""
+        part = encoded(
+            engine.forward, self._held_out, engine.device, rank=engine.rank, world=engine.world
+        )
+        vectors, head = engine.total(part), engine.module.head
+        return compared(head, vectors, self._first, self._second)
+
+    def save(
+        self, weights: Mapping[str, Tensor], progress: Progress, checkpoint: str, folder: Path
+    ) -> None:
+        """Write a folder that can be served."""
+        judge = with_weights(PrefixEncoder, weights, self._config)
+        save_language_model(judge.language_model, self._tokenizer, folder)
+        torch.save(judge.head.state_dict(), folder / HEAD_FILE)
+        EncoderSettings(
+            checkpoint=checkpoint, max_tokens=self._config.max_tokens, **progress.verdict
+        ).save(folder)
 
 
-def epochs(
-    pairs: PairSet, per_problem: int, problems_per_step: int, num_epochs: int, seed: int
-) -> Iterator[list[npt.NDArray[np.int64]]]:
-    """For each step, some problems' prefixes: at most `per_problem` of each, drawn at random."""
-    rng = np.random.default_rng(seed)
-    problem = pairs.problem
-    members = [
-        np.unique(np.concatenate([pairs.first[problem == p], pairs.second[problem == p]]))
-        for p in np.unique(problem)
-    ]
-    for _ in range(num_epochs):
-        order = rng.permutation(len(members))
-        for start in range(0, len(order), problems_per_step):
-            yield [
-                rng.choice(members[p], min(per_problem, len(members[p])), replace=False)
-                for p in order[start : start + problems_per_step]
-            ]
+def problems_per_batch(config: TrainConfig) -> int:
+    """Whole problems that a worker holds at a time."""
+    return max(1, config.pairs_per_batch // PAIRS_PER_PROBLEM)
 
 
-def score(
-    engine: Engine,
-    prompts: Sequence[Prompt],
-    first: npt.NDArray[np.int64],
-    second: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
-    """(pairs,): log-odds of P(same) of pairs of prompts, each read once; not calibrated."""
-    module = engine.module.eval()
-    vectors = encoded(module, prompts, engine.device)
+def problems_per_step(config: TrainConfig) -> int:
+    """Whole problems behind one update, over all workers."""
+    return problems_per_batch(config) * config.accumulation * config.workers.num
+
+
+def compared(head: Any, vectors: Tensor, first: Ints, second: Ints) -> Floats:
+    """(pairs,): log-odds of P(same), not calibrated, of pairs of vectors."""
     scores = np.zeros(len(first))
     for start in range(0, len(first), PAIRS_AT_ONCE):
         some = slice(start, start + PAIRS_AT_ONCE)
         with torch.no_grad():
-            z = module.head.compare(vectors[first[some]], vectors[second[some]])
+            z = head.compare(vectors[first[some]], vectors[second[some]])
         scores[some] = z.double().cpu().numpy()
-    module.train()
     return scores
+
+
+def prompts_of(prefixes: Sequence[Prefix], tokenizer: Any, max_tokens: int) -> list[Prompt]:
+    """The token ids of each prefix behind its problem."""
+    return [token_ids(tokenizer, each.problem, each.text, max_tokens) for each in prefixes]
+
+
+def members_of(pairs: PairSet) -> list[Ints]:
+    """For each problem the prefixes that are in some pair."""
+    problem = pairs.problem
+    return [
+        np.unique(np.concatenate([pairs.first[problem == p], pairs.second[problem == p]]))
+        for p in np.unique(problem)
+    ]
+
+
+def shuffled(members: Sequence[Ints], seed: int) -> Iterator[Ints]:
+    """Problem after problem, each once an epoch: at most `TRACES_PER_PROBLEM` of its prefixes."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for place in rng.permutation(len(members)):
+            some = members[place]
+            yield rng.choice(some, min(TRACES_PER_PROBLEM, len(some)), replace=False)

@@ -7,7 +7,7 @@ position 1,000 is turned up to a radian too far, and what serves the judge has t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.pt"
 NEW_LAYERS = "head."
-"""Parameters so named start from random numbers; in one process they learn faster than the rest."""
+"""Parameters so named start from random numbers, and learn faster than the rest."""
 NEW_LAYERS_RATE = 2e-3
 """Their learning rate at the least, where the pretrained weights' is at its peak."""
 
@@ -75,14 +75,11 @@ class PlainEngine:
         if config.precision == "bf16":
             with _buffers_kept(module):
                 module.to(torch.bfloat16)
-        self._new_factor = max(1.0, NEW_LAYERS_RATE / config.learning_rate)
-        is_new = [name.startswith(NEW_LAYERS) for name, _ in named]
-        groups = [
-            {"params": [p for p, new in zip(self._master, is_new, strict=True) if new == kind]}
-            for kind in (False, True)
-        ]
         self._optimiser = torch.optim.AdamW(
-            groups, lr=0.0, betas=(0.9, 0.95), weight_decay=config.weight_decay
+            _groups([name for name, _ in named], self._master),
+            lr=0.0,
+            betas=(0.9, 0.95),
+            weight_decay=config.weight_decay,
         )
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -101,8 +98,7 @@ class PlainEngine:
     def step(self, learning_rate: float) -> float:
         """Clip, update, and return the gradient's norm."""
         norm = nn.utils.clip_grad_norm_(self._master, self._config.max_grad_norm)
-        pretrained, new = self._optimiser.param_groups
-        pretrained["lr"], new["lr"] = learning_rate, learning_rate * self._new_factor
+        _set_rates(self._optimiser.param_groups, self._config, learning_rate)
         self._optimiser.step()
         self._optimiser.zero_grad()
         with torch.no_grad():
@@ -146,10 +142,12 @@ class DeepSpeedEngine:
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.device = device
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        trained = [p for p in module.parameters() if p.requires_grad]
+        self._config = config
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        groups = _groups([name for name, _ in named], [p for _, p in named])
         with _buffers_kept(module):
             self._engine, *_ = deepspeed.initialize(
-                model=module, model_parameters=trained, config=deepspeed_config(config)
+                model=module, model_parameters=groups, config=deepspeed_config(config)
             )
         self.module = self._engine
 
@@ -165,8 +163,7 @@ class DeepSpeedEngine:
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, and return the gradient's norm."""
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = learning_rate
+        _set_rates(self._engine.optimizer.param_groups, self._config, learning_rate)
         self._engine.step()
         return float(self._engine.get_global_grad_norm() or 0.0)
 
@@ -192,6 +189,20 @@ class DeepSpeedEngine:
         else:
             whole = self._engine.module.state_dict()
         return whole if self.rank == 0 else None
+
+
+def _groups(names: Sequence[str], parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """The optimiser's groups: pretrained weights, and new layers where there are any."""
+    groups: dict[bool, list[Tensor]] = {False: [], True: []}
+    for name, parameter in zip(names, parameters, strict=True):
+        groups[name.startswith(NEW_LAYERS)].append(parameter)
+    return [{"params": params, "is_new": new} for new, params in groups.items() if params]
+
+
+def _set_rates(groups: Sequence[dict[str, Any]], config: TrainConfig, learning_rate: float) -> None:
+    factor = max(1.0, NEW_LAYERS_RATE / config.learning_rate)
+    for group in groups:
+        group["lr"] = learning_rate * (factor if group["is_new"] else 1)
 
 
 @contextmanager

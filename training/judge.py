@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from actors.language_model import load_language_model
+from actors.language_model import without_additions
 from actors.models import PLAIN_QUESTION, resolve_model
 from actors.padding import Prompt, scoring_batches, tokens_at_once
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
+from training.base_model import save_language_model
 from training.batches import collate, lengths_of
 
 if TYPE_CHECKING:
-    from training.config import LoraConfig, TrainConfig
+    from training.config import TrainConfig
 
 JUDGE_FILE = "judge.json"
 PAIRS_AT_ONCE = 64
@@ -70,9 +71,7 @@ class JudgeModel(nn.Module):
         return logits[:, list(self.answer_ids)].float()
 
     def _bare(self) -> Any:
-        """The language model without peft's wrapper."""
-        model = self.language_model
-        return model.get_base_model() if hasattr(model, "get_base_model") else model
+        return without_additions(self.language_model)
 
 
 def prompt_for(config: TrainConfig) -> JudgePrompt:
@@ -99,46 +98,10 @@ def prompt_beside(model: str) -> JudgePrompt:
         raise UserError(f"{beside} does not validate: {_line(error)}") from None
 
 
-def with_lora(language_model: Any, config: LoraConfig) -> Any:
-    """The model with low-rank additions that alone are trained.
-
-    Raises:
-        UserError: peft is not installed.
-    """
-    try:
-        from peft import LoraConfig as PeftConfig
-        from peft import get_peft_model
-    except ImportError:
-        raise UserError("a lora section needs the package peft: pip install peft") from None
-    return get_peft_model(
-        language_model,
-        PeftConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,
-            lora_dropout=config.dropout,
-            target_modules=config.targets,
-            task_type="CAUSAL_LM",
-        ),
-    )
-
-
 def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:
     """Write a Hugging Face folder that vLLM loads, with `judge.json` in it; LoRA is merged."""
-    if hasattr(language_model, "merge_and_unload"):
-        language_model = language_model.merge_and_unload()
-    language_model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_language_model(language_model, tokenizer, folder)
     save_prompt(prompt, folder)
-
-
-def trained_model(module: Any, weights: Mapping[str, Tensor], config: TrainConfig) -> Any:
-    """The language model of a `JudgeModel` in training, on the CPU, with `weights` of the whole."""
-    language_model = load_language_model(config.model, dtype=next(iter(weights.values())).dtype)
-    if config.lora is not None:
-        language_model = with_lora(language_model, config.lora)
-    judge = JudgeModel(language_model, module.answer_ids)
-    judge.load_state_dict({name: tensor.cpu() for name, tensor in weights.items()})
-    return judge.language_model
 
 
 def save_prompt(prompt: JudgePrompt, folder: Path) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from deepprune.errors import UserError
 from training.batches import PairEncoder
 from training.config import TrainConfig
-from training.data import PairSet, chosen_checkpoint, load_pairs
+from training.data import chosen_checkpoint, load_pairs
 from training.trainer import Progress, check_classes
-from training.worker import JUDGE, Assignment, train_worker
+from training.worker import JUDGE, LEARNERS, Assignment, train_worker
 
 if TYPE_CHECKING:
     from ray.train import Result
@@ -69,8 +69,8 @@ class Monitor:
         return self._failure
 
 
-def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> tuple[PairSet, str]:
-    """The training pairs and their checkpoint, once all that can be known to be wrong is ruled out.
+def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> tuple[str, int]:
+    """The pairs' checkpoint and the steps of a training, once what can be wrong is ruled out.
 
     Raises:
         UserError: pairs of one class only, a split that leaks, a tokenizer without the answer
@@ -81,10 +81,12 @@ def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> 
 
     train = load_pairs(folder, ["train"], checkpoint)
     check_classes(train)
-    encoder = PairEncoder(prompt_for(config), load_tokenizer(config.model), config.max_tokens)
-    longest = max((prefix.problem for prefix in train.prefixes), key=len)
-    encoder.token_ids(longest, "", "")
-    return train, chosen_checkpoint(folder, checkpoint)
+    tokenizer = load_tokenizer(config.model)
+    if config.kind == "pairwise":
+        encoder = PairEncoder(prompt_for(config), tokenizer, config.max_tokens)
+        longest = max((prefix.problem for prefix in train.prefixes), key=len)
+        encoder.token_ids(longest, "", "")
+    return chosen_checkpoint(folder, checkpoint), LEARNERS[config.kind].steps_of(config, train)
 
 
 def run(

@@ -1,6 +1,6 @@
-"""The training loop, the same in one process and in each of many workers.
+"""The training loop: the same for every judge, in one process and in each of many workers.
 
-Which pairs a step sees follows from the seed and the step alone, so a training that is taken up
+What a step sees follows from the seed and the step alone, so a training that is taken up
 again from a checkpoint goes on as if it had not stopped.
 """
 
@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from actors.padding import Prompt
 from deepprune.errors import UserError
-from training.batches import PairEncoder, collate, training_batches
 from training.calibration import calibrated, sigmoid
 from training.config import TrainConfig
 from training.data import PairSet
 from training.engines import Engine
-from training.judge import score_prompts
-from training.losses import pair_loss
 from training.metrics import auroc, chosen_tau, mean_auroc
 
 
@@ -58,6 +54,23 @@ class Progress:
         found = (value for value in (self.mean_auroc, self.auroc) if value is not None)
         return next((value for value in found if not math.isnan(value)), float(self.step))
 
+    @property
+    def verdict(self) -> dict[str, float | None]:
+        """What a saved judge knows of itself by the last evaluation, inside what it may be."""
+
+        def inside(value: float | None, low: float, high: float) -> float | None:
+            if value is None or math.isnan(value):
+                return None
+            return min(high, max(low, round(value, 4)))
+
+        return {
+            "slope": round(self.slope or 1.0, 4),
+            "shift": round(self.shift or 0.0, 4),
+            "tau": inside(self.tau, 0.001, 0.999),
+            "base_rate": inside(self.base_rate, 0.001, 0.999),
+            "auroc": inside(self.mean_auroc, 0.5, 1.0),
+        }
+
 
 class Reporter(Protocol):
     """Told about every step; keeps the checkpoints."""
@@ -71,32 +84,41 @@ class Reporter(Protocol):
         ...
 
 
-class Trainer:
-    """Trains one judge on encoded pairs.
+class Learner(Protocol):
+    """A judge in training: what each step shows it, how it is examined, and how it is saved."""
 
-    Raises:
-        UserError: the training pairs are empty or all of one class.
-    """
+    module: Any
+    """What the engine trains."""
+    num_steps: int
+    pairs_per_step: float
+    validation: PairSet
+    note: str | None
+    """What the user should know before it begins."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        encoder: PairEncoder,
-        train: PairSet,
-        validation: PairSet,
-        config: TrainConfig,
-        pad_id: int,
+    def batches(self, rank: int, world: int, start: int) -> Iterator[Any]:
+        """What this worker is shown from step `start` on, `accumulation` batches a step."""
+        ...
+
+    def losses(self, engine: Engine, batch: Any) -> tuple[Tensor, Tensor]:
+        """What a batch has minimised, and what of it is logged."""
+        ...
+
+    def score(self, engine: Engine) -> npt.NDArray[np.float64]:
+        """(validation pairs,): log-odds of P(same), computed by all workers together."""
+        ...
+
+    def save(
+        self, weights: Mapping[str, Tensor], progress: Progress, checkpoint: str, folder: Path
     ) -> None:
-        check_classes(train)
-        self._engine = engine
-        self._config = config
-        self._pad_id = pad_id
-        self._train, self._prompts = train, encoder.encode_all(train)
-        self._validation = validation.limited(config.evaluation_pairs, config.seed)
-        self._validation_prompts = encoder.encode_all(self._validation)
-        self.num_steps = num_steps(train, config)
-        self.num_cut = self._prompts.num_cut
-        """Prefixes, counted once for each training pair, that lose their middle to `max_tokens`."""
+        """Write a folder that can be served; `checkpoint` is where prefixes were cut."""
+        ...
+
+
+class Trainer:
+    """Trains one judge, whichever kind it is."""
+
+    def __init__(self, engine: Engine, learner: Learner, config: TrainConfig) -> None:
+        self._engine, self._learner, self._config = engine, learner, config
 
     def run(self, reporter: Reporter, start: int = 0) -> None:
         """Train from step `start` to the end.
@@ -104,67 +126,42 @@ class Trainer:
         Raises:
             UserError: the loss is no number any more; checkpoints saved before are kept.
         """
-        self._engine.module.train()
-        batches = self._batches(start)
+        engine, learner = self._engine, self._learner
+        engine.module.train()
+        batches = learner.batches(engine.rank, engine.world, start)
         since = time.monotonic()
-        for step in range(start + 1, self.num_steps + 1):
-            rate = learning_rate(self._config, step, self.num_steps)
+        for step in range(start + 1, learner.num_steps + 1):
+            rate = learning_rate(self._config, step, learner.num_steps)
             loss, grad_norm = self._step(batches, rate)
             _refuse_no_number(f"the loss of step {step}", loss)
-            pairs_per_s = self._config.pairs_per_step / (time.monotonic() - since)
-            progress = Progress(step, self.num_steps, loss, rate, grad_norm, pairs_per_s)
-            if step % self._config.evaluate_every == 0 or step == self.num_steps:
+            pairs_per_s = learner.pairs_per_step / (time.monotonic() - since)
+            progress = Progress(step, learner.num_steps, loss, rate, grad_norm, pairs_per_s)
+            if step % self._config.evaluate_every == 0 or step == learner.num_steps:
                 progress = self._evaluated(progress)
-                reporter.checkpoint(self._engine, progress)
+                reporter.checkpoint(engine, progress)
             reporter.progress(progress)
             since = time.monotonic()
 
-    def _batches(self, start: int) -> Iterator[npt.NDArray[np.int64]]:
-        """This worker's share of each batch, from step `start` on."""
-        config = self._config
-        every = training_batches(
-            self._prompts.lengths,
-            self._train.copies,
-            config.pairs_per_batch * self._engine.world,
-            self.num_steps * config.accumulation,
-            config.seed,
-        )
-        rank, world = self._engine.rank, self._engine.world
-        return (index[rank::world] for index in islice(every, start * config.accumulation, None))
-
-    def _step(self, batches: Iterator[npt.NDArray[np.int64]], rate: float) -> tuple[float, float]:
+    def _step(self, batches: Iterator[Any], rate: float) -> tuple[float, float]:
         engine, accumulation = self._engine, self._config.accumulation
         total = torch.zeros((), device=engine.device)
         for number in range(1, accumulation + 1):
-            loss, of_verdicts = self._losses(next(batches))
+            loss, logged = self._learner.losses(engine, next(batches))
             engine.backward(loss, is_last=number == accumulation)
-            total += of_verdicts.detach()
+            total += logged.detach()
         mean = engine.total(total / accumulation / engine.world)
         return float(mean), engine.step(rate)
 
-    def _losses(self, index: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the part of it that is logged: the loss on the answer tokens."""
-        engine, config = self._engine, self._config.loss
-        batch = collate(
-            [self._prompts[i] for i in index],
-            self._train.same[index],
-            self._pad_id,
-            self._prompts.seconds[index] if config.reading else None,
-        )
-        tokens, last, same = (x.to(engine.device) for x in (batch.tokens, batch.last, batch.same))
-        if batch.read is None:
-            verdicts = pair_loss(engine.forward(tokens, last), same, config)
-            return verdicts, verdicts
-        logits, reading = engine.forward(tokens, last, batch.read.to(engine.device))
-        verdicts = pair_loss(logits, same, config)
-        return verdicts + config.reading * reading, verdicts
-
     def _evaluated(self, progress: Progress) -> Progress:
-        if not len(self._validation):
+        validation = self._learner.validation
+        if not len(validation):
             return progress
-        scores = self.score(self._validation_prompts)
+        self._engine.module.eval()
+        with torch.no_grad():
+            scores = self._learner.score(self._engine)
+        self._engine.module.train()
         _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
-        same = self._validation.same
+        same = validation.same
         scale = calibrated(scores, same)
         tau = None
         if same.any():
@@ -173,28 +170,12 @@ class Trainer:
         return replace(
             progress,
             auroc=auroc(same, scores),
-            mean_auroc=mean_auroc(same, scores, self._validation.problem),
+            mean_auroc=mean_auroc(same, scores, validation.problem),
             slope=scale.slope,
             shift=scale.shift,
             tau=tau,
             base_rate=float(same.mean()),
         )
-
-    def score(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
-        """(pairs,): log-odds of P(same), computed by all workers together."""
-        engine = self._engine
-        engine.module.eval()
-        part = score_prompts(
-            engine.forward,
-            prompts,
-            engine.device,
-            tokens_per_batch=self._config.pairs_per_batch * self._config.max_tokens,
-            rank=engine.rank,
-            world=engine.world,
-        )
-        engine.module.train()
-        scores: npt.NDArray[np.float64] = engine.total(torch.from_numpy(part)).cpu().numpy()
-        return scores
 
 
 def _refuse_no_number(what: str, value: float) -> None:
@@ -203,11 +184,6 @@ def _refuse_no_number(what: str, value: float) -> None:
             f"{what} is {value}: training stops, and the last checkpoint is kept; lower "
             "learning_rate or use precision: fp32"
         )
-
-
-def num_steps(train: PairSet, config: TrainConfig) -> int:
-    """Updates in a whole training."""
-    return max(1, math.ceil(config.epochs * int(train.copies.sum()) / config.pairs_per_step))
 
 
 def check_classes(train: PairSet) -> None:

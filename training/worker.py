@@ -13,17 +13,21 @@ from typing import Any
 
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
-from deepprune.config import JudgePrompt
+from actors.language_model import load_tokenizer
 from deepprune.errors import UserError
-from training.batches import PairEncoder
+from training.base_model import base_model
 from training.config import TrainConfig
 from training.data import load_pairs
+from training.encoder import EncoderLearner
 from training.engines import DeepSpeedEngine, Engine, PlainEngine
-from training.judge import JudgeModel, prompt_for, save_judge, trained_model, with_lora
-from training.trainer import Progress, Trainer
+from training.pairwise import PairwiseLearner
+from training.trainer import Learner, Progress, Trainer
 
 STATE, JUDGE = "state", "judge"
+LEARNERS: dict[str, type[PairwiseLearner] | type[EncoderLearner]] = {
+    "pairwise": PairwiseLearner,
+    "encoder": EncoderLearner,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +69,31 @@ def _train(work: Assignment) -> None:
     if device.type == "cpu":
         torch.set_num_threads(max(1, int(config.workers.cpus)))
     torch.manual_seed(config.seed)
-    prompt, tokenizer = prompt_for(config), load_tokenizer(config.model)
-    encoder = PairEncoder(prompt, tokenizer, config.max_tokens)
     bf16 = config.precision == "bf16" and config.deepspeed is not None
-    language_model = load_language_model(
-        config.model,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
-        gradient_checkpointing=config.gradient_checkpointing,
-    )
-    if config.lora is not None:
-        language_model = with_lora(language_model, config.lora)
-    make_engine = PlainEngine if config.deepspeed is None else DeepSpeedEngine
-    module = JudgeModel(language_model, encoder.answer_ids)
-    engine: Engine = make_engine(module, config, device)
-    trainer = Trainer(
-        engine,
-        encoder,
+    learner: Learner = LEARNERS[config.kind](
+        config,
+        base_model(config, torch.bfloat16 if bf16 else torch.float32),
+        load_tokenizer(config.model),
         load_pairs(work.pairs, ["train"], work.checkpoint),
         load_pairs(work.pairs, ["validation"], work.checkpoint),
-        config,
-        tokenizer.pad_token_id or 0,
     )
-    if trainer.num_cut and engine.rank == 0:
-        work.monitor.note.remote(
-            f"{trainer.num_cut:,} prefixes, counted once for each pair, are longer than max_tokens "
-            f"{config.max_tokens} allows and lose their middle"
-        )
+    make_engine = PlainEngine if config.deepspeed is None else DeepSpeedEngine
+    engine: Engine = make_engine(learner.module, config, device)
+    if learner.note is not None and engine.rank == 0:
+        work.monitor.note.remote(learner.note)
     start = 0
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             start = engine.load(Path(folder) / STATE)
-    trainer.run(RayReporter(work, module, tokenizer, prompt), start)
+    Trainer(engine, learner, config).run(RayReporter(work, learner), start)
 
 
 class RayReporter:
     """Tells the monitor about steps, and Ray Train about checkpoints."""
 
-    def __init__(
-        self, work: Assignment, module: JudgeModel, tokenizer: Any, prompt: JudgePrompt
-    ) -> None:
-        self._work, self._module, self._tokenizer = work, module, tokenizer
-        self._prompt = prompt
+    def __init__(self, work: Assignment, learner: Learner) -> None:
+        self._work, self._learner = work, learner
 
     def progress(self, progress: Progress) -> None:
         """Send a step on its way."""
@@ -124,31 +111,9 @@ class RayReporter:
             engine.save(folder / STATE, progress.step)
             weights = engine.weights()
             if weights is not None:
-                model = trained_model(self._module, weights, self._work.config)
-                config, checkpoint = self._work.config, self._work.checkpoint
-                prompt = known(self._prompt, progress, checkpoint, config.max_tokens)
-                save_judge(model, self._tokenizer, prompt, folder / JUDGE)
+                self._learner.save(weights, progress, self._work.checkpoint, folder / JUDGE)
             train.report(
                 {"step": progress.step, "score": progress.score},
                 checkpoint=train.Checkpoint.from_directory(folder),
                 checkpoint_dir_name=f"step-{progress.step:07}",
             )
-
-
-def known(prompt: JudgePrompt, progress: Progress, checkpoint: str, max_tokens: int) -> JudgePrompt:
-    """How a judge is asked, with what it was trained on and what its last evaluation says of it."""
-
-    def inside(value: float | None, low: float, high: float) -> float | None:
-        return None if value is None or value != value else min(high, max(low, round(value, 4)))
-
-    return prompt.model_copy(
-        update={
-            "checkpoint": checkpoint,
-            "max_tokens": max_tokens,
-            "slope": round(progress.slope or 1.0, 4),
-            "shift": round(progress.shift or 0.0, 4),
-            "tau": inside(progress.tau, 0.001, 0.999),
-            "base_rate": inside(progress.base_rate, 0.001, 0.999),
-            "auroc": inside(progress.mean_auroc, 0.5, 1.0),
-        }
-    )

@@ -20,8 +20,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         required=True,
-        help="a configuration file, or the name of a shipped one: tiny, smollm2, qwen3-4b_a100x4, "
-        "qwen3-4b_h20x8",
+        help="a configuration file, or the name of a shipped one: tiny, smollm2, smollm2-encoder, "
+        "qwen3-4b_a100x4, qwen3-4b_h20x8",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="the folder to write; the judge is in its judge/"

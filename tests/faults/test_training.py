@@ -27,6 +27,7 @@ from training.judge import JudgeModel, prompt_beside, score_prompts
 from training.log import read_log
 from training.metrics import auroc
 from training.run import run
+from training.scoring import open_judge
 from training.survey import look_at
 
 pytestmark = pytest.mark.faults
@@ -139,3 +140,25 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(
         [float(row["loss"]) for row in whole],
         rtol=1e-3,
     )
+
+
+def test_an_encoder_is_trained_by_two_workers_as_well(bare_cluster, pairs, tmp_path):
+    changes = {"kind": "encoder", "loss.kind": "cross_entropy", "epochs": 4, "evaluate_every": 12}
+    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    arguments = ("train", str(pairs), "--config", "tiny", "--out", "encoder", *settings)
+    done = deepprune(*arguments, "--address", bare_cluster, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "encoder" / "judge"
+    assert "judge={kind: encoder, folder: encoder/judge}" in done.stderr
+    log = read_log(tmp_path / "encoder")
+    losses = [float(row["loss"]) for row in log]
+    assert len(losses) == int(log[0]["num_steps"]) > 12
+    assert np.mean(losses[-6:]) < np.mean(losses[:6])
+    found = re.search(r"the best checkpoint is that of step (\d+)", done.stderr)
+    assert found is not None, done.stderr
+    best = log[int(found[1]) - 1]
+    judge = open_judge(str(folder), load_pairs(pairs, ["train"]), 192)
+    held_out = load_pairs(pairs, ["validation"]).limited(400, 0)
+    scores = judge.score(held_out, lambda count: None)
+    assert auroc(held_out.same, scores) == pytest.approx(float(best["auroc"]), abs=1e-3)
+    assert judge.tau == pytest.approx(float(best["tau"]), abs=1e-4)

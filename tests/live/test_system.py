@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from actors.encoder_settings import EncoderSettings
 from actors.prefix_encoder import SavedEncoder
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
-from tests.unit.made_judging import made_pairs
+from tests.unit.made_judging import made_pairs, train_encoder
 from training.calibration import sigmoid
 from training.config import TrainConfig
 from training.data import PairSet, Prefix
-from training.encoder_run import train_encoder
 from training.scoring import open_judge
 
 pytestmark = pytest.mark.live
@@ -211,9 +211,18 @@ def test_a_feature_judge_prunes_and_reads_no_token(live_system, problems, tmp_pa
 
 
 def test_an_encoder_judge_reads_each_prefix_once(live_system, problems, tmp_path):
-    config = TrainConfig(model="miniature/reasoner", precision="fp32", learning_rate=3e-4, epochs=4)
+    config = TrainConfig(
+        kind="encoder",
+        model="miniature/reasoner",
+        precision="fp32",
+        learning_rate=3e-4,
+        pairs_per_step=120,
+        pairs_per_batch=120,
+        epochs=4,
+    )
     pairs = made_pairs(8, 6)
-    found = train_encoder(config, pairs, pairs, tmp_path, "tokens:54", CPU, lambda loss: None)
+    train_encoder(config, pairs, pairs, tmp_path, "tokens:54")
+    found = EncoderSettings.load(tmp_path)
     judge = EncoderJudgeConfig(kind="encoder", folder=str(tmp_path), cpus=0)
     policy, results = solved_with(judge, live_system, problems)
     assert policy.base_rate == found.base_rate

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from actors.language_model import load_language_model, load_tokenizer
 from training.config import TrainConfig
 from training.data import PairSet, Prefix
-from training.trainer import Progress
+from training.encoder import EncoderLearner
+from training.engines import PlainEngine
+from training.trainer import Progress, Trainer
 
 MODEL = "miniature/judge"
 CONFIG = TrainConfig(
@@ -39,11 +43,31 @@ def made_pairs(num_problems: int = 6, num_traces: int = 6) -> PairSet:
     return PairSet(prefixes, first, second, same, np.ones(len(first), dtype=np.int64))
 
 
+def encoder_trainer(config: TrainConfig, pairs: PairSet, held_out: PairSet) -> Trainer:
+    """An encoder judge, about to be trained in this process."""
+    model, tokenizer = load_language_model(config.model), load_tokenizer(config.model)
+    learner = EncoderLearner(config, model, tokenizer, pairs, held_out)
+    return Trainer(PlainEngine(learner.module, config, torch.device("cpu")), learner, config)
+
+
+def train_encoder(
+    config: TrainConfig, pairs: PairSet, held_out: PairSet, folder: Path, checkpoint: str
+) -> list[Progress]:
+    """Train an encoder judge and save what its last step has made of it."""
+    trainer, kept = encoder_trainer(config, pairs, held_out), Kept(folder / "state")
+    trainer.run(kept)
+    weights = trainer._engine.weights()
+    assert weights is not None
+    trainer._learner.save(weights, kept.log[-1], checkpoint, folder)
+    return kept.log
+
+
 class Kept:
     """A reporter that keeps what it is told, and checkpoints in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, []
+        self.folder = folder
+        self.log: list[Progress] = []
 
     def progress(self, progress: Progress) -> None:
         self.log.append(progress)

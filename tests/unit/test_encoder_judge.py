@@ -8,22 +8,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from actors.encoder_judge import EncoderJudge
 from actors.messages import JudgeRequest
 from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
 from deepprune.errors import UserError
-from tests.unit.made_judging import MODEL, made_pairs
+from tests.unit.made_judging import MODEL, made_pairs, train_encoder
 from training.calibration import sigmoid
 from training.config import TrainConfig
-from training.encoder_run import train_encoder
 from training.scoring import open_judge
 
 CONFIG = TrainConfig(
-    model=MODEL, max_tokens=64, learning_rate=3e-4, pairs_per_step=128, pairs_per_batch=128,
-    precision="fp32",
+    kind="encoder", model=MODEL, max_tokens=64, learning_rate=3e-4,
+    pairs_per_step=128, pairs_per_batch=128, precision="fp32",
 )  # fmt: skip
 MADE = made_pairs(2, 5)
 TEXTS = tuple(f"{prefix.text} {prefix.sample}" for prefix in MADE.prefixes[:5])
@@ -36,7 +34,7 @@ PAIRS = replace(ONE_PROBLEM, prefixes=[
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder") / "judge"
-    train_encoder(CONFIG, MADE, MADE, folder, "tokens:9", torch.device("cpu"), lambda loss: None)
+    train_encoder(CONFIG, MADE, MADE, folder, "tokens:9")
     return folder
 
 

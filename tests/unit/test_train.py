@@ -20,8 +20,10 @@ from training.data import PairSet
 from training.engines import PlainEngine, deepspeed_config
 from training.judge import JudgeModel, prompt_beside, save_judge, score_prompts, score_sharing
 from training.log import TrainLog, read_log
+from training.pairwise import PairwiseLearner, known
 from training.trainer import Progress, Trainer, learning_rate
-from training.worker import known
+
+PROMPT = {"template": "{first}{second}", "same_token": "a", "different_token": "b"}
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +36,10 @@ def one_thread():
 
 
 def trainer(config: TrainConfig = CONFIG, pairs: PairSet | None = None) -> Trainer:
-    tokenizer = load_tokenizer(MODEL)
-    encoder = PairEncoder(prompt_beside(MODEL), tokenizer, config.max_tokens)
-    module = JudgeModel(load_language_model(MODEL), encoder.answer_ids)
-    engine = PlainEngine(module, config, torch.device("cpu"))
     pairs = made_pairs() if pairs is None else pairs
-    return Trainer(engine, encoder, pairs, made_pairs(3), config, tokenizer.pad_token_id)
+    model, tokenizer = load_language_model(MODEL), load_tokenizer(MODEL)
+    learner = PairwiseLearner(config, model, tokenizer, pairs, made_pairs(3))
+    return Trainer(PlainEngine(learner.module, config, torch.device("cpu")), learner, config)
 
 
 @pytest.mark.parametrize("path", shipped_configs(), ids=lambda path: path.stem)
@@ -74,9 +74,9 @@ def test_accumulated_batches_are_one_large_batch():
     for kept, size in ((one, 8), (several, 2)):
         config = CONFIG.model_copy(update={"pairs_per_batch": size, "evaluate_every": 1000})
         made = trainer(config)
-        made.num_steps = 1
+        made._learner.num_steps = 1
         # The same eight pairs, whatever the size of a batch.
-        made._batches = lambda start, size=size: iter(np.split(np.arange(8), 8 // size))
+        made._learner.batches = lambda *_, size=size: iter(np.split(np.arange(8), 8 // size))
         kept.checkpoint = lambda engine, progress: None
         made.run(kept)
     assert one.log[0].loss == pytest.approx(several.log[0].loss, rel=1e-5)
@@ -86,16 +86,16 @@ def test_accumulated_batches_are_one_large_batch():
 def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(tmp_path):
     kept = Kept(tmp_path)
     made = trainer()
-    batches = made._batches
+    batches = made._learner.batches
 
-    def spoiled(start: int):
-        for number, batch in enumerate(batches(start)):
+    def spoiled(*place: int):
+        for number, batch in enumerate(batches(*place)):
             if number == 2 * 7:
                 with torch.no_grad():
                     next(made._engine.module.parameters()).fill_(math.nan)
             yield batch
 
-    made._batches = spoiled
+    made._learner.batches = spoiled
     with pytest.raises(UserError, match=r"loss of step 8 is nan.*checkpoint is kept"):
         made.run(kept)
     assert [path.name for path in tmp_path.iterdir()] == ["step-5"]
@@ -118,6 +118,8 @@ def test_pairs_of_one_class_are_refused(kind):
         ({"loss.kind": "hinge"}, "loss.kind"),
         ({"loss.alpha": 1.5}, "loss.alpha"),
         ({"learning_rat": 1}, "learning_rat"),
+        ({"kind": "encoder", "loss.reading": 0.3}, "loss.reading is a pairwise judge's"),
+        ({"kind": "encoder", "prompt": PROMPT}, "prompt is a pairwise judge's"),
     ],
 )
 def test_impossible_settings_are_refused(settings, words):
@@ -176,8 +178,8 @@ def test_an_evaluation_without_a_verdict_leaves_no_number():
 
 
 def test_lora_trains_additions_only_and_is_merged_when_saved(tmp_path):
+    from training.base_model import with_lora, with_weights
     from training.config import LoraConfig
-    from training.judge import trained_model, with_lora
 
     config = CONFIG.model_copy(update={"lora": LoraConfig(rank=2)})
     module = JudgeModel(with_lora(load_language_model(MODEL), config.lora), (5, 6))
@@ -187,8 +189,8 @@ def test_lora_trains_additions_only_and_is_merged_when_saved(tmp_path):
         for name, p in module.named_parameters():
             if "lora_" in name:
                 p.add_(0.01)
-    model = trained_model(module, module.state_dict(), config)
-    save_judge(model, load_tokenizer(MODEL), prompt_beside(MODEL), tmp_path)
+    judge = with_weights(lambda model: JudgeModel(model, (5, 6)), module.state_dict(), config)
+    save_judge(judge.language_model, load_tokenizer(MODEL), prompt_beside(MODEL), tmp_path)
     again = JudgeModel(load_language_model(str(tmp_path)), (5, 6))
     tokens, last = torch.arange(12)[None], torch.tensor([11])
     torch.testing.assert_close(again(tokens, last), module(tokens, last), rtol=1e-4, atol=1e-4)
