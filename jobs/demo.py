@@ -8,7 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from deepprune.errors import UserError
-from deepprune.policy_config import ConsConfig, PlusConfig, PolicyConfig, settings_of_policy
+from deepprune.policy_config import (
+    ConsConfig,
+    DeepPruneConfig,
+    PlusConfig,
+    PolicyConfig,
+    settings_of_policy,
+)
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.display import Display
 from jobs.run import Interrupted, Task, configuration, run_folder, solve, system_for
@@ -86,10 +92,10 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def _beyond(config: RunConfig) -> list[PolicyConfig]:
-    """`deepprune+` with the settings of the configured policy that it has as well."""
+    """`deepprune+` beside deepprune, with the settings that both have."""
     from actors.preflight import with_calibration
 
-    if config.policy.name == "deepprune+":
+    if not isinstance(config.policy, DeepPruneConfig):
         return []
     shared = config.policy.model_dump(include=settings_of_policy("deepprune+"), exclude_unset=True)
     plus = PlusConfig(**(shared | {"name": "deepprune+"}))
