@@ -53,7 +53,7 @@ class EncoderLearner:
         self.module = PrefixEncoder(language_model)
         self._config, self._tokenizer = config, tokenizer
         self._agreement = Agreement(train)
-        self._members = members_of(train)
+        self._problems = pairs_by_problem(train)
         self._prompts = prompts_of(train.prefixes, tokenizer, config.max_tokens)
         self.validation = validation.limited(config.evaluation_pairs, config.seed)
         both = np.concatenate([self.validation.first, self.validation.second])
@@ -62,7 +62,7 @@ class EncoderLearner:
         self._held_out = prompts_of(held_out, tokenizer, config.max_tokens)
         self._first, self._second = np.split(places, 2)
         self.num_steps = self.steps_of(config, train)
-        sizes = np.minimum([len(members) for members in self._members], TRACES_PER_PROBLEM)
+        sizes = np.minimum([len(np.unique(p)) for p in self._problems], TRACES_PER_PROBLEM)
         self.pairs_per_step = problems_per_step(config) * float((sizes * (sizes - 1) / 2).mean())
         num_cut = sum(len(prompt) == config.max_tokens for prompt in self._prompts)
         self.note: str | None = None
@@ -75,11 +75,11 @@ class EncoderLearner:
     @staticmethod
     def steps_of(config: TrainConfig, train: PairSet) -> int:
         """Updates in a whole training."""
-        return config.num_steps(len(members_of(train)) / problems_per_step(config))
+        return config.num_steps(len(np.unique(train.problem)) / problems_per_step(config))
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[list[Ints]]:
         """The prefixes of this worker's problems in each batch, from step `start` on."""
-        shown = shuffled(self._members, self._config.seed)
+        shown = shuffled(self._problems, self._config.seed)
         num_batches = self.num_steps * self._config.accumulation
         for number in range(num_batches):
             batch = list(islice(shown, problems_per_batch(self._config) * world))
@@ -145,19 +145,27 @@ def prompts_of(prefixes: Sequence[Prefix], tokenizer: Any, max_tokens: int) -> l
     return [token_ids(tokenizer, each.problem, each.text, max_tokens) for each in prefixes]
 
 
-def members_of(pairs: PairSet) -> list[Ints]:
-    """For each problem the prefixes that are in some pair."""
-    problem = pairs.problem
-    return [
-        np.unique(np.concatenate([pairs.first[problem == p], pairs.second[problem == p]]))
-        for p in np.unique(problem)
-    ]
+def pairs_by_problem(pairs: PairSet) -> list[Ints]:
+    """For each problem its pairs, (pairs, 2): the places of their prefixes."""
+    order = np.argsort(pairs.problem, kind="stable")
+    bounds = np.flatnonzero(np.diff(pairs.problem[order])) + 1
+    return np.split(np.stack([pairs.first, pairs.second], axis=1)[order], bounds)
 
 
-def shuffled(members: Sequence[Ints], seed: int) -> Iterator[Ints]:
-    """Problem after problem, each once an epoch: at most `TRACES_PER_PROBLEM` of its prefixes."""
+def shuffled(problems: Sequence[Ints], seed: int) -> Iterator[Ints]:
+    """Prefixes of problem after problem, each problem once an epoch."""
     rng = np.random.default_rng(seed)
     while True:
-        for place in rng.permutation(len(members)):
-            some = members[place]
-            yield rng.choice(some, min(TRACES_PER_PROBLEM, len(some)), replace=False)
+        for place in rng.permutation(len(problems)):
+            yield drawn(problems[place], rng)
+
+
+def drawn(pairs: Ints, rng: np.random.Generator) -> Ints:
+    """At most `TRACES_PER_PROBLEM` of the prefixes of a problem's pairs, (pairs, 2), at random."""
+    members = np.unique(pairs)
+    if len(members) <= TRACES_PER_PROBLEM:
+        return rng.choice(members, len(members), replace=False)
+    # Pair by pair: of traces drawn one by one, few pairs might be in the data.
+    met = rng.permutation(pairs).ravel()
+    _, first_met = np.unique(met, return_index=True)
+    return met[np.sort(first_met)][:TRACES_PER_PROBLEM]

@@ -13,7 +13,7 @@ from tests.unit.made_judging import MODEL, Kept, encoder_trainer, made_pairs, tr
 from training.base_model import base_model
 from training.config import LoraConfig, LossConfig, TrainConfig, WorkersConfig
 from training.data import PairSet
-from training.encoder import EncoderLearner, members_of, shuffled
+from training.encoder import EncoderLearner, pairs_by_problem, shuffled
 from training.engines import PlainEngine
 from training.judge import prompt_beside, save_judge
 from training.metrics import mean_auroc
@@ -93,10 +93,24 @@ def test_it_is_symmetric_and_blind_to_the_answers(trained):
 
 def test_an_epoch_meets_every_problem_once():
     pairs = made_pairs(5, 20)
-    shown = list(islice(shuffled(members_of(pairs), seed=0), 10))
-    assert {len(members) for members in shown} == {16}
+    shown = list(islice(shuffled(pairs_by_problem(pairs), seed=0), 10))
+    assert {len(set(members)) for members in shown} == {16}
     met = [pairs.prefixes[members[0]].problem_id for members in shown]
     assert sorted(met[:5]) == sorted(met[5:]) == [f"b/{p}" for p in range(5)]
+
+
+def test_few_pairs_of_many_traces_are_all_learned_from():
+    whole = made_pairs(2, 60)
+    few = whole[np.arange(0, len(whole), 59)]
+    assert len(few) < 70
+    learner = encoder_trainer(CONFIG, few, few)._learner
+    labelled = {frozenset(pair) for pair in zip(few.first, few.second, strict=True)}
+    engine = PlainEngine(learner.module, CONFIG, CPU)
+    for batch in learner.batches(0, 1, 0):
+        (members,) = batch
+        assert any(pair <= set(members) for pair in labelled)
+        loss, _ = learner.losses(engine, batch)
+        assert torch.isfinite(loss)
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -116,7 +130,7 @@ def test_workers_share_the_problems_of_a_step(world):
     assert {len(share) for share in shares} == {2 * learner.num_steps}
     assert {len(batch) for share in shares for batch in share} == {2}
     shown = [tuple(m) for batches in zip(*shares, strict=True) for b in batches for m in b]
-    alone = islice(shuffled(members_of(pairs), config.seed), 16)
+    alone = islice(shuffled(pairs_by_problem(pairs), config.seed), 16)
     assert sorted(shown) == sorted(map(tuple, alone))
     later = list(learner.batches(0, world, 1))
     np.testing.assert_equal(later, shares[0][2:])
