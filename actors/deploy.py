@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections import defaultdict
@@ -12,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import (
@@ -67,39 +65,6 @@ class System:
 
     coordinator: Shards
     config: RunConfig
-
-
-def running_cluster(address: str | None) -> str | None:
-    """The address as given, else that of the cluster which runs this program as a job."""
-    return address or os.environ.get("RAY_ADDRESS")
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Attach to the cluster at `address`, or start a local one and stop it at the end.
-
-    Raises:
-        UserError: nothing answers at `address`.
-    """
-    for name in ("ray", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if address is None:
-            # Without "local" Ray would join whatever cluster somebody started here last.
-            ray.init(address="local", include_dashboard=False, **options)
-        else:
-            ray.init(address=address, **options)
-    except ConnectionError as error:
-        raise UserError(
-            f"no Ray cluster lets us in at {address!r}: start one with `ray start --head`, use the "
-            "RAY_AUTH_MODE and token that it has, or leave --address out to start one here "
-            f"({' '.join(str(error).split())[:120]})"
-        ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from typing import Any
 
 import ray
 
-from actors.deploy import connected, running
+from actors.connection import connected
+from actors.deploy import running
 from actors.engine import start_engine
 from actors.generator import prompt_token_ids
 from actors.shards import Shards

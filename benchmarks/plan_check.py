@@ -21,7 +21,8 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.deploy import JUDGE_APP, System, connected, running
+from actors.connection import connected
+from actors.deploy import JUDGE_APP, System, running
 from actors.messages import JudgeRequest
 from actors.pools import ServeJudges
 from actors.preflight import with_calibration

@@ -18,7 +18,8 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.deploy import MAX_JUDGE_CALLS, connected
+from actors.connection import connected
+from actors.deploy import MAX_JUDGE_CALLS
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from actors.shards import Shards
 from benchmarks.simulated import SimulatedEngines, problem_texts

@@ -108,7 +108,8 @@ def system_for(
     from actors.preflight import check
 
     check(config, problems)
-    from actors.deploy import connected, running, running_cluster
+    from actors.connection import connected, running_cluster
+    from actors.deploy import running
 
     address = running_cluster(address)
     display.phase("starting Ray" if address is None else f"connecting to {address}")

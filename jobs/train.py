@@ -48,7 +48,7 @@ def train(options: argparse.Namespace) -> int:
 def _train(
     options: argparse.Namespace, config: TrainConfig, checkpoint: str, num_steps: int
 ) -> None:
-    from actors.deploy import connected, running_cluster
+    from actors.connection import connected, running_cluster
     from training.log import TrainLog
     from training.run import fetch_best, run
     from training.trainer import Progress

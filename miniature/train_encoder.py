@@ -31,7 +31,7 @@ def train_encoder_judge(
 
     `scale` multiplies the number of epochs.
     """
-    from actors.deploy import connected
+    from actors.connection import connected
     from training.run import fetch_best, run
 
     config = load(TrainConfig, CONFIG, {"model": str(reasoner), "seed": seed})

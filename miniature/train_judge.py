@@ -46,7 +46,7 @@ def train_judge(
 
     `scale` multiplies the number of steps.
     """
-    from actors.deploy import connected
+    from actors.connection import connected
     from training.run import fetch_best, run
 
     checkpoint = f"tokens:{CHECKPOINT_TOKENS}"

@@ -20,6 +20,9 @@ from miniature.problems import generate_problems
 # reads this once in a process.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+# Two processes of tests share the cores, and threads that wait for each other spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How fast a machine is decides no test.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

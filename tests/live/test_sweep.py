@@ -74,15 +74,16 @@ CELLS = 3 + 1 + 1 + 2  # deepprune by tfidf; the oracle; deepprune+ by both
 
 def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, tmp_path):
     arguments = ("sweep", str(config), "--out", "run")
+    said = tmp_path / "said"
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", *arguments],
         cwd=tmp_path,
-        stderr=subprocess.DEVNULL,
+        stderr=said.open("w"),
         start_new_session=True,
     )
     deadline = time.monotonic() + DEADLINE_S
     while not parts_of(tmp_path / "run"):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None and time.monotonic() < deadline, said.read_text()
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

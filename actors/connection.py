@@ -1,0 +1,72 @@
+"""Attaching this program to a Ray cluster: one that runs, or one of its own on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from deepprune.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+TOO_SLOW = "timed out during startup"
+"""Of Ray's message when a node has not come up in 30 s, which on a busy machine happens."""
+MOST_STARTS = 3
+
+
+def running_cluster(address: str | None) -> str | None:
+    """The address as given, else that of the cluster which runs this program as a job."""
+    return address or os.environ.get("RAY_ADDRESS")
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Attach to the cluster at `address`, or start a local one and stop it at the end.
+
+    Raises:
+        UserError: nothing answers at `address`, or this machine is too busy to start a cluster.
+    """
+    for name in ("ray", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        _start(options)
+    else:
+        _join(address, options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **options)
+    except ConnectionError as error:
+        raise UserError(
+            f"no Ray cluster lets us in at {address!r}: start one with `ray start --head`, use the "
+            "RAY_AUTH_MODE and token that it has, or leave --address out to start one here "
+            f"({' '.join(str(error).split())[:120]})"
+        ) from None
+
+
+def _start(options: dict[str, Any]) -> None:
+    for attempt in range(1, MOST_STARTS + 1):
+        try:
+            # Without "local" Ray would join whatever cluster somebody started here last.
+            ray.init(address="local", include_dashboard=False, **options)
+        except Exception as error:  # Ray says it by nothing more special
+            if TOO_SLOW not in str(error):
+                raise
+            ray.shutdown()
+            logger.warning("Ray did not start in time (%d of %d)", attempt, MOST_STARTS)
+        else:
+            return
+    raise UserError(
+        f"Ray has not started here in {MOST_STARTS} attempts of 30 seconds: the machine is too busy"
+    )
