@@ -176,6 +176,7 @@ def cluster(tmp_path):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "disabled",
         "RAY_TMPDIR": "/tmp",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nothing runs on it when it ends
     }
     environment.pop("RAY_ADDRESS", None)
     port, client, dashboard, agent, agent_grpc = _free_ports(5)
