@@ -1,6 +1,8 @@
 """The encoder judge, live: a Serve replica that reads each prefix once and compares vectors.
 
-A vector is kept, so a trace that meets many others is read once, and is on one call's bill.
+A vector is kept, so a trace that meets many others is read once, and is on one call's bill. It is
+kept for the one vote that it belongs to: a sweep asks about the same prefixes under many policies,
+and each is to bear what it costs.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ class EncoderJudge(JudgeReplica):
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         ended = False
-        readings = [self._reading(request.problem, text) for text in request.firsts]
-        readings.append(self._reading(request.problem, request.second))
+        texts = (*request.firsts, request.second)
+        readings = [self._reading(request.vote, request.problem, text) for text in texts]
         try:
             # Shielded, since others may wait for the same batch.
             await asyncio.gather(*(asyncio.shield(reading.batch) for reading in readings))
@@ -80,9 +82,9 @@ class EncoderJudge(JudgeReplica):
                 request.report_to.settle_judge.remote(request.request_id, 0, num_tokens, 0)
         yield JudgeReply(scores, num_tokens, 0)
 
-    def _reading(self, problem: str, text: str) -> _Reading:
+    def _reading(self, vote: str, problem: str, text: str) -> _Reading:
         """The prefix's reading: one that there is, or one that begins with the next batch."""
-        key = hashlib.blake2b(f"{problem}\0{text}".encode(), digest_size=16).digest()
+        key = hashlib.blake2b(f"{vote}\0{text}".encode(), digest_size=16).digest()
         reading = self._known.get(key)
         if reading is None:
             if self._next is None:

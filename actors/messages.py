@@ -70,6 +70,11 @@ class JudgeRequest:
     second: str
     report_to: Any = None
 
+    @property
+    def vote(self) -> str:
+        """The problem's run that it belongs to: what `request_id` begins with, up to a slash."""
+        return self.request_id.partition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeReply:

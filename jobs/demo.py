@@ -60,7 +60,7 @@ def demo(options: argparse.Namespace) -> int:
                     display.phase(f"{policy.name}, {policy.num_traces} traces per problem")
                     done = solved.setdefault(policy.name, {})
                     # Self-consistency and the first policy draw the same traces. The next one draws
-                    # others, or it would find what the judge has read for the first in its cache.
+                    # others, or it would find the first one's in a pairwise judge's prefix cache.
                     seed = config.seed + max(0, number - 1)
                     started = time.monotonic()
                     for result in solve(system, [Task(p, policy, seed) for p in problems], display):

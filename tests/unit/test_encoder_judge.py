@@ -92,6 +92,17 @@ def test_it_says_what_an_evaluation_says_and_bills_each_prefix_once(replica, fol
     assert sum(reply.computed_tokens for reply in replies) == num_tokens(replica, range(5))
 
 
+def test_every_vote_bears_what_it_has_read(replica):
+    async def two_votes():
+        ours = request(1, range(1))
+        return [await asked(replica, replace(ours, request_id=f"{vote}/1")) for vote in "pqp"]
+
+    first, other, again = asyncio.run(two_votes())
+    assert first.p_same == other.p_same == again.p_same
+    assert first.computed_tokens == other.computed_tokens == num_tokens(replica, [0, 1])
+    assert again.computed_tokens == 0
+
+
 def test_a_call_that_is_given_up_before_its_turn_reads_nothing(replica):
     bills = Bills()
 
