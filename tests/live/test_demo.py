@@ -35,7 +35,8 @@ def test_three_policies_answer_the_same_problems(on_a_running_system, tmp_path, 
     assert main([*ARGUMENTS, "--out", str(folder)]) == 0
     report = capsys.readouterr().out
     for policy in ("deepprune", "deepprune+"):
-        assert re.search(rf"^{re.escape(policy)} +\d of 2 .* \d of 2 ", report, re.MULTILINE), report
+        row = rf"^{re.escape(policy)} +\d of 2 .* \d of 2 "
+        assert re.search(row, report, re.MULTILINE), report
         assert (folder / f"{policy}-lanes.png").stat().st_size > 10_000
         assert (folder / f"{policy}-totals.png").stat().st_size > 10_000
     rows = load_outcomes(folder)
