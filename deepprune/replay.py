@@ -153,7 +153,9 @@ class Replay:
                 return Failed(sample, "lost when it was recorded")
             pending = None if segment is None else type(segment.milestones[0][1]).__name__
             if segment is not None and pending in (kind, "Progress"):
-                if pending != kind:  # a reading came with this event
+                # A reading may have come with this event, and several with a trace's last one.
+                is_last = kind == "Progress" and all(other != sample for _, other in order)
+                if pending != kind or is_last:
                     order.appendleft((kind, sample))
                 return engine.reach(segment)[1]
             if kind != "Progress":  # a reading that was no new low has no milestone
@@ -208,7 +210,9 @@ class Replay:
         ]
         if trace.checkpoint is not None and not to_end:
             events.append((trace.checkpoint, PrefixReady(sample, trace.checkpoint)))
-        events.append((trace.num_tokens, Finished(sample, trace.answer, trace.num_tokens)))
+        # One that was cut as soon as it went on is recorded with its prefix alone.
+        end = max(trace.num_tokens, start + 1) if start else trace.num_tokens
+        events.append((end, Finished(sample, trace.answer, end)))
         return sorted((e for e in events if e[0] > start or start == 0), key=lambda e: e[0])
 
     def _end(self, sample: int) -> Segment | None:
