@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -73,11 +74,12 @@ def train(pairs: Path, folder: Path, seen, **settings):
 
 
 def workers() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "RayTrainWorker" in process.name() or "RayTrainWorker" in " ".join(process.cmdline())
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def test_training_goes_on_after_a_killed_worker_along_the_same_curve(
