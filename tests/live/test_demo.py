@@ -24,10 +24,11 @@ def on_a_running_system(live_system, monkeypatch):
 
     @contextmanager
     def system_for(*_):
-        live_system.coordinator.resume()  # as a new one would
         yield System(live_system.coordinator, live_system.config)
 
     monkeypatch.setattr(demo, "system_for", system_for)
+    yield
+    live_system.coordinator.resume()  # after a Ctrl-C it would answer nobody any more
 
 
 def test_three_policies_answer_the_same_problems(on_a_running_system, tmp_path, capsys):
