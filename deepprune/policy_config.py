@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Tag, TypeAdapter, field_validator, model_validator
 
@@ -200,7 +200,8 @@ POLICY_NAMES = (
 )
 
 
-def settings_of_policy(name: str) -> set[str]:
-    """The settings that the policy called `name` has."""
-    policy: PolicyConfig = TypeAdapter(PolicyConfig).validate_python({"name": name})
-    return set(type(policy).model_fields)
+def renamed(policy: PolicyConfig, name: str) -> dict[str, Any]:
+    """The policy called `name`, with those of the settings made in `policy` that it has as well."""
+    other: PolicyConfig = TypeAdapter(PolicyConfig).validate_python({"name": name})
+    made = policy.model_dump(include=set(type(other).model_fields), exclude_unset=True)
+    return made | {"name": name}

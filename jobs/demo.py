@@ -13,7 +13,7 @@ from deepprune.policy_config import (
     DeepPruneConfig,
     PlusConfig,
     PolicyConfig,
-    settings_of_policy,
+    renamed,
 )
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.display import Display
@@ -97,6 +97,5 @@ def _beyond(config: RunConfig) -> list[PolicyConfig]:
 
     if not isinstance(config.policy, DeepPruneConfig):
         return []
-    shared = config.policy.model_dump(include=settings_of_policy("deepprune+"), exclude_unset=True)
-    plus = PlusConfig(**(shared | {"name": "deepprune+"}))
+    plus = PlusConfig(**renamed(config.policy, "deepprune+"))
     return [with_calibration(config.model_copy(update={"policy": plus})).policy]

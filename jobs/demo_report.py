@@ -21,7 +21,7 @@ from jobs.style import (
     one_line,
     shown_answer,
 )
-from jobs.tables import CELL_CHARS, agree, is_correct
+from jobs.tables import CELL_CHARS, agree, is_correct, num_correct
 
 WIDEST = 400
 
@@ -116,7 +116,7 @@ def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
                 _num_agree(baseline, run),
             )
         table.add_row(
-            *(run.policy, _num_correct(run.outcomes), f"{bill.generated_tokens:,}"),
+            *(run.policy, num_correct(run.outcomes), f"{bill.generated_tokens:,}"),
             *(*beside, f"{run.wall_s:.1f}"),
         )
     return table
@@ -125,11 +125,6 @@ def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
 def _num_agree(baseline: PolicyRun, run: PolicyRun) -> str:
     same = sum(map(agree, baseline.outcomes, run.outcomes))
     return f"{same} of {len(run.outcomes)}"
-
-
-def _num_correct(outcomes: Sequence[Outcome]) -> str:
-    known = [outcome for outcome in outcomes if outcome.problem.reference is not None]
-    return f"{sum(is_correct(outcome) is True for outcome in known)} of {len(known)}"
 
 
 def _marked_answer(outcome: Outcome) -> Text:

@@ -34,7 +34,7 @@ from jobs.style import (
     one_line,
     shown_answer,
 )
-from jobs.tables import agree, is_correct
+from jobs.tables import agree, num_correct
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved
@@ -155,9 +155,8 @@ def _summary_title(baseline: Sequence[Outcome], pruned: Sequence[Outcome]) -> st
     parts, totals = [], []
     for outcomes in (baseline, pruned):
         totals.append(sum(outcome.ledger.generated_tokens for outcome in outcomes))
-        right = sum(is_correct(outcome) is True for outcome in outcomes)
-        known = sum(outcome.problem.reference is not None for outcome in outcomes)
-        parts.append(f"{outcomes[0].policy}: {totals[-1]:,} tokens, {right} of {known} right")
+        right = num_correct(outcomes)
+        parts.append(f"{outcomes[0].policy}: {totals[-1]:,} tokens, {right} right")
     saved = fewer(totals[1], totals[0])
     return f"{counted(len(baseline), 'problem')}, {saved} tokens\n" + "      ".join(parts)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, load_config
 from deepprune.errors import UserError
-from deepprune.policy_config import ConsConfig, PolicyConfig, settings_of_policy
+from deepprune.policy_config import ConsConfig, PolicyConfig, renamed
 from deepprune.traces import Problem
 from jobs.settings import settings_of
 
@@ -58,10 +58,7 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     overrides = _settings(options)
     path = resolve_config(options.config)
     if options.policy is not None:
-        shared = load_config(path).policy.model_dump(
-            include=settings_of_policy(options.policy), exclude_unset=True
-        )
-        overrides = {"policy": shared | {"name": options.policy}} | overrides
+        overrides = {"policy": renamed(load_config(path).policy, options.policy)} | overrides
     for name in POLICY_OPTIONS:
         if getattr(options, name) is not None:
             overrides[f"policy.{name}"] = getattr(options, name)

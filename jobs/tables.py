@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,12 @@ def is_correct(outcome: Outcome) -> bool | None:
     if reference is None:
         return None
     return outcome.answer is not None and equivalent(outcome.answer, reference)
+
+
+def num_correct(outcomes: Sequence[Outcome]) -> str:
+    """How many answers are right, of those that have a reference."""
+    known = [outcome for outcome in outcomes if outcome.problem.reference is not None]
+    return f"{sum(is_correct(outcome) is True for outcome in known)} of {len(known)}"
 
 
 def agree(a: Outcome, b: Outcome) -> bool:

@@ -129,13 +129,13 @@ def problems_per_step(config: TrainConfig) -> int:
     return problems_per_batch(config) * config.accumulation * config.workers.num
 
 
+@torch.no_grad()
 def compared(head: Any, vectors: Tensor, first: Ints, second: Ints) -> Floats:
     """(pairs,): log-odds of P(same), not calibrated, of pairs of vectors."""
     scores = np.zeros(len(first))
     for start in range(0, len(first), PAIRS_AT_ONCE):
         some = slice(start, start + PAIRS_AT_ONCE)
-        with torch.no_grad():
-            z = head.compare(vectors[first[some]], vectors[second[some]])
+        z = head.compare(vectors[first[some]], vectors[second[some]])
         scores[some] = z.double().cpu().numpy()
     return scores
 
@@ -147,8 +147,9 @@ def prompts_of(prefixes: Sequence[Prefix], tokenizer: Any, max_tokens: int) -> l
 
 def pairs_by_problem(pairs: PairSet) -> list[Ints]:
     """For each problem its pairs, (pairs, 2): the places of their prefixes."""
-    order = np.argsort(pairs.problem, kind="stable")
-    bounds = np.flatnonzero(np.diff(pairs.problem[order])) + 1
+    problem = pairs.problem
+    order = np.argsort(problem, kind="stable")
+    bounds = np.flatnonzero(np.diff(problem[order])) + 1
     return np.split(np.stack([pairs.first, pairs.second], axis=1)[order], bounds)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from actors.padding import Prompt
 from deepprune.config import JudgePrompt
 from training.base_model import with_weights
 from training.batches import PairEncoder, collate, training_batches
@@ -97,13 +96,9 @@ class PairwiseLearner:
 
     def score(self, engine: Engine) -> Floats:
         """(validation pairs,): log-odds of P(same), computed by all workers together."""
-        return self.score_prompts(engine, self._validation_prompts)
-
-    def score_prompts(self, engine: Engine, prompts: Sequence[Prompt]) -> Floats:
-        """(prompts,): log-odds of P(same), computed by all workers together."""
         part = score_prompts(
             engine.forward,
-            prompts,
+            self._validation_prompts,
             engine.device,
             tokens_per_batch=self._config.pairs_per_batch * self._config.max_tokens,
             rank=engine.rank,

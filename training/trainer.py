@@ -104,7 +104,7 @@ class Learner(Protocol):
         ...
 
     def score(self, engine: Engine) -> npt.NDArray[np.float64]:
-        """(validation pairs,): log-odds of P(same), computed by all workers together."""
+        """(validation pairs,): log-odds of P(same), by all workers together, without gradients."""
         ...
 
     def save(
@@ -157,8 +157,7 @@ class Trainer:
         if not len(validation):
             return progress
         self._engine.module.eval()
-        with torch.no_grad():
-            scores = self._learner.score(self._engine)
+        scores = self._learner.score(self._engine)
         self._engine.module.train()
         _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
         same = validation.same
