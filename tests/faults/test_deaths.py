@@ -30,22 +30,44 @@ def replicas(kind: str) -> list[psutil.Process]:
     return processes(f"ray::ServeReplica:deepprune-{kind}")
 
 
-def engine_of(replica: psutil.Process) -> psutil.Process:
-    """The engine process that a replica started."""
-    (engine,) = [
-        child
-        for child in replica.children(recursive=True)
-        if "EngineCore" in " ".join(child.cmdline())
-    ]
-    return engine
+def engines() -> dict[psutil.Process, psutil.Process]:
+    """The engine process of each generator replica that has one, oldest replica first.
+
+    A replica that starts has none yet, and one whose engine has died none any more.
+    """
+    parents = {replica.pid: replica for replica in replicas("generator")}
+    return {
+        parents[engine.ppid()]: engine
+        for engine in processes("EngineCore")
+        if engine.ppid() in parents
+    }
+
+
+def a_whole_system() -> dict[psutil.Process, psutil.Process]:
+    """Waits until two generators and a judge serve; the generators' replicas and engines."""
+    from ray import serve
+
+    def whole() -> bool:
+        running = [
+            deployment.replica_states.get("RUNNING", 0)
+            for app in serve.status().applications.values()
+            for deployment in app.deployments.values()
+        ]
+        return sorted(running) == [1, 2] and len(engines()) == 2
+
+    try:
+        wait_for(whole, 240, every=0.5)
+    except AssertionError:
+        tree = [f"{p.pid} of {p.ppid()}: {' '.join(p.cmdline())}" for p in processes("")]
+        raise AssertionError("\n".join([str(serve.status()), *tree])) from None
+    return engines()
 
 
 def test_a_judge_and_an_engine_die_and_the_votes_come_all_the_same(live_system, problems):
     import ray
 
     watch = live_system.coordinator.watch
-    replica = replicas("generator")[0]
-    engine = engine_of(replica)
+    replica, engine = next(iter(a_whole_system().items()))
     # Half of the problems that may be in flight, so that both policies are at work.
     judging = live_system.start(problems[:2], live_system.config.policy, seed=4)
     voting = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
@@ -66,8 +88,8 @@ def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, pr
     import ray
 
     # Serve is still about to bring back what the test before has killed.
-    replica = replicas("generator")[0]
-    engine = engine_of(replica)
+    wait_for(engines, 240)
+    replica, engine = next(iter(engines().items()))
     refs = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
     wait_for(lambda: any(s.num_tokens > 500 for s in live_system.coordinator.watch()), 60)
     os.kill(replica.pid, signal.SIGKILL)
