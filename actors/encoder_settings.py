@@ -10,7 +10,7 @@ from deepprune.errors import UserError
 from deepprune.section import Section
 
 ENCODER_FILE = "encoder.json"
-HEAD_FILE = "head.pt"
+HEAD_FILE = "head.safetensors"
 
 
 class EncoderSettings(Section):

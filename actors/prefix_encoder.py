@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from actors.encoder_settings import HEAD_FILE, EncoderSettings
@@ -87,8 +88,7 @@ class SavedEncoder:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         language_model = load_language_model(str(folder), dtype=dtype)
         self._module = PrefixEncoder(language_model)
-        head = torch.load(folder / HEAD_FILE, map_location="cpu", weights_only=True)
-        self._module.head.load_state_dict(head)
+        self._module.head.load_state_dict(load_file(folder / HEAD_FILE))
         self._module.eval().to(device)
         self._tokenizer = load_tokenizer(str(folder))
 

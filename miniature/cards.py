@@ -81,9 +81,10 @@ On {num_pairs:.0f} pairs of fresh problems that neither model was trained on
 _ENCODER = (
     """# deepprune miniature: encoder judge
 
-A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) and a small head, `head.pt`.
-They read a problem and the first {checkpoint} tokens of a trace of the miniature reasoner once, and
-make a vector of them. Two vectors say how likely their traces are to end in the same answer.
+A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) and a small head,
+`head.safetensors`. They read a problem and the first {checkpoint} tokens of a trace of the
+miniature reasoner once, and make a vector of them. Two vectors say how likely their traces are to
+end in the same answer.
 
 ## Use
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from actors.encoder_settings import HEAD_FILE, EncoderSettings
@@ -48,7 +49,7 @@ class EncoderLearner:
         train: PairSet,
         validation: PairSet,
     ) -> None:
-        check_classes(train)
+        self.check(config, tokenizer, train)
         torch.manual_seed(config.seed)  # the head starts from random numbers
         self.module = PrefixEncoder(language_model)
         self._config, self._tokenizer = config, tokenizer
@@ -71,6 +72,15 @@ class EncoderLearner:
                 f"{num_cut:,} prefixes reach max_tokens {config.max_tokens}; longer ones lose "
                 "their beginning"
             )
+
+    @staticmethod
+    def check(config: TrainConfig, tokenizer: Any, train: PairSet) -> None:
+        """Rule out what would stop a training, before workers start.
+
+        Raises:
+            UserError: as the class says.
+        """
+        check_classes(train)
 
     @staticmethod
     def steps_of(config: TrainConfig, train: PairSet) -> int:
@@ -113,7 +123,7 @@ class EncoderLearner:
         """Write a folder that can be served."""
         judge = with_weights(PrefixEncoder, weights, self._config)
         save_language_model(judge.language_model, self._tokenizer, folder)
-        torch.save(judge.head.state_dict(), folder / HEAD_FILE)
+        save_file(judge.head.state_dict(), folder / HEAD_FILE)
         EncoderSettings(
             checkpoint=checkpoint, max_tokens=self._config.max_tokens, **progress.verdict
         ).save(folder)

@@ -42,7 +42,7 @@ class PairwiseLearner:
         train: PairSet,
         validation: PairSet,
     ) -> None:
-        check_classes(train)
+        self.check(config, tokenizer, train)
         self._config, self._tokenizer = config, tokenizer
         self._prompt = prompt_for(config)
         encoder = PairEncoder(self._prompt, tokenizer, config.max_tokens)
@@ -59,6 +59,18 @@ class PairwiseLearner:
                 f"{num_cut:,} prefixes, counted once for each pair, are longer than max_tokens "
                 f"{config.max_tokens} allows and lose their middle"
             )
+
+    @staticmethod
+    def check(config: TrainConfig, tokenizer: Any, train: PairSet) -> None:
+        """Rule out what would stop a training, before workers start.
+
+        Raises:
+            UserError: as the class says.
+        """
+        check_classes(train)
+        encoder = PairEncoder(prompt_for(config), tokenizer, config.max_tokens)
+        longest = max((prefix.problem for prefix in train.prefixes), key=len)
+        encoder.token_ids(longest, "", "")
 
     @staticmethod
     def steps_of(config: TrainConfig, train: PairSet) -> int:

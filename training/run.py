@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepprune.errors import UserError
-from training.batches import PairEncoder
 from training.config import TrainConfig
 from training.data import chosen_checkpoint, load_pairs
-from training.trainer import Progress, check_classes
+from training.trainer import Progress
 from training.worker import JUDGE, LEARNERS, Assignment, train_worker
 
 if TYPE_CHECKING:
@@ -77,16 +76,11 @@ def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> 
             tokens, or a problem that leaves no room for prefixes.
     """
     from actors.language_model import load_tokenizer
-    from training.judge import prompt_for
 
+    learner = LEARNERS[config.kind]
     train = load_pairs(folder, ["train"], checkpoint)
-    check_classes(train)
-    tokenizer = load_tokenizer(config.model)
-    if config.kind == "pairwise":
-        encoder = PairEncoder(prompt_for(config), tokenizer, config.max_tokens)
-        longest = max((prefix.problem for prefix in train.prefixes), key=len)
-        encoder.token_ids(longest, "", "")
-    return chosen_checkpoint(folder, checkpoint), LEARNERS[config.kind].steps_of(config, train)
+    learner.check(config, load_tokenizer(config.model), train)
+    return chosen_checkpoint(folder, checkpoint), learner.steps_of(config, train)
 
 
 def run(

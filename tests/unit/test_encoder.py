@@ -147,7 +147,7 @@ def test_a_folder_that_is_not_whole_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match=r"no config\.json"):
         open_judge(str(tmp_path), made_pairs(), 64)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"no whole encoder judge \(head\.pt is missing\)"):
+    with pytest.raises(UserError, match=r"no whole encoder judge \(head\.safetensors is missing\)"):
         open_judge(str(tmp_path), made_pairs(), 64)
 
 
