@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.engine import leave_the_pool, start_engine
 from actors.judge_replica import JudgeReplica, p_same
-from actors.messages import EngineGone, JudgeReply, JudgeRequest
+from actors.messages import JudgeReply, JudgeRequest, NoRoom
 from actors.pair_prompt import PairPrompt
 from actors.vigil import Vigil
 from deepprune.config import JudgePrompt, VllmJudgeConfig
@@ -61,7 +61,7 @@ class Judge(JudgeReplica):
                 for first in request.firsts
             ]
         except UserError as error:
-            raise EngineGone(str(error)) from None
+            raise NoRoom(str(error)) from None
         done: list[tuple[float, int, int]] = []
         ended = False
         try:

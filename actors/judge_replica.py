@@ -28,7 +28,7 @@ class JudgeReplica(ABC):
         Closing the stream gives up what is left to do for it.
 
         Raises:
-            EngineGone: the problem leaves no room for prefixes.
+            NoRoom: the problem leaves no room for prefixes.
         """
         self._unfinished += 1
         try:

@@ -21,6 +21,7 @@ from actors.messages import (
     JudgeReply,
     JudgeRequest,
     Judges,
+    NoRoom,
     TraceRequest,
     TraceUpdate,
     Unheard,
@@ -308,7 +309,8 @@ class LiveProblem:
         parts = [members[start : start + size] for start in range(0, len(members), size)]
         try:
             replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
-        except EngineGone:
+        except (EngineGone, NoRoom) as error:
+            logger.warning("%s: goes on without a judge: %s", self._name(sample), error)
             self._tell(JudgeLost(sample))
             return
         scores = [p for reply in replies for p in reply.p_same]

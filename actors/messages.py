@@ -93,6 +93,10 @@ class Unheard(EngineGone):
     """Nothing has come of a request, as if no generator had taken it; none need have died."""
 
 
+class NoRoom(Exception):
+    """A problem leaves a judge no room for prefixes: it would refuse it again."""
+
+
 class Generators(Protocol):
     """Wherever traces come from. Closing the iterator cancels the trace."""
 
@@ -112,7 +116,7 @@ class Judges(Protocol):
         """Score one prefix against others. Cancelling the call cancels the work.
 
         Raises:
-            EngineGone: the judge died, and the call may be repeated, or it has no room for the
-                problem.
+            EngineGone: the judge died, and the call may be repeated.
+            NoRoom: it may not.
         """
         ...

@@ -57,6 +57,7 @@ class ServeJudges:
 
         Raises:
             EngineGone: the replica, or its reply, was lost.
+            NoRoom: the problem is too long for the judge.
         """
         reply: JudgeReply | None
         async with aclosing(heard(self._score.remote(request), *self._limits_s)) as replies:

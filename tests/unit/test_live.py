@@ -16,6 +16,7 @@ from actors.messages import (
     JudgeReply,
     JudgeRequest,
     Judges,
+    NoRoom,
     TraceRequest,
     TraceUpdate,
     Unheard,
@@ -201,6 +202,26 @@ def test_without_chance_deaths_change_nothing(lives: list[int]):
     assert disturbed.answer == undisturbed.answer == "0"
     assert set(disturbed.ends) == set(undisturbed.ends)
     assert sorted(len(samples) for _, samples in disturbed.decision.votes) == [2, 2, 3]
+
+
+class Cramped:
+    """Judges that have no room for the problem."""
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    async def score(self, request: JudgeRequest) -> JudgeReply:
+        self.num_calls += 1
+        raise NoRoom("the problem is too long")
+
+
+async def test_a_judge_without_room_is_asked_once_and_the_vote_comes_without_it():
+    policy = DeepPruneConfig(num_traces=2, checkpoint="tokens:1", tau=0.5)
+    judges, limits = Cramped(), LimitsConfig(retries=5)
+    outcome = await live_problem(policy, Pausing(), judges=judges, limits=limits).run()
+    assert judges.num_calls == 1
+    assert outcome.complete
+    assert outcome.answer == "1"
 
 
 class PausedThenGone:
