@@ -95,6 +95,13 @@ class PairSet:
             self.copies[chosen],
         )
 
+    def compact(self) -> PairSet:
+        """The same pairs, with no prefix that is in none of them; those left keep their order."""
+        both = np.concatenate([self.first, self.second])
+        used, places = np.unique(both, return_inverse=True)
+        first, second = np.split(places.astype(np.int64), 2)
+        return replace(self, prefixes=[self.prefixes[i] for i in used], first=first, second=second)
+
     @property
     def problem(self) -> npt.NDArray[np.int64]:
         """(pairs,): a number for each pair's problem, counted over the prefixes."""
@@ -149,6 +156,7 @@ def load_pairs(
     pairs = _table(folder / "pairs", PAIRS).to_table(filter=chosen)
     joined = _join(folder, texts, pairs)
     _refuse_leaks(folder, joined.prefixes)
+    joined = joined.compact()
     return joined.oversampled(manifest["config"]["oversampling"]) if "train" in splits else joined
 
 

@@ -57,11 +57,8 @@ class EncoderLearner:
         self._problems = pairs_by_problem(train)
         self._prompts = prompts_of(train.prefixes, tokenizer, config.max_tokens)
         self.validation = validation.limited(config.evaluation_pairs, config.seed)
-        both = np.concatenate([self.validation.first, self.validation.second])
-        used, places = np.unique(both, return_inverse=True)
-        held_out = [validation.prefixes[i] for i in used]
-        self._held_out = prompts_of(held_out, tokenizer, config.max_tokens)
-        self._first, self._second = np.split(places, 2)
+        self._held_out = self.validation.compact()
+        self._held_out_prompts = prompts_of(self._held_out.prefixes, tokenizer, config.max_tokens)
         self.num_steps = self.steps_of(config, train)
         sizes = np.minimum([len(np.unique(p)) for p in self._problems], TRACES_PER_PROBLEM)
         self.pairs_per_step = problems_per_step(config) * float((sizes * (sizes - 1) / 2).mean())
@@ -111,11 +108,10 @@ class EncoderLearner:
 
     def score(self, engine: Engine) -> Floats:
         """(validation pairs,): log-odds of P(same), computed by all workers together."""
-        part = encoded(
-            engine.forward, self._held_out, engine.device, rank=engine.rank, world=engine.world
-        )
+        prompts, pairs = self._held_out_prompts, self._held_out
+        part = encoded(engine.forward, prompts, engine.device, rank=engine.rank, world=engine.world)
         vectors, head = engine.total(part), engine.module.head
-        return compared(head, vectors, self._first, self._second)
+        return compared(head, vectors, pairs.first, pairs.second)
 
     def save(
         self, weights: Mapping[str, Tensor], progress: Progress, checkpoint: str, folder: Path

@@ -144,11 +144,9 @@ def by_problem(pairs: PairSet) -> Iterator[Group]:
     order = np.argsort(group_of, kind="stable")
     for index in np.split(order, np.flatnonzero(np.diff(group_of[order])) + 1):
         if len(index):
-            both = np.concatenate([pairs.first[index], pairs.second[index]])
-            members, places = np.unique(both, return_inverse=True)
-            texts = [pairs.prefixes[i].text for i in members]
-            problem = pairs.prefixes[members[0]].problem
-            yield Group(problem, texts, index, places[: len(index)], places[len(index) :])
+            of_one = pairs[index].compact()
+            texts = [prefix.text for prefix in of_one.prefixes]
+            yield Group(of_one.prefixes[0].problem, texts, index, of_one.first, of_one.second)
 
 
 class _AlwaysSame:

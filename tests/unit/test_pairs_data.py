@@ -53,6 +53,16 @@ def folder_of(folder: Path, *pairs: dict, texts: dict[str, str] | None = None) -
     return folder
 
 
+def test_a_split_comes_with_the_prefixes_of_its_pairs_and_no_others(tmp_path):
+    folder = folder_of(
+        tmp_path, {}, {"first": 1, "second": 2, "problem_id": "b/2", "split": "test"}
+    )
+    train, test = load_pairs(folder, ["train"]), load_pairs(folder, ["test"])
+    assert [(p.problem_id, p.sample) for p in train.prefixes] == [("b/1", 0), ("b/1", 1)]
+    assert [(p.problem_id, p.sample) for p in test.prefixes] == [("b/2", 1), ("b/2", 2)]
+    assert (list(test.first), list(test.second)) == ([0], [1])
+
+
 def test_the_rarer_class_is_shown_twice_in_training_only(tmp_path):
     pairs = [{}, {"second": 2}, {"first": 1, "second": 2, "same": False}]
     folder = folder_of(tmp_path, *pairs, {"problem_id": "b/2", "same": False, "split": "test"})
