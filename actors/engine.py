@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.models import resolve_model
 from actors.orphans import end_engines_with_me
+from actors.vigil import Vigil
 from deepprune.config import EngineConfig
 
 if TYPE_CHECKING:
@@ -56,6 +57,21 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
 def _kv_cache(config: EngineConfig) -> dict[str, int]:
     gib = config.kv_cache_gib
     return {} if gib is None else {"kv_cache_memory_bytes": round(gib * 2**30)}
+
+
+async def check_engine(engine: AsyncLLM, vigil: Vigil) -> None:
+    """End this replica where its engine has died or hangs; Serve's health checks ask for it.
+
+    Raising would not do: Serve waits for three such checks before it replaces a replica.
+    """
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        await engine.check_health()
+    except EngineDeadError:
+        leave_the_pool()
+    if vigil.stalled:
+        leave_the_pool("the engine hangs")
 
 
 def leave_the_pool(reason: str = "the engine died") -> NoReturn:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from actors.askers import Askers
 from actors.beats import with_beats
 from actors.confidence import ConfidenceMeter
-from actors.engine import leave_the_pool, start_engine
+from actors.engine import check_engine, leave_the_pool, start_engine
 from actors.messages import TraceRequest, TraceUpdate
 from actors.vigil import Vigil
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
@@ -50,14 +50,8 @@ class Generator:
         self._prompt = lru_cache(maxsize=64)(self._encode)
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that raises, or is gone: its engine hangs.
-
-        Raises:
-            EngineDeadError: an engine process has died.
-        """
-        await self._engine.check_health()
-        if self._vigil.stalled:
-            leave_the_pool("the engine hangs")
+        """Called by Serve, which replaces a replica that is gone."""
+        await check_engine(self._engine, self._vigil)
 
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from actors.engine import leave_the_pool, start_engine
+from actors.engine import check_engine, leave_the_pool, start_engine
 from actors.judge_replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest, NoRoom
 from actors.pair_prompt import PairPrompt
@@ -44,10 +44,8 @@ class Judge(JudgeReplica):
         self._slope, self._shift = prompt.slope, prompt.shift
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that raises, or is gone: its engine hangs."""
-        await self._engine.check_health()
-        if self._vigil.stalled:
-            leave_the_pool("the engine hangs")
+        """Called by Serve, which replaces a replica that is gone."""
+        await check_engine(self._engine, self._vigil)
 
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""

@@ -99,6 +99,12 @@ def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, pr
     wait_for(lambda: not engine.is_running(), 30)
 
 
+def test_an_engine_that_dies_idle_takes_its_replica_along(live_system):
+    replica, engine = next(iter(a_whole_system().items()))
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_for(lambda: not replica.is_running(), 30)
+
+
 def assert_none_is_lost(system, results) -> None:
     """Every trace of the vote ended by itself, and is no longer than it may be."""
     for solved in results:
