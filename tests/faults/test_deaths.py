@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -16,18 +17,29 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.faults
 
 
-def processes(words: str) -> list[psutil.Process]:
-    """Processes that this one has started, and they, whose command line holds `words`, by age."""
+@dataclass(frozen=True)
+class Started:
+    """A process that this one has started, or one of its own has."""
+
+    process: psutil.Process
+    parent: int
+    since: float
+    title: str
+
+
+def started() -> list[Started]:
+    """All of them that still run, by age."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if words in " ".join(process.cmdline()):
-                found.append(process)
-    return sorted(found, key=lambda process: process.create_time())
+            about = (process.ppid(), process.create_time(), " ".join(process.cmdline()))
+            found.append(Started(process, *about))
+    return sorted(found, key=lambda one: one.since)
 
 
 def replicas(kind: str) -> list[psutil.Process]:
-    return processes(f"ray::ServeReplica:deepprune-{kind}")
+    name = f"ray::ServeReplica:deepprune-{kind}"
+    return [one.process for one in started() if name in one.title]
 
 
 def engines() -> dict[psutil.Process, psutil.Process]:
@@ -35,11 +47,9 @@ def engines() -> dict[psutil.Process, psutil.Process]:
 
     A replica that starts has none yet, and one whose engine has died none any more.
     """
-    parents = {replica.pid: replica for replica in replicas("generator")}
+    found = {one.parent: one.process for one in started() if "EngineCore" in one.title}
     return {
-        parents[engine.ppid()]: engine
-        for engine in processes("EngineCore")
-        if engine.ppid() in parents
+        replica: found[replica.pid] for replica in replicas("generator") if replica.pid in found
     }
 
 
@@ -58,8 +68,8 @@ def a_whole_system() -> dict[psutil.Process, psutil.Process]:
     try:
         wait_for(whole, 240, every=0.5)
     except AssertionError:
-        tree = [f"{p.pid} of {p.ppid()}: {' '.join(p.cmdline())}" for p in processes("")]
-        raise AssertionError("\n".join([str(serve.status()), *tree])) from None
+        what = [f"{one.process.pid} of {one.parent}: {one.title[:120]}" for one in started()]
+        raise AssertionError("\n".join([str(serve.status()), *what])) from None
     return engines()
 
 
