@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -34,11 +34,10 @@ class PairEncoder(PairPrompt):
         Raises:
             UserError: the template and a problem leave no room for prefixes.
         """
-        used = np.unique(np.concatenate([pairs.first, pairs.second]))
-        prefixes = {int(i): pairs.prefixes[i] for i in used}
-        tokens = {i: self.encode(prefix.text) for i, prefix in prefixes.items()}
-        around = {i: self.around(prefix.problem) for i, prefix in prefixes.items()}
-        for pieces in around.values():
+        pairs = pairs.compact()
+        tokens = [self.encode(prefix.text) for prefix in pairs.prefixes]
+        around = [self.around(prefix.problem) for prefix in pairs.prefixes]
+        for pieces in around:
             self.room(pieces)
         return Prompts(self, pairs.first, pairs.second, tokens, around)
 
@@ -51,8 +50,8 @@ class Prompts(Sequence[Prompt]):
         encoder: PairEncoder,
         first: Ints,
         second: Ints,
-        tokens: Mapping[int, Tokens],
-        around: Mapping[int, tuple[Tokens, ...]],
+        tokens: Sequence[Tokens],
+        around: Sequence[tuple[Tokens, ...]],
     ) -> None:
         self._encoder, self._first, self._second = encoder, first, second
         self._tokens, self._around = tokens, around

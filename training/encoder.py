@@ -49,7 +49,7 @@ class EncoderLearner:
         train: PairSet,
         validation: PairSet,
     ) -> None:
-        self.check(config, tokenizer, train)
+        check_classes(train)
         torch.manual_seed(config.seed)  # the head starts from random numbers
         self.module = PrefixEncoder(language_model)
         self._config, self._tokenizer = config, tokenizer

@@ -42,7 +42,7 @@ class PairwiseLearner:
         train: PairSet,
         validation: PairSet,
     ) -> None:
-        self.check(config, tokenizer, train)
+        check_classes(train)
         self._config, self._tokenizer = config, tokenizer
         self._prompt = prompt_for(config)
         encoder = PairEncoder(self._prompt, tokenizer, config.max_tokens)

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
-from dataclasses import dataclass
 
 import psutil
 import pytest
 
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up
-from tests.waiting import wait_for
+from tests.processes import started
+from tests.waiting import wait_for, whole
 
 pytestmark = pytest.mark.faults
-
-
-@dataclass(frozen=True)
-class Started:
-    """A process that this one has started, or one of its own has."""
-
-    process: psutil.Process
-    parent: int
-    since: float
-    title: str
-
-
-def started() -> list[Started]:
-    """All of them that still run, by age."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            about = (process.ppid(), process.create_time(), " ".join(process.cmdline()))
-            found.append(Started(process, *about))
-    return sorted(found, key=lambda one: one.since)
 
 
 def replicas(kind: str) -> list[psutil.Process]:
@@ -57,16 +36,8 @@ def a_whole_system() -> dict[psutil.Process, psutil.Process]:
     """Waits until two generators and a judge serve; the generators' replicas and engines."""
     from ray import serve
 
-    def whole() -> bool:
-        running = [
-            deployment.replica_states.get("RUNNING", 0)
-            for app in serve.status().applications.values()
-            for deployment in app.deployments.values()
-        ]
-        return sorted(running) == [1, 2] and len(engines()) == 2
-
     try:
-        wait_for(whole, 240, every=0.5)
+        wait_for(lambda: whole() and len(engines()) == 2, 240, every=0.5)
     except AssertionError:
         what = [f"{one.process.pid} of {one.parent}: {one.title[:120]}" for one in started()]
         raise AssertionError("\n".join([str(serve.status()), *what])) from None

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import signal
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import torch
 
 from actors.language_model import load_language_model, load_tokenizer
 from tests.command import deepprune
+from tests.processes import started
 from training.batches import PairEncoder
 from training.build import PairsBuild
 from training.config import PairsConfig, TrainConfig, load
@@ -74,12 +74,7 @@ def train(pairs: Path, folder: Path, seen, **settings):
 
 
 def workers() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+    return [one.process for one in started() if "RayTrainWorker" in one.title]
 
 
 def test_training_goes_on_after_a_killed_worker_along_the_same_curve(

@@ -19,24 +19,6 @@ from tests.nodes.hosts import START_S, Hosts
 from tests.waiting import wait_for
 
 
-def whole() -> bool:
-    """Whether all replicas run."""
-    from ray import serve
-    from ray.exceptions import RayError
-    from ray.serve.exceptions import RayServeException
-
-    try:
-        applications = serve.status().applications
-    except (RayError, RayServeException):  # its controller is being replaced
-        return False
-    running = {
-        name: deployment.replica_states.get("RUNNING", 0)
-        for app in applications.values()
-        for name, deployment in app.deployments.items()
-    }
-    return running == {"generator": 2, "judge": 1}
-
-
 def run_settings() -> dict[str, Any]:
     """The laptop's configuration with a generator on each of two nodes and the judge on a third."""
     settings = yaml.safe_load(Path("cluster/laptop-pairwise.yaml").read_text())

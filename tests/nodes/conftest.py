@@ -14,11 +14,10 @@ from tests.nodes.cluster import (
     assert_nothing_is_left,
     hosts_and_head,
     run_settings,
-    whole,
 )
 from tests.nodes.faults import GENERATORS, Scene
 from tests.nodes.hosts import Host, why_not
-from tests.waiting import wait_for
+from tests.waiting import wait_for, whole
 
 
 class ManyNodes(LiveSystem):

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from tests.nodes import faults
-from tests.nodes.cluster import assert_nothing_is_left, hosts_and_head, run_settings, whole
+from tests.nodes.cluster import assert_nothing_is_left, hosts_and_head, run_settings
 from tests.nodes.faults import NoVictim, Scene
+from tests.waiting import whole
 
 TICK_S = 0.25
 MAX_QUIET_S = 180

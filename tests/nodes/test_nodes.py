@@ -15,11 +15,10 @@ from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up, unfinished_requests
 from tests.nodes import faults
-from tests.nodes.cluster import whole
 from tests.nodes.conftest import ManyNodes
 from tests.nodes.faults import GENERATORS
 from tests.nodes.soak import Injector, table
-from tests.waiting import wait_for
+from tests.waiting import wait_for, whole
 
 pytestmark = pytest.mark.faults
 
