@@ -27,7 +27,7 @@ from actors.messages import (
     Unheard,
 )
 from actors.trace import LiveTrace
-from deepprune.answers import equivalent, extract_answer
+from deepprune.answers import extract_answer, read_value
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.events import (
     Cancel,
@@ -102,8 +102,6 @@ class LiveProblem:
     _unsettled: dict[int, float] = field(default_factory=dict)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _num_tokens: int = 0
-    _answers: dict[str, str] = field(default_factory=dict)
-    """Each answer, and the first that it is equal to."""
     _error: BaseException | None = None
     _interrupted: str | None = None
 
@@ -128,7 +126,8 @@ class LiveProblem:
                     self._step(None, self.session.interrupt(self._interrupted))
                 elif event is not None:
                     if isinstance(event, Finished) and event.answer is not None:
-                        await self._compare(event.answer)
+                        # Algebra may take seconds; what it finds is remembered for the vote.
+                        await asyncio.to_thread(read_value, event.answer)
                     self._step(event, self.session.handle(event))
         finally:
             for sample in list(self._tasks):
@@ -344,16 +343,6 @@ class LiveProblem:
                 if deaths > self.limits.retries:
                     raise
 
-    async def _compare(self, answer: str) -> None:
-        """Compare a new answer with those before, so that the vote knows at once what is equal.
-
-        It may take algebra, and seconds; what came of it is remembered.
-        """
-        if answer in self._answers:
-            return
-        different = list(dict.fromkeys(self._answers.values()))
-        self._answers[answer] = await asyncio.to_thread(_first_equal, answer, different)
-
     def _name(self, sample: int) -> str:
         """The trace, as a line in a log tells it."""
         return f"{self.key} {self.problem.problem_id} trace {sample}"
@@ -382,8 +371,3 @@ class LiveProblem:
                 self.problem.problem_id,
                 len(self._unsettled),
             )
-
-
-def _first_equal(answer: str, others: list[str]) -> str:
-    """The first of `others` that `answer` is equal to, or itself."""
-    return next((other for other in others if equivalent(other, answer)), answer)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deepprune.belief import Array
-from deepprune.voting import Same
+from deepprune.voting import same_answer
 
 MAX_LOG_RATIO = 4.0
 """One comparison is never worth more than odds of 55 to 1, whatever the judge says."""
@@ -57,12 +57,11 @@ class Evidence:
     says; at 0 it stays there.
     """
 
-    def __init__(self, base_rate: float, trust: float, same: Same) -> None:
+    def __init__(self, base_rate: float, trust: float) -> None:
         self.clusters: list[Cluster] = []
         self._base_rate = base_rate
         self._base_odds = base_rate / (1 - base_rate)
         self._prior_trust = trust
-        self._same = same
         self._ratios: defaultdict[int, dict[int, float]] = defaultdict(dict)
         self._answers: dict[int, str | None] = {}
         self._log_factor = 0.0  # Bayes factor for the judge, against one that knows nothing
@@ -171,7 +170,7 @@ class Evidence:
 
     def _with(self, answer: str) -> Cluster | None:
         return next(
-            (c for c in self.clusters if c.answer is not None and self._same(c.answer, answer)),
+            (c for c in self.clusters if c.answer is not None and same_answer(c.answer, answer)),
             None,
         )
 
@@ -182,7 +181,7 @@ class Evidence:
             known = self._answers.get(other)
             if known is not None:
                 expected = self._base_rate * math.exp(ratio) + 1 - self._base_rate
-                factors.append((ratio if self._same(known, answer) else 0.0) - math.log(expected))
+                factors.append((ratio if same_answer(known, answer) else 0.0) - math.log(expected))
         if factors:  # comparisons of one trace err together: they count as one
             self._log_factor += sum(factors) / len(factors)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deepprune.answers import equivalent
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.confidence import lows
 from deepprune.errors import UserError
@@ -18,6 +16,7 @@ from deepprune.replay import PairJudge, Replay, ReplayTrace
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome
 from deepprune.speed import SpeedConfig
+from deepprune.voting import Vote
 
 if TYPE_CHECKING:
     from deepprune.recordings import RecordedTrace, Recording
@@ -107,7 +106,7 @@ class Material:
         return Replay(
             self.problem,
             self.replay_traces(self.draw(policy.num_traces, seed), spec),
-            make_policy(policy, stable_seed(seed or 0, self.problem.problem_id), operator.eq),
+            make_policy(policy, stable_seed(seed or 0, self.problem.problem_id)),
             policy.name,
             judge=judge,
             speed=speed,
@@ -125,7 +124,7 @@ class Material:
                 sample,
                 trace.num_tokens,
                 checkpoints.get(sample),
-                self.answers[sample],
+                trace.answer,
                 lows(trace.confidence, trace.confidence_window, trace.num_tokens),
             )
             for sample in samples
@@ -157,13 +156,9 @@ class Material:
 
 
 def _grouped(answers: dict[int, str | None]) -> dict[int, str | None]:
-    """Each answer replaced by the first that it is equivalent to, so that equal is identical."""
-    first: list[str] = []
-    known: dict[str, str] = {}
-    for answer in answers.values():
-        if answer is not None and answer not in known:
-            same = next((other for other in first if equivalent(other, answer)), None)
-            known[answer] = same or answer
-            if same is None:
-                first.append(answer)
-    return {sample: None if a is None else known[a] for sample, a in answers.items()}
+    """Each answer replaced by the first of its group, so that equal is identical."""
+    vote = Vote()
+    for sample, answer in answers.items():
+        vote.add(sample, answer)
+    first = {sample: answer for answer, samples in vote.groups for sample in samples}
+    return {sample: first.get(sample) for sample in answers}

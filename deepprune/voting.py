@@ -1,41 +1,53 @@
-"""Majority vote over final answers, grouped by mathematical equivalence (Section 4.2.2)."""
+"""Majority vote over final answers, grouped by what they state (Section 4.2.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Sequence
 
-from deepprune.answers import equivalent
+from deepprune.answers import read_value
 
-Same = Callable[[str, str], bool]
-"""Whether two answers are the same."""
+
+def same_answer(a: str, b: str) -> bool:
+    """Whether two answers are one answer in a vote.
+
+    They state the same value, and the same unit and name of a variable where both give one.
+    """
+    if a == b:
+        return True
+    first, second = read_value(a), read_value(b)
+    names = {first.names, second.names}
+    return first.key == second.key and (len(names) == 1 or "" in names)
 
 
 class Vote:
     """Counts answers as they come in.
 
-    An answer joins the first group whose first answer it is equivalent to, so groups never merge
-    and a count never falls. A tie goes to the group with the earliest sample: which traces vote
+    Answers that state the same value are one group, `5 hours` and `5 minutes` two. An answer that
+    leaves out the unit, `5`, is with those that give the unit which most give. Which groups there
+    are depends on the answers alone, not on their order; another vote makes one group larger by
+    one, and no group smaller. A tie goes to the group with the earliest sample: which traces vote
     decides, not which of them was quicker.
     """
 
-    def __init__(self, same: Same = equivalent) -> None:
-        self._same = same
-        self._groups: list[tuple[str, list[int]]] = []
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, list[tuple[int, str]]]] = defaultdict(dict)
 
     def add(self, sample: int, answer: str | None) -> None:
-        """Count the answer of `sample`; None, no answer, is no vote."""
-        if answer is None:
+        """Count the answer of `sample`; None or an empty text, no answer, is no vote."""
+        if answer is None or not answer.strip():
             return
-        for representative, samples in self._groups:
-            if self._same(representative, answer):
-                samples.append(sample)
-                return
-        self._groups.append((answer, [sample]))
+        value = read_value(answer)
+        self._values[value.key].setdefault(value.names, []).append((sample, answer))
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Each answer with the samples that gave it, most votes first."""
-        groups = ((answer, tuple(sorted(samples))) for answer, samples in self._groups)
+        """Each answer with the samples that gave it, most votes first; spelled as by the first."""
+        groups = []
+        for by_names in self._values.values():
+            for ballots in _joined(by_names):
+                ballots.sort()
+                groups.append((ballots[0][1], tuple(sample for sample, _ in ballots)))
         return tuple(sorted(groups, key=lambda group: (-len(group[1]), group[1][0])))
 
     @property
@@ -47,7 +59,8 @@ class Vote:
     @property
     def top_two(self) -> tuple[int, int]:
         """Votes of the leader and of the runner-up."""
-        counts = sorted((len(samples) for _, samples in self._groups), reverse=True)
+        joined = (group for by_names in self._values.values() for group in _joined(by_names))
+        counts = sorted(map(len, joined), reverse=True)
         lead, runner_up = (*counts, 0, 0)[:2]
         return lead, runner_up
 
@@ -60,3 +73,24 @@ class Vote:
         lead, runner_up = self.top_two
         margin = runner_up + remaining - lead
         return 0 if margin < 0 else min(remaining, margin // 2 + 1)
+
+
+def group_answers(answers: Sequence[str | None]) -> list[int | None]:
+    """The group of each answer in the vote of all of them, as a number; None for no answer."""
+    vote = Vote()
+    for sample, answer in enumerate(answers):
+        vote.add(sample, answer)
+    group_of = {
+        sample: number for number, (_, samples) in enumerate(vote.groups) for sample in samples
+    }
+    return [group_of.get(sample) for sample in range(len(answers))]
+
+
+def _joined(by_names: dict[str, list[tuple[int, str]]]) -> list[list[tuple[int, str]]]:
+    """The groups among ballots for one value, by the unit or name that each gives, if any."""
+    unnamed = by_names.get("", [])
+    named = [ballots for names, ballots in by_names.items() if names]
+    if not (unnamed and named):
+        return [list(ballots) for ballots in by_names.values()]
+    most = max(named, key=lambda ballots: (len(ballots), -min(ballots)[0]))
+    return [unnamed + most, *(list(ballots) for ballots in named if ballots is not most)]

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from deepprune.answers import equivalent
 from deepprune.ledger import Fate
 from deepprune.session import Outcome
+from deepprune.voting import same_answer
 from jobs.style import (
     FATE_NAMES,
     OTHER_COLOUR,
@@ -174,13 +174,13 @@ def _answer_colours(*outcomes: Outcome) -> dict[str, str]:
     answers: list[str] = []
     for outcome in outcomes:
         for answer, _ in outcome.decision.votes:
-            if not any(equivalent(answer, other) for other in answers):
+            if not any(same_answer(answer, other) for other in answers):
                 answers.append(answer)
     return {answer: colour(index) for index, answer in enumerate(answers)}
 
 
 def _colour_of(answer: str, colours: Mapping[str, str]) -> str:
-    return next(shade for other, shade in colours.items() if equivalent(answer, other))
+    return next(shade for other, shade in colours.items() if same_answer(answer, other))
 
 
 def _groups(outcome: Outcome, colours: Mapping[str, str]) -> Iterator[tuple[str, str, list[int]]]:

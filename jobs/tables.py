@@ -14,6 +14,7 @@ from rich.text import Text
 from deepprune.answers import equivalent
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
+from deepprune.voting import same_answer
 from jobs.style import (
     FATE_NAMES,
     colour,
@@ -54,7 +55,7 @@ def agree(a: Outcome, b: Outcome) -> bool:
     """Whether two outcomes have the same answer."""
     if a.answer is None or b.answer is None:
         return a.answer == b.answer
-    return equivalent(a.answer, b.answer)
+    return same_answer(a.answer, b.answer)
 
 
 def answer_json(solved: Solved) -> dict[str, Any]:

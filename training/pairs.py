@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from deepprune.answers import equivalent, extract_answer
+from deepprune.answers import extract_answer
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.recordings import FINISHED
+from deepprune.voting import group_answers
 from training.config import PairsConfig
 from training.data import PAIRS, Split
 
@@ -133,14 +134,9 @@ def pair_up(prefixes: Sequence[Row], config: PairsConfig, split: Split) -> pa.Ta
 
 
 def agreement(answers: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """(n, n): which answers are mathematically equivalent, each two different ones asked once."""
-    names = list(dict.fromkeys(answers))
-    of = np.array([names.index(answer) for answer in answers], dtype=np.int64)
-    same = np.eye(len(names), dtype=np.bool_)
-    for i, a in enumerate(names):
-        for j in range(i):
-            same[i, j] = same[j, i] = equivalent(a, names[j])
-    agrees: npt.NDArray[np.bool_] = same[of[:, None], of[None, :]]
+    """(n, n): which answers are one in the vote of them all."""
+    groups = np.array(group_answers(answers))
+    agrees: npt.NDArray[np.bool_] = groups[:, None] == groups[None, :]
     return agrees
 
 

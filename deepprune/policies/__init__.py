@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deepprune.answers import equivalent
 from deepprune.policies.adaptive import Adaptive
 from deepprune.policies.base import Policy
 from deepprune.policies.cons import Cons
@@ -19,7 +18,6 @@ from deepprune.policy_config import (
     PlusConfig,
     PolicyConfig,
 )
-from deepprune.voting import Same
 
 __all__ = [
     "Adaptive",
@@ -33,18 +31,18 @@ __all__ = [
 ]
 
 
-def make_policy(config: PolicyConfig, seed: int, same: Same = equivalent) -> Policy:
-    """Build the policy object for one problem; `same` says whether two answers are equal."""
+def make_policy(config: PolicyConfig, seed: int) -> Policy:
+    """Build the policy object for one problem."""
     match config:
         case ConsConfig():
-            return Cons(config, same)
+            return Cons(config)
         case EscConfig():
-            return Esc(config, same)
+            return Esc(config)
         case AdaptiveConfig():
-            return Adaptive(config, same)
+            return Adaptive(config)
         case DeepConfConfig():
-            return DeepConf(config, same)
+            return DeepConf(config)
         case PaperRules():
-            return DeepPrune(config, seed, same)
+            return DeepPrune(config, seed)
         case PlusConfig():
-            return DeepPrunePlus(config, same)
+            return DeepPrunePlus(config)

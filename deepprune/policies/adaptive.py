@@ -5,7 +5,7 @@ from __future__ import annotations
 from deepprune.belief import fewest_votes, p_ahead
 from deepprune.events import Command, Decision, Event, Failed, Finished, Launch, Stop
 from deepprune.policy_config import AdaptiveConfig
-from deepprune.voting import Same, Vote
+from deepprune.voting import Vote
 
 
 class Adaptive:
@@ -13,9 +13,9 @@ class Adaptive:
 
     pauses = False
 
-    def __init__(self, config: AdaptiveConfig, same: Same) -> None:
+    def __init__(self, config: AdaptiveConfig) -> None:
         self._config = config
-        self._vote = Vote(same)
+        self._vote = Vote()
         self._unlaunched = range(config.num_traces)
         self._missing = 0
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from deepprune.answers import equivalent
 from deepprune.events import Command, Decision, Event, Failed, Finished, Launch, Stop
 from deepprune.policies.finishing import Finishing
 from deepprune.policy_config import ConsConfig
-from deepprune.voting import Same
 
 
 class Cons:
@@ -14,12 +12,11 @@ class Cons:
 
     pauses = False
 
-    def __init__(self, config: ConsConfig, same: Same = equivalent) -> None:
+    def __init__(self, config: ConsConfig) -> None:
         self._finishing = Finishing(
             range(config.num_traces),
             {},
             stop_when_decided=config.stop_when_decided,
-            same=same,
         )
 
     def start(self) -> list[Command]:

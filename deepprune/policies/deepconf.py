@@ -21,7 +21,7 @@ from deepprune.events import (
     Stop,
 )
 from deepprune.policy_config import DeepConfConfig
-from deepprune.voting import Same, Vote
+from deepprune.voting import Vote
 
 
 class DeepConf:
@@ -29,9 +29,8 @@ class DeepConf:
 
     pauses = False
 
-    def __init__(self, config: DeepConfConfig, same: Same) -> None:
+    def __init__(self, config: DeepConfConfig) -> None:
         self._config = config
-        self._same = same
         first = config.warmup if config.online else config.num_traces
         self._wave = range(min(first, config.num_traces))
         self._unlaunched = range(config.num_traces)[len(self._wave) :]
@@ -118,7 +117,7 @@ class DeepConf:
 
     def _weighted(self) -> list[tuple[str, tuple[int, ...], float]]:
         """Answers of kept traces, with samples and summed confidence, the heaviest first."""
-        vote = Vote(self._same)
+        vote = Vote()
         for sample, answer in sorted(self._answers.items()):
             if self._threshold is None or self._confidence(sample) >= self._threshold:
                 vote.add(sample, answer)

@@ -13,7 +13,6 @@ import random
 from collections.abc import Iterable
 from itertools import islice
 
-from deepprune.answers import equivalent
 from deepprune.clustering import GreedyClustering
 from deepprune.events import (
     Cancel,
@@ -32,7 +31,6 @@ from deepprune.events import (
 )
 from deepprune.policies.finishing import Finishing
 from deepprune.policy_config import PaperRules
-from deepprune.voting import Same
 
 DEFAULT_TAU = 0.5
 
@@ -40,8 +38,7 @@ DEFAULT_TAU = 0.5
 class DeepPrune:
     """The paper's rules, with launching in waves and stopping when the vote is decided."""
 
-    def __init__(self, config: PaperRules, seed: int, same: Same = equivalent) -> None:
-        self._same = same
+    def __init__(self, config: PaperRules, seed: int) -> None:
         self.pauses = config.at_checkpoint == "pause"
         self._config = config
         self._random = random.Random(seed)
@@ -207,7 +204,6 @@ class DeepPrune:
             chosen,
             self._answers,
             stop_when_decided=self._config.stop_when_decided,
-            same=self._same,
         )
         return commands + self._finish()
 

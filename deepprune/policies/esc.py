@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deepprune.events import Command, Decision, Event, Failed, Finished, Launch, Stop
 from deepprune.policy_config import EscConfig
-from deepprune.voting import Same, Vote
+from deepprune.voting import Vote
 
 
 class Esc:
@@ -15,10 +15,9 @@ class Esc:
 
     pauses = False
 
-    def __init__(self, config: EscConfig, same: Same) -> None:
+    def __init__(self, config: EscConfig) -> None:
         self._config = config
-        self._same = same
-        self._vote = Vote(same)
+        self._vote = Vote()
         self._unlaunched = range(config.num_traces)
         self._window: dict[int, str | None] = {}
         self._missing = 0
@@ -50,7 +49,7 @@ class Esc:
 
     @property
     def _window_agrees(self) -> bool:
-        vote = Vote(self._same)
+        vote = Vote()
         for sample, answer in self._window.items():
             vote.add(sample, answer)
         groups = vote.groups

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deepprune.answers import equivalent
-from deepprune.voting import Same, Vote
+from deepprune.voting import Vote
 
 
 class Finishing:
@@ -23,9 +22,8 @@ class Finishing:
         answers: Mapping[int, str | None],
         *,
         stop_when_decided: bool,
-        same: Same = equivalent,
     ) -> None:
-        self.vote = Vote(same)
+        self.vote = Vote()
         self._stop_when_decided = stop_when_decided
         self._waiting = [sample for sample in chosen if sample not in answers]
         self._running: set[int] = set()

@@ -42,7 +42,6 @@ from deepprune.events import (
 )
 from deepprune.evidence import Cluster, Evidence
 from deepprune.policy_config import PlusConfig
-from deepprune.voting import Same
 
 DEFAULT_BASE_RATE = 0.7
 DEFAULT_AUROC = 0.87
@@ -61,13 +60,13 @@ class DeepPrunePlus:
 
     pauses = True
 
-    def __init__(self, config: PlusConfig, same: Same) -> None:
+    def __init__(self, config: PlusConfig) -> None:
         self._config = config
         self._safe = 1.0 - config.risk
         spec = CheckpointSpec.parse(config.checkpoint)
         self._checkpoint_tokens = float(_TOKENS_PER[spec.kind] * spec.count)
         self._worth = expected_worth(config.auroc or DEFAULT_AUROC)
-        self._evidence = Evidence(config.base_rate or DEFAULT_BASE_RATE, config.trust, same)
+        self._evidence = Evidence(config.base_rate or DEFAULT_BASE_RATE, config.trust)
         self._unlaunched = range(config.num_traces)
         self._to_checkpoint: set[int] = set()
         self._to_end: set[int] = set()

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from deepprune.answers import equivalent
 from deepprune.ledger import Fate
+from deepprune.voting import same_answer
 from jobs.report import bootstrap
 from jobs.report.bootstrap import Array, Estimate
 from jobs.report.entries import Entry, EntryReader, in_order, labels
@@ -279,6 +279,4 @@ def _judge_tokens(row: Row) -> float | None:
 
 @lru_cache(maxsize=100_000)
 def _same(a: str | None, b: str | None) -> bool:
-    if a is None or b is None or a == b:
-        return a == b
-    return equivalent(a, b)
+    return a == b if a is None or b is None else same_answer(a, b)

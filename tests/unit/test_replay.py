@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import operator
 from random import Random
 
 import pytest
@@ -40,7 +39,7 @@ class Judge:
 
 
 def replay(policy: PolicyConfig, traces: list[ReplayTrace], **options):
-    made = make_policy(policy, 0, operator.eq)
+    made = make_policy(policy, 0)
     return Replay(PROBLEM, traces, made, policy.name, **options)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-
 import pytest
 
 from deepprune.events import Command, Continue, Event, Finished, Launch, PrefixReady, Stop
@@ -26,7 +24,7 @@ def told_again(lows: list[tuple[int, float]], order: list[tuple[str, int]]):
         ReplayTrace(2, 20, None, "8", tuple(lows)),
         ReplayTrace(3, 30, None, "7", ((5, 6.0),)),
     ]
-    policy = make_policy(POLICY, 0, operator.eq)
+    policy = make_policy(POLICY, 0)
     outcome = Replay(PROBLEM, traces, policy, POLICY.name, order=order).run()
     return {end.sample: (end.fate, end.reason) for end in outcome.ends}
 

@@ -105,11 +105,9 @@ def test_esc_says_nothing_where_no_trace_gave_an_answer():
     assert driver.session.decision().votes == ()
 
 
-def test_esc_compares_answers_with_the_relation_it_is_given():
-    policy = make_policy(
-        EscConfig(name="esc", num_traces=4, window=2), 0, lambda a, b: a.lower() == b.lower()
-    )
-    driver = run(policy, ["A", "a", "b", "b"])
+def test_esc_compares_what_answers_state():
+    policy = make_policy(EscConfig(name="esc", num_traces=4, window=2), 0)
+    driver = run(policy, ["1/2", "0.5", "b", "b"])
     assert driver.commanded(Launch) == [0, 1]
 
 

@@ -4,17 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepprune.voting import Vote
+from deepprune.voting import Vote, group_answers
 
 BALLOTS = st.lists(st.sampled_from(["1", "2", "3", None]), max_size=12)
 
 
-def exactly(first: str, second: str) -> bool:
-    return first == second
-
-
 def count(ballots: list[str | None]) -> Vote:
-    vote = Vote(exactly)
+    vote = Vote()
     for sample, answer in enumerate(ballots):
         vote.add(sample, answer)
     return vote
@@ -53,7 +49,7 @@ def test_a_tie_goes_to_the_answer_of_the_earliest_sample():
 def test_the_order_in_which_votes_come_in_does_not_change_the_answer(ballots, order):
     shuffled = list(enumerate(ballots))
     order.shuffle(shuffled)
-    vote = Vote(exactly)
+    vote = Vote()
     for sample, answer in shuffled:
         vote.add(sample, answer)
     assert vote.answer == count(ballots).answer
@@ -126,3 +122,45 @@ def test_a_decided_vote_stays_as_it_is(ballots, rest):
 @given(ballots=BALLOTS, remaining=st.integers(0, 600))
 def test_never_more_voters_are_needed_than_remain(ballots, remaining):
     assert 0 <= count(ballots).needed(remaining) <= remaining
+
+
+UNITS = st.lists(
+    st.sampled_from(["5", "5 hours", "5 minutes", "x=5", "10", r"10\%", "0.1", "1/2", "0.5", None]),
+    max_size=12,
+)
+
+
+@given(ballots=UNITS, order=st.randoms(use_true_random=False))
+def test_answers_that_leave_out_what_others_say_are_grouped_the_same_in_every_order(ballots, order):
+    shuffled = list(enumerate(ballots))
+    order.shuffle(shuffled)
+    vote = Vote()
+    sizes = [0, 0]
+    for sample, answer in shuffled:
+        vote.add(sample, answer)
+        before, sizes = sizes, sorted((len(samples) for _, samples in vote.groups), reverse=True)
+        grown = [a - b for a, b in zip([*sizes, 0], [*before, 0, 0], strict=False)]
+        assert grown.count(1) == (answer is not None) and set(grown) <= {0, 1}
+    assert vote.groups == count(ballots).groups
+
+
+def test_an_answer_without_a_unit_is_with_the_unit_that_most_give():
+    vote = count(["5", "5 hours", "5 minutes", "5 hours", "5"])
+    assert vote.groups == (("5", (0, 1, 3, 4)), ("5 minutes", (2,)))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (2, 3, 4, 0, 1), (4, 0, 1, 2, 3)])
+def test_a_percentage_elects_the_same_answer_in_every_order(order):
+    answers = ["10", "10", "0.1", "0.1", r"10\%"]
+    vote = Vote()
+    for sample in order:
+        vote.add(sample, answers[sample])
+    assert vote.groups == (("10", (0, 1, 4)), ("0.1", (2, 3)))
+
+
+def test_an_empty_answer_is_no_answer():
+    assert count(["", "  ", "", "42"]).groups == (("42", (3,)),)
+
+
+def test_answers_are_grouped_as_in_their_vote():
+    assert group_answers(["7", "1/2", None, "0.5", "x=7", ""]) == [0, 1, None, 1, 0, None]

@@ -1,0 +1,87 @@
+"""The two parts of what a reasoning model writes: its thought, and what it answers.
+
+A trace holds both in one text. Which marks lie between them depends on the model; all of those in
+use are known here, with and without decoded special tokens. Everything takes linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+END_OF_THOUGHT = (
+    "</think>",
+    "</thinking>",
+    "</thought>",
+    "</reasoning>",
+    "</seed:think>",
+    "<|end_of_thought|>",
+    "<channel|>",
+    "[/THINK]",
+    "◁/think▷",
+)
+_START_OF_THOUGHT = (
+    "<think>",
+    "<thinking>",
+    "<thought>",
+    "<reasoning>",
+    "<seed:think>",
+    "<|begin_of_thought|>",
+    "<|channel>thought",
+    "[THINK]",
+    "◁think▷",
+)
+_HARMONY_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>\w*\s*)?<\|message\|>")
+_HARMONY_THOUGHT = "<|channel|>analysis"
+# Harmony without its special tokens: role and channel run into the text.
+_BARE_FINAL = "assistantfinal"
+_BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z\s])")
+_END_OF_TURN = re.compile(
+    r"(?:</s>|<eos>|<end_of_turn>|<turn\|>|\[EOS\]|<｜end▁of▁sentence｜>"
+    r"|<\|(?:im_end|eot_id|end_of_text|endoftext|return|end|eom_id|end_of_solution)\|>)\s*$"
+)
+_LONGEST_MARK = 32
+_MOST_MARKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`reasoning` is the thought, maybe empty; `content` the answer part, None where none came."""
+
+    reasoning: str
+    content: str | None
+
+
+def split_reply(text: str) -> Reply:
+    """Split the text of a trace; a text without any marks is all content.
+
+    A thought that has begun and not ended leaves no content: the trace was cut in it.
+    """
+    text = _without_end_of_turn(text)
+    finals = list(_HARMONY_FINAL.finditer(text))
+    if finals:
+        return _reply(text, finals[-1].start(), finals[-1].end())
+    if _BARE_ANALYSIS.match(text):
+        start = text.rfind(_BARE_FINAL)
+        return _reply(text, start, start + len(_BARE_FINAL)) if start >= 0 else Reply(text, None)
+    end, mark = max((text.rfind(mark), mark) for mark in END_OF_THOUGHT)
+    if end >= 0:
+        return _reply(text, end, end + len(mark))
+    if _HARMONY_THOUGHT in text or any(mark in text for mark in _START_OF_THOUGHT):
+        return Reply(text, None)
+    return Reply("", text)
+
+
+def _reply(text: str, end: int, start: int) -> Reply:
+    content = text[start:].removeprefix("<|begin_of_solution|>").strip()
+    return Reply(text[:end], content or None)
+
+
+def _without_end_of_turn(text: str) -> str:
+    text = text.rstrip()
+    for _ in range(_MOST_MARKS):
+        match = _END_OF_TURN.search(text, max(0, len(text) - _LONGEST_MARK))
+        if match is None:
+            break
+        text = text[: match.start()].rstrip()
+    return text
