@@ -28,6 +28,7 @@ class Script:
     status: int = 200
     hang: bool = False
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +40,7 @@ class Script:
         )
         path = head.split()[1]
         self.asked.append((path, json.loads(await reader.readexactly(length))))
+        self.arrived.set()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         writer.write(f"HTTP/1.1 {self.status} -\r\nconnection: close\r\n\r\n{answer}".encode())
         await writer.drain()
@@ -214,11 +216,11 @@ async def test_a_trace_that_the_server_aborts_has_not_ended(finish_reason):
 async def test_cancelling_the_task_closes_the_connection_and_frees_its_slot(answer):
     script = Script([answer], hang=True)
     async with endpoint(script, max_concurrency=1) as generators:
-        for num_asked in (1, 2):
+        for _ in range(2):
+            script.arrived.clear()
             script.closed.clear()
             task = asyncio.create_task(collect(generators, TRACE))
-            while len(script.asked) < num_asked:
-                await asyncio.sleep(0.01)
+            await asyncio.wait_for(script.arrived.wait(), 30)
             await asyncio.sleep(0.2)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

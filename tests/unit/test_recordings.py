@@ -260,6 +260,7 @@ PACKED = gzip.compress(json.dumps(trace()).encode())
         (PACKED[:12] + b"\xff\xff\xff\xff", "cannot read"),
         (gzip.compress(b"{"), "line 1: expected one JSON object per line"),
     ],
+    ids=["not compressed", "truncated", "damaged", "no JSON"],
 )
 def test_a_damaged_compressed_file_is_refused(tmp_path, content, said):
     (tmp_path / "t.jsonl.gz").write_bytes(content)
@@ -275,6 +276,7 @@ def test_a_damaged_compressed_file_is_refused(tmp_path, content, said):
         (b" [" * 100_000, "expected a JSON array of objects"),
         (b'{\n "a": 1}', "line 1: expected one JSON object per line"),
     ],
+    ids=["truncated", "numbers", "too deep", "an object"],
 )
 def test_json_that_holds_no_rows_is_refused(tmp_path, rows, said):
     (tmp_path / "t.json").write_bytes(rows)
