@@ -13,6 +13,7 @@ from typing import Any
 from deepprune.errors import UserError
 
 _STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]+|\*)\]")
+_STEP_BEGINS = re.compile(r"[.\[]")
 _STEPS = re.compile(rf"(?:{_STEP.pattern})+")
 
 
@@ -20,7 +21,7 @@ def root_of(path: str, names: Collection[str]) -> str | None:
     """The column in `names` that a path begins with, the longest there is, or None."""
     if path in names:
         return path
-    ends = [match.start() for match in re.finditer(r"[.\[]", path)]
+    ends = [match.start() for match in _STEP_BEGINS.finditer(path)]
     return next(
         (
             path[:end]
@@ -39,6 +40,8 @@ def value_at(row: Mapping[str, Any], path: str, root: str, where: str) -> Any:
     Raises:
         UserError: the path leads to nothing; the message begins with `where`.
     """
+    if path == root:
+        return row[root]
     values, is_list = [row[root]], False
     for step in _STEP.finditer(path, len(root)):
         if not is_list and values == [None]:

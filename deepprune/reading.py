@@ -9,12 +9,8 @@ U+FFFD.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +20,7 @@ import pyarrow.parquet as pq
 
 from deepprune.errors import UserError
 from deepprune.nested import listed, root_of, short, value_at
+from deepprune.text_tables import SUFFIXES, Placed, suffix_of, text_rows
 
 Kind = Literal["text", "answer", "integer", "numbers", "value"]
 """What a column may hold, besides nulls.
@@ -35,13 +32,10 @@ FORMATS = (
     "Parquet (.parquet), JSONL (.jsonl: one JSON object per line), JSON (.json: an array of "
     "objects) or CSV with a header (.csv), the last three also compressed (.gz)"
 )
+JSONL_SUFFIXES = (*SUFFIXES, ".gz")
+"""The last suffix of a file whose rows come one by one, unlike the row groups of Parquet."""
 BATCH_ROWS = 256
 BUFFER_BYTES = 1 << 20
-MAX_LINE_BYTES = 1 << 28
-
-_Row = dict[str, Any]
-_Placed = Iterator[tuple[str, _Row]]
-"""Rows, each with its place in the file, such as "line 3"."""
 
 
 def data_files(path: Path) -> list[Path]:
@@ -54,7 +48,7 @@ def data_files(path: Path) -> list[Path]:
         parts = sorted(
             file
             for file in path.iterdir()
-            if (file.suffix == ".parquet" or _suffix(file) in _READERS)
+            if (file.suffix == ".parquet" or suffix_of(file) in SUFFIXES)
             and not file.name.startswith(("_", "."))
         )
         if not parts:
@@ -105,8 +99,8 @@ def placed_rows(
     if _is_parquet(file):
         rows = _parquet_rows(file, columns, required, hint, row_groups)
     else:
-        rows = _text_rows(file)
-    is_csv = _suffix(file) == ".csv"
+        rows = text_rows(file)
+    is_csv = suffix_of(file) == ".csv"
     for place, row in rows:
         where = f"{file}, {place}"
         _refuse_missing(where, row, required, hint)
@@ -126,15 +120,10 @@ def placed_rows(
         yield where, found
 
 
-def _suffix(file: Path) -> str:
-    """What tells the format: that of `rows.csv.gz` is `.csv`."""
-    return (file.with_suffix("") if file.suffix == ".gz" else file).suffix
-
-
 def _is_parquet(file: Path) -> bool:
     if file.suffix == ".parquet":
         return True
-    if _suffix(file) in _READERS:
+    if suffix_of(file) in SUFFIXES:
         return False
     try:
         with file.open("rb") as opened:
@@ -151,7 +140,7 @@ def _parquet_rows(
     required: Collection[str],
     hint: str,
     row_groups: Sequence[int] | None,
-) -> _Placed:
+) -> Placed:
     number = 0
     try:
         # Without a buffer, a row group's column is read whole, however large it is.
@@ -167,85 +156,6 @@ def _parquet_rows(
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
-
-
-def _text_rows(file: Path) -> _Placed:
-    try:
-        with _opened(file) as opened:
-            yield from _READERS[_suffix(file)](file, opened)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read {file}: {reason}") from None
-
-
-def _opened(file: Path) -> io.BufferedReader:
-    return io.BufferedReader(gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
-
-
-def _jsonl_rows(file: Path, lines: io.BufferedReader) -> _Placed:
-    number = 0
-    try:
-        while line := lines.readline(MAX_LINE_BYTES):
-            number += 1
-            if line.isspace():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not a JSON object")
-            yield f"line {number}", row
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0][:120]
-        raise UserError(
-            f"{file}, line {number}: expected one JSON object per line ({reason})"
-        ) from None
-
-
-def _json_rows(file: Path, opened: io.BufferedReader) -> _Placed:
-    start = opened.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
-    opened.seek(0)
-    if not start.startswith(b"["):
-        yield from _jsonl_rows(file, opened)
-        return
-    try:
-        rows = json.loads(opened.read())
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0][:120]
-        raise UserError(f"{file}: expected a JSON array of objects ({reason})") from None
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"{file}, row {number}: expected a JSON array of objects")
-        yield f"row {number}", row
-
-
-def _csv_rows(file: Path, opened: io.BufferedReader) -> _Placed:
-    """An empty cell is a null: most programs write both alike."""
-    csv.field_size_limit(MAX_LINE_BYTES)  # of the process; by default a field has 128 KiB at most
-    lines = csv.reader(io.TextIOWrapper(opened, "utf-8-sig", newline=""), strict=True)
-    header: list[str] = []
-    number = 1
-    try:
-        for cells in lines:
-            place, number = f"line {number}", lines.line_num + 1
-            if not header:
-                header = cells
-            elif cells:
-                if len(cells) != len(header):
-                    raise UserError(
-                        f"{file}, {place}: {len(cells)} cells under a header of {len(header)}"
-                    )
-                yield place, {name: cell or None for name, cell in zip(header, cells, strict=True)}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{file}, line {number}: expected CSV with a header ({error})") from None
-
-
-_READERS: dict[str, Callable[[Path, io.BufferedReader], _Placed]] = {
-    ".jsonl": _jsonl_rows,
-    ".ndjson": _jsonl_rows,
-    ".json": _json_rows,
-    ".csv": _csv_rows,
-}
-JSONL_SUFFIXES = (*_READERS, ".gz")
-"""The last suffix of a file whose rows come one by one, unlike the row groups of Parquet."""
 
 
 def _refuse_missing(
@@ -291,6 +201,8 @@ def _checked(value: Any, kind: Kind, where: str, column: str) -> Any:
 
 def _encodable(text: str) -> str:
     """The text with U+FFFD for each half of a surrogate pair; two halves that meet are a pair."""
+    if text.isascii():  # known without a look at the text
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
