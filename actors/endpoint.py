@@ -9,6 +9,9 @@ was paused. Elsewhere it is resumed from its text, as an unfinished answer that 
 reasoning models rewrite an unfinished answer: Qwen3's closes an empty thought before it. A server
 that can do neither can still be used with policies that never pause.
 
+Where the server sends the thought apart from the answer, the trace's text has `</think>` between
+them, which costs no token.
+
 Tokens are counted by the server where it says so in every chunk; elsewhere each delta with a text
 is taken for one token.
 """
@@ -24,6 +27,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from actors.deltas import TraceText, thought_and_answer
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import EndpointGeneratorConfig
@@ -98,6 +102,8 @@ class EndpointGenerators:
         try:
             async with self._slots, await self._open(request, trace) as chunks:
                 async for chunk in chunks:
+                    if chunk is None:  # `data: null` keeps the connection alive
+                        continue
                     if not request.prefix_text:
                         self._remember_prompt(request.chat, chunk)
                     update = trace.take(chunk)
@@ -187,6 +193,7 @@ class _Trace:
         self._request = request
         self._progress_s = progress_s
         self._num_tokens = request.prefix_num_tokens
+        self._joined = TraceText(request.prefix_text)
         self._text: list[str] = []
         self._token_ids: list[int] = []
         self._last_update = time.monotonic()
@@ -207,19 +214,21 @@ class _Trace:
 
     def take(self, chunk: Any) -> TraceUpdate | None:
         """Add a chunk of the stream; return an update where there is something to say."""
-        choice = chunk.choices[0] if chunk.choices else None
-        text = _text(choice) if choice else ""
-        finish_reason = choice.finish_reason if choice else None
+        choices = getattr(chunk, "choices", None)
+        choice = choices[0] if choices else None
+        finish_reason = getattr(choice, "finish_reason", None) or None  # some servers send ""
+        thought, answer = thought_and_answer(choice)
+        text = self._joined.add(thought, answer, is_last=finish_reason is not None)
         if finish_reason in ("abort", "error"):
             raise EngineGone(f"the endpoint ended the trace: {finish_reason}")
         before = self._num_tokens
-        if chunk.usage is not None:
-            used = int(chunk.usage.completion_tokens)
-            self._num_tokens = self._request.prefix_num_tokens + used
+        used = getattr(getattr(chunk, "usage", None), "completion_tokens", None)
+        if used is not None:
+            self._num_tokens = self._request.prefix_num_tokens + int(used)
         elif self._pause_at and finish_reason == "length":
             self._num_tokens = self._request.prefix_num_tokens + self.max_new_tokens
         else:
-            self._num_tokens += bool(text)
+            self._num_tokens += bool(thought or answer)
         self._text.append(text)
         self._token_ids.extend(getattr(choice, "token_ids", None) or ())
         prefix_chars = None
@@ -247,15 +256,6 @@ class _Trace:
         self._text.clear()
         self._token_ids.clear()
         return update
-
-
-def _text(choice: Any) -> str:
-    """All that a chunk says, be it thought or answer: a trace is both."""
-    delta = getattr(choice, "delta", None)
-    if delta is None:  # a plain completion, of a trace that is resumed from its tokens
-        return str(choice.text or "")
-    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
-    return (thought or "") + (delta.content or "")
 
 
 def _line(error: Exception) -> str:

@@ -1,14 +1,17 @@
-"""Tables that people hand in, Parquet or JSONL, read row by row and refused in one line.
+"""Tables that people hand in, read row by row and refused in one line.
 
 What is read was written by others: a file may be truncated, be no table at all, lack a column, or
 hold a number where a text should be. Each of these ends in a `UserError` that names the file, the
-row and the column. Rows come in batches, so memory stays flat however large a file is.
+row and the column. Rows come in batches, so memory stays flat however large a file is; only a JSON
+array is read whole. Half a surrogate pair in a text, which no file can hold as UTF-8, becomes
+U+FFFD.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +19,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepprune.errors import UserError
+from deepprune.nested import listed, root_of, short, value_at
+from deepprune.text_tables import SUFFIXES, Placed, suffix_of, text_rows
 
-Kind = Literal["text", "integer", "numbers", "value"]
-"""What a column may hold, besides nulls; a `value` is a text or a number, and is read as a text."""
+Kind = Literal["text", "answer", "integer", "numbers", "value"]
+"""What a column may hold, besides nulls.
 
-FORMATS = "Parquet (.parquet) or JSONL (.jsonl: one JSON object per line)"
-JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
+An `answer` is a text, and a `value` a text or a number that is read as a text; a blank one is null.
+"""
+
+FORMATS = (
+    "Parquet (.parquet), JSONL (.jsonl: one JSON object per line), JSON (.json: an array of "
+    "objects) or CSV with a header (.csv), the last three also compressed (.gz)"
+)
+JSONL_SUFFIXES = (*SUFFIXES, ".gz")
+"""The last suffix of a file whose rows come one by one, unlike the row groups of Parquet."""
 BATCH_ROWS = 256
 BUFFER_BYTES = 1 << 20
-MAX_LINE_BYTES = 1 << 28
 
 
 def data_files(path: Path) -> list[Path]:
@@ -34,11 +45,11 @@ def data_files(path: Path) -> list[Path]:
         UserError: there is no such path, or no table in it.
     """
     if path.is_dir():
-        suffixes = (".parquet", *JSONL_SUFFIXES)
         parts = sorted(
             file
             for file in path.iterdir()
-            if file.suffix in suffixes and not file.name.startswith(("_", "."))
+            if (file.suffix == ".parquet" or suffix_of(file) in SUFFIXES)
+            and not file.name.startswith(("_", "."))
         )
         if not parts:
             raise UserError(f"{path} holds no tables: expected {FORMATS}")
@@ -65,21 +76,62 @@ def read_rows(
     Raises:
         UserError: the file is damaged or foreign, or a value is not of its column's kind.
     """
-    is_jsonl = file.suffix in JSONL_SUFFIXES
-    rows = (
-        _jsonl_rows(file) if is_jsonl else _parquet_rows(file, columns, required, hint, row_groups)
-    )
-    for number, row in enumerate(rows, start=1):
-        if limit is not None and number > limit:
-            return
-        where = f"{file}, {'line' if is_jsonl else 'row'} {number}"
-        if is_jsonl:
-            _refuse_missing(where, row, required, hint)
-        yield {
-            name: _checked(row[name], kind, where, name)
-            for name, kind in columns.items()
-            if name in row
-        }
+    rows = placed_rows(file, columns, required, hint=hint, row_groups=row_groups)
+    return (row for _, row in islice(rows, limit))
+
+
+def placed_rows(
+    file: Path,
+    columns: Mapping[str, Kind],
+    required: Collection[str] = (),
+    *,
+    lists: Collection[str] = (),
+    hint: str = "",
+    row_groups: Sequence[int] | None = None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """As `read_rows`, each row with the file and the line or row that a message names.
+
+    A column may be a path (`deepprune.nested`). Those in `lists` may hold a list of their kind.
+
+    Raises:
+        UserError: as `read_rows`, or a path leads to nothing.
+    """
+    if _is_parquet(file):
+        rows = _parquet_rows(file, columns, required, hint, row_groups)
+    else:
+        rows = text_rows(file)
+    is_csv = suffix_of(file) == ".csv"
+    for place, row in rows:
+        where = f"{file}, {place}"
+        _refuse_missing(where, row, required, hint)
+        found = {}
+        for name, kind in columns.items():
+            root = root_of(name, row)
+            if root is not None:
+                value = value_at(row, name, root, where)
+                if is_csv and kind in ("integer", "numbers"):
+                    value = _parsed(value)
+                many = name in lists and isinstance(value, list)
+                found[name] = (
+                    [_checked(one, kind, where, name) for one in value]
+                    if many
+                    else _checked(value, kind, where, name)
+                )
+        yield where, found
+
+
+def _is_parquet(file: Path) -> bool:
+    if file.suffix == ".parquet":
+        return True
+    if suffix_of(file) in SUFFIXES:
+        return False
+    try:
+        with file.open("rb") as opened:
+            if opened.read(4) == b"PAR1":
+                return True
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    raise UserError(f"{file} is in no format that can be read: give {FORMATS}")
 
 
 def _parquet_rows(
@@ -88,49 +140,42 @@ def _parquet_rows(
     required: Collection[str],
     hint: str,
     row_groups: Sequence[int] | None,
-) -> Iterator[dict[str, Any]]:
+) -> Placed:
+    number = 0
     try:
         # Without a buffer, a row group's column is read whole, however large it is.
         with pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as table:
             names = table.schema_arrow.names
             _refuse_missing(str(file), names, required, hint)
-            wanted = [name for name in names if name in columns]
+            roots = {root_of(column, names) for column in columns}
+            wanted = [name for name in names if name in roots]
             for batch in table.iter_batches(BATCH_ROWS, row_groups, columns=wanted):
-                yield from batch.to_pylist()
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
 
 
-def _jsonl_rows(file: Path) -> Iterator[dict[str, Any]]:
-    number = 0
-    try:
-        with file.open("rb") as lines:
-            while line := lines.readline(MAX_LINE_BYTES):
-                number += 1
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError("not a JSON object")
-                yield row
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0][:120]
-        raise UserError(
-            f"{file}, line {number}: expected one JSON object per line ({reason})"
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from None
-
-
 def _refuse_missing(
     where: str, present: Collection[str], required: Collection[str], hint: str
 ) -> None:
-    missing = [name for name in required if name not in present]
+    missing = [name for name in required if root_of(name, present) is None]
     if missing:
-        found = ", ".join(sorted(present)[:12]) or "nothing"
         column = "column" if len(missing) == 1 else "columns"
         raise UserError(
-            f"{where}: no {column} {', '.join(missing)} (found {found})" + (hint and f"; {hint}")
+            f"{where}: no {column} {', '.join(missing)} (found {listed(present)})"
+            + (hint and f"; {hint}")
         )
+
+
+def _parsed(cell: Any) -> Any:
+    """The number or list of numbers that a cell of CSV spells, or else the cell."""
+    try:
+        return cell and json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _checked(value: Any, kind: Kind, where: str, column: str) -> Any:
@@ -138,7 +183,7 @@ def _checked(value: Any, kind: Kind, where: str, column: str) -> Any:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
-        case "text":
+        case "text" | "answer":
             fine = isinstance(value, str)
         case "integer":
             fine = number and int(value) == value if _is_finite(value) else False
@@ -148,16 +193,18 @@ def _checked(value: Any, kind: Kind, where: str, column: str) -> Any:
             fine = number or isinstance(value, str)
     if not fine:
         shown = {"integer": "a whole number", "numbers": "a list of numbers"}.get(kind, "a text")
-        raise UserError(f"{where}: {column} holds {_short(value)}, where {shown} should be")
-    if kind == "integer":
-        return int(value)
-    return str(value) if kind == "value" else value
+        raise UserError(f"{where}: {column} holds {short(value)}, where {shown} should be")
+    if isinstance(value, str):
+        return _encodable(value) if kind == "text" or value.strip() else None
+    return int(value) if kind == "integer" else str(value) if kind == "value" else value
+
+
+def _encodable(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair; two halves that meet are a pair."""
+    if text.isascii():  # known without a look at the text
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and abs(value) < float("inf"))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{text[:40]}..." if len(text) > 43 else text

@@ -1,7 +1,7 @@
 """Recorded traces, read from disk: what a replay works on.
 
-A recording is a run's folder, a folder of parts, or one Parquet or JSONL file, with at least a
-problem, a sample number and a text for each trace. Only finished traces can be replayed.
+A recording is a run's folder, a folder of parts, or one file, with at least a problem, a sample
+number and a text for each trace. Only finished traces can be replayed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from deepprune.answers import AnswerKind, extract_answer
+from deepprune.answers import AnswerKind, equivalent, extract_answer
 from deepprune.errors import UserError
 from deepprune.reading import Kind, data_files, read_rows
 from deepprune.traces import Problem
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 COLUMNS: dict[str, Kind] = {
     "problem_id": "text",
     "problem": "text",
-    "reference": "text",
+    "reference": "answer",
     "model": "text",
     "config": "text",
     "policy": "text",
@@ -36,7 +36,7 @@ COLUMNS: dict[str, Kind] = {
     "prefix_tokens": "integer",
     "finish_reason": "text",
     "fate": "text",
-    "answer": "text",
+    "answer": "answer",
     "confidence": "numbers",
     "confidence_window": "integer",
 }
@@ -169,14 +169,18 @@ def _recording(
 
 
 def _the_one(path: Path, problem_id: str, column: str, rows: _Rows) -> str | None:
-    """What all rows that say anything in a column say."""
-    found = {row[column] for row in rows if row.get(column) is not None}
-    if len(found) > 1:
+    """What all rows that say anything in a column say; of equivalent references, the first."""
+    found = list(dict.fromkeys(row[column] for row in rows if row.get(column) is not None))
+    if column == "reference":
+        different = any(not equivalent(found[0], other) for other in found[1:])
+    else:
+        different = len(found) > 1
+    if different:
         raise UserError(
             f"{path}: {problem_id} has {len(found)} different values of {column}: problems with "
             "the same problem_id must be the same"
         )
-    return next(iter(found), None)
+    return found[0] if found else None
 
 
 def _traces(

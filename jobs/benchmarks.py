@@ -245,17 +245,18 @@ def _miniature(name: str, count: int | None, kind: AnswerKind) -> Benchmark:
 
 def _from_files(path: Path, kind: AnswerKind, instruction: str | None) -> Benchmark:
     items: list[_Item] = []
+    name = (path.with_suffix("") if path.suffix == ".gz" else path).stem
     for file in data_files(path):
         for row in read_rows(file, dict.fromkeys(FILE_COLUMNS, "value")):
             text = _first_of(row, ("problem", "question"), file)
             reference = _first_of(row, ("reference", "answer"), file)
             problem_id = row.get("problem_id") or str(len(items))
             if "/" not in problem_id:
-                problem_id = f"{path.stem}/{problem_id}"
+                problem_id = f"{name}/{problem_id}"
             items.append((problem_id, text or "", reference and _final_number(reference)))
     digest = hashlib.sha256(repr(items).encode()).hexdigest()[:16]
-    source = {"name": path.stem, "sha256": digest}
-    return _benchmark(path.stem, items, kind, instruction or "", source)
+    source = {"name": name, "sha256": digest}
+    return _benchmark(name, items, kind, instruction or "", source)
 
 
 def _benchmark(

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepprune.answers import AnswerKind, extract_answer
+from deepprune.answers import AnswerKind, equivalent, extract_answer
 from deepprune.errors import UserError
 from deepprune.ledger import Fate
-from deepprune.reading import Kind, data_files, read_rows
+from deepprune.reading import Kind, data_files, placed_rows
 from deepprune.schemas import TRACES
 from jobs.folder import ResultFolder
 from jobs.rows import benchmark_of
@@ -35,6 +35,8 @@ KINDS: dict[str, Kind] = {
     "num_tokens": "integer",
     "finish_reason": "text",
 }
+PER_TEXT = ("text", "answer", "num_tokens", "finish_reason")
+"""Columns that may hold a list, one value for each of a row's texts."""
 PART_ROWS = 512
 UNFINISHED = "_importing"
 
@@ -104,13 +106,17 @@ def parse_map(maps: Sequence[str]) -> dict[str, str]:
 
 
 class Rows:
-    """Turns their rows into ours; remembers of each problem only its id and how often it came."""
+    """Turns their rows into ours: a row that holds a list of texts gives a trace for each.
+
+    Remembers of each problem its id, its reference and how often it came.
+    """
 
     def __init__(self, benchmark: str, model: str, kind: AnswerKind) -> None:
         self._benchmark = benchmark
         self._model = model
         self._kind = kind
         self._problems: dict[str, bytes] = {}
+        self._references: dict[str, str] = {}
         self._next_sample: Counter[tuple[str, str]] = Counter()
         self.num_traces = self.num_without_answer = self.num_without_text = 0
 
@@ -129,33 +135,35 @@ class Rows:
         """The rows of a file as rows of the traces table.
 
         Raises:
-            UserError: a row has no problem, or another problem under a known id.
+            UserError: a row has no problem, another problem or reference under a known id, or
+                lists of different lengths.
         """
-        for number, theirs in enumerate(_their_rows(file, columns), start=1):
+        for where, theirs in _their_rows(file, columns):
             problem = theirs["problem"]
             if problem is None or not problem.strip():
-                raise UserError(f"{file}, row {number}: {columns['problem']} is empty")
-            problem_id = self._problem_id(file, number, theirs, problem)
+                raise UserError(f"{where}: {columns['problem']} is empty")
+            problem_id = self._problem_id(where, theirs, problem)
             model = theirs.get("model") or self._model
             sample = self._next_sample[problem_id, model]
             self._next_sample[problem_id, model] += 1
             yield self._row(theirs, problem_id, model, sample)
 
-    def _problem_id(self, file: Path, number: int, theirs: Mapping[str, Any], problem: str) -> str:
-        said = repr((problem, theirs.get("reference")))
-        digest = hashlib.blake2b(said.encode(), digest_size=8).digest()
+    def _problem_id(self, where: str, theirs: Mapping[str, Any], problem: str) -> str:
         if "problem_id" not in theirs:
             text = hashlib.blake2b(problem.encode(), digest_size=6).hexdigest()
             name = f"{self._benchmark}/{text}"
         elif not theirs["problem_id"]:
-            raise UserError(f"{file}, row {number}: there is no problem_id")
+            raise UserError(f"{where}: there is no problem_id")
         else:
             given = theirs["problem_id"]
             name = given if "/" in given else f"{self._benchmark}/{given}"
-        if self._problems.setdefault(name, digest) != digest:
-            raise UserError(
-                f"{file}, row {number}: {name} stands for another problem or reference above"
-            )
+        digest = hashlib.blake2b(problem.encode(), digest_size=8).digest()
+        same = self._problems.setdefault(name, digest) == digest
+        reference = theirs.get("reference")
+        if same and reference is not None:
+            same = equivalent(self._references.setdefault(name, reference), reference)
+        if not same:
+            raise UserError(f"{where}: {name} stands for another problem or reference above")
         return name
 
     def _row(
@@ -185,7 +193,36 @@ class Rows:
         }
 
 
-def _their_rows(file: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _their_rows(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Their values under our names, a row for each text; each with its place in the file."""
     kinds: dict[str, Kind] = {theirs: KINDS[ours] for ours, theirs in columns.items()}
-    for row in read_rows(file, kinds, required=tuple(kinds), hint="--map names their columns"):
-        yield {ours: row[theirs] for ours, theirs in columns.items()}
+    lists = [theirs for ours, theirs in columns.items() if ours in PER_TEXT]
+    hint = "--map names their columns"
+    for where, row in placed_rows(file, kinds, tuple(kinds), lists=lists, hint=hint):
+        named = {ours: row[theirs] for ours, theirs in columns.items()}
+        for one in _texts(where, named, columns):
+            yield where, one
+
+
+def _texts(
+    where: str, theirs: dict[str, Any], columns: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """A row for each text of a row, with the other values of `PER_TEXT` that belong to it."""
+    names = [name for name in PER_TEXT if name in theirs]
+    if not any(isinstance(theirs[name], list) for name in names):
+        yield theirs
+        return
+    count = len(theirs["text"]) if isinstance(theirs["text"], list) else 1
+    values = {}
+    for name in names:
+        value = theirs[name]
+        values[name] = value if isinstance(value, list) else [value]
+        if value is None:
+            values[name] *= count
+        if len(values[name]) != count:
+            raise UserError(
+                f"{where}: {columns[name]} holds {counted(len(values[name]), 'value')} for "
+                f"{counted(count, 'text')}: map a column with one {name} for each text"
+            )
+    for together in zip(*values.values(), strict=True):
+        yield theirs | dict(zip(values, together, strict=True))

@@ -17,8 +17,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "benchmark",
-        help="aime22 to aime25, math500, gpqa-diamond, gsm8k, miniature, or a Parquet or JSONL "
-        "file with columns problem and reference",
+        help="aime22 to aime25, math500, gpqa-diamond, gsm8k, miniature, or a Parquet, "
+        "JSONL, JSON or CSV file with columns problem and reference",
     )
     parser.add_argument(
         "--num-traces", type=positive, default=64, metavar="N", help="per problem (%(default)s)"

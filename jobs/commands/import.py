@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.commands.options import ANSWER_KINDS, add_verbose
 
 HELP = "bring recorded traces of another layout into shape"
-DESCRIPTION = "Read any Parquet or JSONL with prompts and responses as a recording."
+DESCRIPTION = "Read any Parquet, JSONL, JSON or CSV with prompts and responses as a recording."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="OURS=THEIRS,...",
         help="their columns: problem and text are needed; answer, problem_id, reference, model, "
-        "num_tokens and finish_reason may be given",
+        "num_tokens and finish_reason may be given; doc.problem goes into an object, resps[0] "
+        "into a list, and text=resps[0][*] makes a trace of every element",
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--benchmark", default="imported", metavar="NAME")

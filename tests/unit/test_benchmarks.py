@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
@@ -181,6 +182,21 @@ def test_ids_and_numbers_of_a_local_parquet_file(tmp_path):
     pq.write_table(pa.table(rows), path)
     problems = load_benchmark(str(path)).problems
     assert [(p.problem_id, p.reference) for p in problems] == [("b/7", "1.5"), ("b/8", "2.0")]
+
+
+@pytest.mark.parametrize("name", ["sums.json", "sums.json.gz", "sums.csv", "sums.csv.gz"])
+def test_a_local_file_may_be_an_array_csv_or_compressed(tmp_path, name):
+    rows = '[{"problem": "1+1?", "answer": "2"},\n {"problem": "p\\ud83d", "answer": ""}]'
+    if ".csv" in name:
+        rows = "problem,answer\n1+1?,2\n\np\ufffd,\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(rows.encode()) if path.suffix == ".gz" else rows.encode())
+    benchmark = load_benchmark(str(path))
+    assert [(p.problem_id, p.text, p.reference) for p in benchmark.problems] == [
+        ("sums/0", "1+1?", "2"),
+        ("sums/1", "p\ufffd", None),
+    ]
+    assert benchmark.name == "sums"
 
 
 @pytest.mark.parametrize(

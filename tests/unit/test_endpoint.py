@@ -28,6 +28,7 @@ class Script:
     status: int = 200
     hang: bool = False
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +40,7 @@ class Script:
         )
         path = head.split()[1]
         self.asked.append((path, json.loads(await reader.readexactly(length))))
+        self.arrived.set()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         writer.write(f"HTTP/1.1 {self.status} -\r\nconnection: close\r\n\r\n{answer}".encode())
         await writer.drain()
@@ -55,6 +57,8 @@ async def endpoint(
     listening = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     async with listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        # On a slow machine, a second between two chunks would be worth an update of its own.
+        changes = {"progress_s": 60, **changes}
         config = EndpointGeneratorConfig(kind="endpoint", url=url, model="m", **changes)
         yield EndpointGenerators(config, stall_s)
 
@@ -63,7 +67,7 @@ def event(choice: dict[str, Any], **more: Any) -> str:
     return f"data: {json.dumps({'choices': [{'index': 0} | choice]} | more)}\n\n"
 
 
-def said(text: str, finish_reason: str | None = None, **more: Any) -> str:
+def said(text: str | list[dict[str, Any]], finish_reason: str | None = None, **more: Any) -> str:
     return event({"delta": {"content": text}, "finish_reason": finish_reason} | more)
 
 
@@ -117,7 +121,80 @@ async def test_a_thought_is_part_of_the_trace(name):
     script = Script([event({"delta": {name: "So. "}}) + said("2", "stop")])
     async with endpoint(script) as generators:
         (update,) = await collect(generators, TRACE)
-    assert (update.text, update.num_tokens) == ("So. 2", 2)
+    assert (update.text, update.num_tokens) == ("So. </think>\n\n2", 2)
+
+
+async def test_a_thought_that_was_ended_before_a_pause_is_not_ended_again():
+    thought = event({"delta": {"reasoning": "So. "}})
+    script = Script([thought + said("It is") + said(" 2", "length"), thought + said(" ok", "stop")])
+    async with endpoint(script) as generators:
+        ask = replace(TRACE, checkpoint="tokens:3", pause=True)
+        (paused,) = await collect(generators, ask)
+        ask = replace(TRACE, prefix_text=paused.text, prefix_num_tokens=paused.num_tokens)
+        (resumed,) = await collect(generators, ask)
+    assert (paused.text, paused.num_tokens) == ("So. </think>\n\nIt is 2", 3)
+    assert paused.prefix_chars == len(paused.text)
+    assert (resumed.text, resumed.num_tokens) == ("So.  ok", 5)
+
+
+async def test_a_thought_that_was_paused_is_ended_where_its_answer_begins():
+    script = Script([event({"delta": {"reasoning": "2"}}) + said("C", "stop")])
+    async with endpoint(script) as generators:
+        ask = replace(TRACE, prefix_text="1 + 1 is ", prefix_num_tokens=4)
+        (resumed,) = await collect(generators, ask)
+    assert (resumed.text, resumed.num_tokens) == ("2</think>\n\nC", 6)
+
+
+async def test_a_reasoning_word_before_the_answer_ends_where_it_did():
+    script = Script([event({"delta": {"reasoning": "2, so"}}) + said("2", "stop")])
+    async with endpoint(script) as generators:
+        (update,) = await collect(generators, replace(TRACE, checkpoint="reasoning_words:1"))
+    assert update.prefix_chars is not None
+    assert update.text[: update.prefix_chars] == "2, so"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "data: null\n\n",
+        "data: {}\n\n",
+        'data: "ping"\n\n',
+        'data: {"choices": null}\n\n',
+        'data: {"choices": [null]}\n\n',
+        'data: {"choices": [], "usage": {}}\n\n',
+        event({"delta": None}),
+        event({"delta": {"content": None}, "finish_reason": ""}),
+        ": ping\n\n",
+    ],
+)
+async def test_a_chunk_that_says_nothing_is_passed_over(odd):
+    script = Script([odd + said("a") + odd + said("b", "stop")])
+    async with endpoint(script) as generators:
+        (update,) = await collect(generators, TRACE)
+    assert (update.text, update.num_tokens, update.finish_reason) == ("ab", 2, "stop")
+
+
+async def test_an_empty_finish_reason_ends_nothing():
+    end = event({"delta": {}, "finish_reason": "stop"})
+    async with endpoint(Script([said("so ", "") + said("2", "") + end])) as generators:
+        (update,) = await collect(generators, TRACE)
+    assert (update.text, update.finish_reason) == ("so 2", "stop")
+
+
+async def test_a_text_in_parts_is_joined():
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "1 + 1 "}]}
+    parts = [{"type": "text", "text": "It "}, {"type": "text", "text": "is 2"}, {"type": "image"}]
+    script = Script([said([thinking]) + said(parts) + said(".", "stop")])
+    async with endpoint(script) as generators:
+        (update,) = await collect(generators, TRACE)
+    assert (update.text, update.num_tokens) == ("1 + 1 </think>\n\nIt is 2.", 3)
+
+
+async def test_half_a_surrogate_pair_waits_for_the_other_half():
+    script = Script([said("a\ud83d") + said("\ude00b") + said("\ud83d", "stop")])
+    async with endpoint(script) as generators:
+        (update,) = await collect(generators, TRACE)
+    assert (update.text, update.num_tokens) == ("a\U0001f600b\ufffd", 3)
 
 
 async def test_a_silent_endpoint_is_gone():
@@ -140,8 +217,10 @@ async def test_cancelling_the_task_closes_the_connection_and_frees_its_slot(answ
     script = Script([answer], hang=True)
     async with endpoint(script, max_concurrency=1) as generators:
         for _ in range(2):
+            script.arrived.clear()
             script.closed.clear()
             task = asyncio.create_task(collect(generators, TRACE))
+            await asyncio.wait_for(script.arrived.wait(), 30)
             await asyncio.sleep(0.2)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

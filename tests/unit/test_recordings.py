@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -39,6 +41,19 @@ def jsonl(path: Path, rows: list) -> Path:
     return path
 
 
+def json_array(path: Path, rows: list) -> Path:
+    path.write_text("\ufeff\n" + json.dumps(rows, indent=1))
+    return path
+
+
+def csv_file(path: Path, rows: list[dict]) -> Path:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
         load_recordings(path)
@@ -64,6 +79,59 @@ def test_a_file_becomes_a_recording_for_each_problem_and_model(tmp_path, write):
     assert (first.problem.text, first.problem.reference) == ("What is 2?", "2")
     assert [t.sample for t in first.traces] == [0, 1]
     assert first.traces[0].answer == "2"
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix"),
+    [(parquet, ""), (jsonl, ".jsonl"), (jsonl, ".json"), (json_array, ".json"), (csv_file, ".csv")],
+)
+def test_all_formats_hold_the_same(tmp_path, write, suffix):
+    rows = [
+        trace(sample=0, text='\u2028\x85\x00 a\r\nb, "c" ' + "x" * 200_000, num_tokens=12),
+        trace(sample=1, answer=None, num_tokens=None),
+    ]
+    expected = load_recordings(jsonl(tmp_path / "expected.jsonl", rows))
+    path = write(tmp_path / f"t{suffix}", rows)
+    assert load_recordings(path) == expected
+    if suffix:
+        packed = tmp_path / f"t{suffix}.gz"
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        assert load_recordings(packed) == expected
+        path.unlink()
+        (tmp_path / "expected.jsonl").unlink()
+        assert load_recordings(tmp_path) == expected
+
+
+def test_blank_lines_are_passed_over_and_counted(tmp_path):
+    path = jsonl(tmp_path / "t.jsonl", [trace(), trace(sample=1)])
+    path.write_text(path.read_text().replace("\n", "\n\n \r\n"))
+    (recording,) = load_recordings(path)
+    assert len(recording.traces) == 2
+    path.write_text(path.read_text() + "{\n")
+    assert "line 7: expected one JSON object" in refusal(path)
+
+
+def test_half_a_surrogate_pair_is_replaced(tmp_path):
+    row = trace() | {"problem": "\ud83d?"}
+    row |= {"text": "a\ude00b \ud83d", "model": "m\ud83d", "answer": "\ud83d1"}
+    (recording,) = load_recordings(jsonl(tmp_path / "t.jsonl", [row]))
+    assert (recording.problem.text, recording.model) == ("\ufffd?", "m\ufffd")
+    (found,) = recording.traces
+    assert (found.text, found.answer) == ("a\ufffdb \ufffd", "\ufffd1")
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_answer_or_reference_is_none(tmp_path, blank):
+    rows = [trace(answer=blank, reference=blank), trace(sample=1)]
+    (recording,) = load_recordings(parquet(tmp_path / "t.parquet", rows))
+    assert [t.answer for t in recording.traces] == [None, "0"]
+    assert recording.problem.reference == "0"
+
+
+def test_of_equivalent_references_the_first_counts(tmp_path):
+    rows = [trace(sample=s, reference=r) for s, r in enumerate(("033", "33", "033", "$33$"))]
+    (recording,) = load_recordings(jsonl(tmp_path / "t.jsonl", rows))
+    assert recording.problem.reference == "033"
 
 
 def test_parts_of_a_folder_are_one_recording_and_unfinished_ones_are_not_read(tmp_path):
@@ -171,7 +239,63 @@ def test_a_foreign_table_is_refused_with_what_it_lacks(tmp_path):
         jsonl(tmp_path / "t.jsonl", [trace(), {k: v for k, v in trace().items() if k != "text"}])
     )
     (tmp_path / "t.csv").write_text("problem,text\n1,2\n")
-    assert "cannot be read as Parquet" in refusal(tmp_path / "t.csv")
+    assert "line 2: no columns problem_id, sample" in refusal(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.txt", "t.parquet.gz", "t.gz", "t"])
+def test_a_format_that_is_not_read_is_refused_with_those_that_are(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    for known in ("Parquet", ".jsonl", ".json:", ".csv", ".gz"):
+        assert known in refusal(tmp_path / name)
+
+
+PACKED = gzip.compress(json.dumps(trace()).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{}\n", "cannot read"),
+        (PACKED[:-9], "cannot read"),
+        (PACKED[:12] + b"\xff\xff\xff\xff", "cannot read"),
+        (gzip.compress(b"{"), "line 1: expected one JSON object per line"),
+    ],
+    ids=["not compressed", "truncated", "damaged", "no JSON"],
+)
+def test_a_damaged_compressed_file_is_refused(tmp_path, content, said):
+    (tmp_path / "t.jsonl.gz").write_bytes(content)
+    message = refusal(tmp_path / "t.jsonl.gz")
+    assert said in message and "t.jsonl.gz" in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (b"[{}, ", "expected a JSON array of objects"),
+        (b"[1]", "row 1: expected a JSON array of objects"),
+        (b" [" * 100_000, "expected a JSON array of objects"),
+        (b'{\n "a": 1}', "line 1: expected one JSON object per line"),
+    ],
+    ids=["truncated", "numbers", "too deep", "an object"],
+)
+def test_json_that_holds_no_rows_is_refused(tmp_path, rows, said):
+    (tmp_path / "t.json").write_bytes(rows)
+    assert said in refusal(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (b'a,b\n1,"2', "line 2: expected CSV with a header"),
+        (b"a,b\n\n1\n", "line 3: 1 cells under a header of 2"),
+        (b"a,b\n1,\xff\n", "expected CSV with a header"),
+        (b"problem_id,problem,sample,text\nb/0,p,two,t\n", "line 2: sample holds 'two'"),
+        (b"problem_id,problem,sample,text\nb/0,p,NaN,t\n", "line 2: sample holds nan"),
+    ],
+)
+def test_bad_csv_is_refused(tmp_path, rows, said):
+    (tmp_path / "t.csv").write_bytes(rows)
+    assert said in refusal(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
