@@ -18,7 +18,6 @@ from ray.serve.exceptions import RayServeException
 
 from actors.messages import EngineGone, Generators
 from actors.trace import LiveTrace
-from deepprune.answers import extract_answer
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.errors import UserError
 from deepprune.seeds import stable_seed
@@ -65,7 +64,7 @@ async def collect(
         except REFUSED as refusal:
             error = _one_line(refusal)
         if error is None:
-            trace.answer = extract_answer(trace.text, problem.answer_kind)
+            trace.find_answer(problem, sampling)
         return Collected(sample, trace, error)
 
     tasks = [asyncio.create_task(follow(sample)) for sample in samples]

@@ -27,7 +27,7 @@ from actors.messages import (
     Unheard,
 )
 from actors.trace import LiveTrace
-from deepprune.answers import extract_answer, read_value
+from deepprune.answers import read_value
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.events import (
     Cancel,
@@ -275,7 +275,7 @@ class LiveProblem:
                     self._tell(Progress(sample, trace.num_tokens, update.confidence))
                 if trace.finish_reason is not None:
                     self._streaming.pop(sample, None)
-                    trace.answer = extract_answer(trace.text, self.problem.answer_kind)
+                    trace.find_answer(self.problem, self.sampling)
                     self._tell(Finished(sample, trace.answer, trace.num_tokens))
                     if update.finish_reason is None:
                         return  # at a stop text that its engine did not see

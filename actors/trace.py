@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.messages import TraceRequest, TraceUpdate
+from deepprune.answers import extract_answer
 from deepprune.config import SamplingConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
@@ -51,6 +52,15 @@ class LiveTrace:
             prefix_token_ids=tuple(self.token_ids),
             prefix_num_tokens=self.num_tokens,
             **options,
+        )
+
+    def find_answer(self, problem: Problem, sampling: SamplingConfig) -> None:
+        """Read the answer off the text of a trace that has ended."""
+        self.answer = extract_answer(
+            self.text,
+            problem.answer_kind,
+            finish_reason=self.finish_reason,
+            truncated=sampling.truncated_answers,
         )
 
     def take(self, update: TraceUpdate) -> None:

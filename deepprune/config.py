@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from deepprune.answers import TruncatedAnswers
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
     DeepConfConfig,
@@ -40,6 +41,9 @@ class SamplingConfig(Section):
     """Token budget of a whole trace, kept when it is paused, resumed or re-issued."""
     stop: tuple[str, ...] = ()
     """Texts that end a trace, and are no part of it."""
+    truncated_answers: TruncatedAnswers = "none"
+    """What a trace counts for that `max_tokens` cut inside its thought: no answer, or its
+    `last_box`."""
 
 
 class EngineConfig(Section):

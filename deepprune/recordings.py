@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from deepprune.answers import AnswerKind, equivalent, extract_answer
+from deepprune.answers import AnswerKind, TruncatedAnswers, equivalent, extract_answer
 from deepprune.errors import UserError
 from deepprune.reading import Kind, data_files, read_rows
 from deepprune.traces import Problem
@@ -49,6 +49,23 @@ _Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Reading:
+    """How traces are read that come without a token count or an answer."""
+
+    kind: AnswerKind
+    truncated: TruncatedAnswers
+    chars_per_token: float
+
+    def answer(self, row: dict[str, Any]) -> str | None:
+        return extract_answer(
+            row["text"],
+            self.kind,
+            finish_reason=row.get("finish_reason"),
+            truncated=self.truncated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RecordedTrace:
     """A finished trace. `prefix_chars` and `prefix_tokens` say where it was judged, if it was."""
 
@@ -73,7 +90,11 @@ class Recording:
 
 
 def load_recordings(
-    path: Path, *, kind: AnswerKind = "auto", chars_per_token: float = 3.6
+    path: Path,
+    *,
+    kind: AnswerKind = "auto",
+    truncated: TruncatedAnswers = "none",
+    chars_per_token: float = 3.6,
 ) -> list[Recording]:
     """Read all recordings of a folder or file, in order of problem and model.
 
@@ -100,7 +121,7 @@ def load_recordings(
     groups = {key: _of_one_policy(path, rows) for key, rows in groups.items()}
     groups = _split_by_config(groups)
     return [
-        _recording(path, model, rows, kind, chars_per_token)
+        _recording(path, model, rows, _Reading(kind, truncated, chars_per_token))
         for (_, model), rows in sorted(groups.items(), key=_in_natural_order)
     ]
 
@@ -148,9 +169,7 @@ def _in_natural_order(group: tuple[_Key, _Rows]) -> tuple[object, ...]:
     return ([(int(part), "") if part.isdecimal() else (-1, part) for part in parts], model)
 
 
-def _recording(
-    path: Path, model: str, rows: _Rows, kind: AnswerKind, chars_per_token: float
-) -> Recording:
+def _recording(path: Path, model: str, rows: _Rows, reading: _Reading) -> Recording:
     problem_id = rows[0]["problem_id"]
     rows.sort(key=lambda row: int(row["sample"]))
     for row, following in pairwise(rows):
@@ -163,9 +182,9 @@ def _recording(
         problem_id,
         _the_one(path, problem_id, "problem", rows) or "",
         _the_one(path, problem_id, "reference", rows),
-        kind,
+        reading.kind,
     )
-    return Recording(problem, model, tuple(_traces(path, rows, kind, chars_per_token)))
+    return Recording(problem, model, tuple(_traces(path, rows, reading)))
 
 
 def _the_one(path: Path, problem_id: str, column: str, rows: _Rows) -> str | None:
@@ -184,7 +203,7 @@ def _the_one(path: Path, problem_id: str, column: str, rows: _Rows) -> str | Non
 
 
 def _traces(
-    path: Path, rows: Iterable[dict[str, Any]], kind: AnswerKind, chars_per_token: float
+    path: Path, rows: Iterable[dict[str, Any]], reading: _Reading
 ) -> Iterator[RecordedTrace]:
     for row in rows:
         text = row["text"]
@@ -195,9 +214,9 @@ def _traces(
             sample=row["sample"],
             text=text,
             num_tokens=max(
-                1, round(len(text) / chars_per_token) if num_tokens is None else num_tokens
+                1, round(len(text) / reading.chars_per_token) if num_tokens is None else num_tokens
             ),
-            answer=row["answer"] if "answer" in row else extract_answer(text, kind),
+            answer=row["answer"] if "answer" in row else reading.answer(row),
             finish_reason=row.get("finish_reason"),
             prefix_chars=row.get("prefix_chars"),
             prefix_tokens=row.get("prefix_tokens"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from deepprune.answers import AnswerKind
+from deepprune.answers import AnswerKind, TruncatedAnswers
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
@@ -58,6 +58,8 @@ class SweepConfig(Section):
     seeds: int = Field(1, ge=1)
     """Replays: resamplings of the recorded traces. Live: runs."""
     answer_kind: AnswerKind = "auto"
+    truncated_answers: TruncatedAnswers = "none"
+    """For recordings without an answer column; see `docs/answers.md`."""
     chars_per_token: float = Field(3.6, gt=0)
     """Length of a token, for recordings without token counts."""
     speed: SpeedConfig = SpeedConfig()

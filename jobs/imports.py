@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepprune.answers import AnswerKind, equivalent, extract_answer
+from deepprune.answers import AnswerKind, TruncatedAnswers, equivalent, extract_answer
 from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.reading import Kind, data_files, placed_rows
@@ -55,6 +55,7 @@ def import_traces(options: argparse.Namespace) -> int:
             "benchmark": options.benchmark,
             "model": options.model,
             "answer_kind": options.answer_kind,
+            "truncated_answers": options.truncated_answers,
         }
     }
     files = [file for source in options.sources for file in data_files(source)]
@@ -62,7 +63,7 @@ def import_traces(options: argparse.Namespace) -> int:
         raise UserError(f"{options.out} already holds traces: choose another --out")
     for file in files:
         next(_their_rows(file, columns), None)  # a wrong map leaves no folder behind
-    rows = Rows(options.benchmark, options.model, options.answer_kind)
+    rows = Rows(options.benchmark, options.model, options.answer_kind, options.truncated_answers)
     with ResultFolder(options.out, config) as folder:
         unfinished = options.out / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -111,10 +112,13 @@ class Rows:
     Remembers of each problem its id, its reference and how often it came.
     """
 
-    def __init__(self, benchmark: str, model: str, kind: AnswerKind) -> None:
+    def __init__(
+        self, benchmark: str, model: str, kind: AnswerKind, truncated: TruncatedAnswers
+    ) -> None:
         self._benchmark = benchmark
         self._model = model
         self._kind = kind
+        self._truncated = truncated
         self._problems: dict[str, bytes] = {}
         self._references: dict[str, str] = {}
         self._next_sample: Counter[tuple[str, str]] = Counter()
@@ -172,7 +176,12 @@ class Rows:
         text = theirs["text"]
         answer = theirs.get("answer")
         if "answer" not in theirs and text is not None:
-            answer = extract_answer(text, self._kind)
+            answer = extract_answer(
+                text,
+                self._kind,
+                finish_reason=theirs.get("finish_reason"),
+                truncated=self._truncated,
+            )
         self.num_traces += 1
         self.num_without_answer += answer is None
         self.num_without_text += text is None

@@ -162,6 +162,7 @@ def _recordings(config: SweepConfig, base: Path) -> list[Recording]:
         found += load_recordings(
             _resolved(source, base),
             kind=config.answer_kind,
+            truncated=config.truncated_answers,
             chars_per_token=config.chars_per_token,
         )
     keys = [(recording.problem.problem_id, recording.model) for recording in found]

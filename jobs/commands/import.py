@@ -27,6 +27,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", default="imported", metavar="NAME")
     parser.add_argument("--model", default="imported", metavar="NAME", help="where no column says")
     parser.add_argument("--answer-kind", choices=ANSWER_KINDS, default="auto")
+    parser.add_argument(
+        "--truncated-answers",
+        choices=("none", "last_box"),
+        default="none",
+        help="what a trace counts for whose finish_reason says that it was cut in its thought",
+    )
     add_verbose(parser)
 
 

@@ -77,7 +77,11 @@ class Shelf:
         return {}
 
     def _add_recordings(self, index: int, run: Run) -> None:
-        known = {"kind": "answer_kind", "chars_per_token": "chars_per_token"}
+        known = {
+            "kind": "answer_kind",
+            "truncated": "truncated_answers",
+            "chars_per_token": "chars_per_token",
+        }
         options: dict[str, Any] = {
             name: run.config[key] for name, key in known.items() if run.config.get(key)
         }
