@@ -53,6 +53,17 @@ def describe(latex: str) -> tuple[str, str] | None:
     return None if reply is None else (reply[0], reply[1])
 
 
+@lru_cache(maxsize=4096)
+def describe_matrix(latex: str) -> Any:
+    """Evaluate a matrix expression to rows of entries as `describe` gives them, or None.
+
+    Raises:
+        TooMuchError: the expression took more than the limits above.
+        RuntimeError: sympy or latex2sympy cannot be started here.
+    """
+    return _worker.ask("describe_matrix", latex)
+
+
 @lru_cache(maxsize=65536)
 def describe_relation(left: str, right: str) -> Any:
     """Describe `left - right` as one side of a relation with zero, or None; see `exact`.
@@ -173,6 +184,7 @@ def _serve(cpu_limit_s: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
     operations: dict[str, Callable[..., Any]] = {
         "describe": exact.describe,
+        "describe_matrix": exact.describe_matrix,
         "describe_relation": exact.describe_relation,
     }
 

@@ -85,14 +85,19 @@ def describe(latex: str) -> list[str]:
     Raises:
         Unreadable: the expression cannot be read or evaluated.
     """
+    return _described(read(latex))
+
+
+def describe_matrix(latex: str) -> list[list[list[str]]]:
+    """Describe the entries of a matrix expression, such as a sum, row by row.
+
+    Raises:
+        Unreadable: the expression is no matrix, or an entry cannot be evaluated.
+    """
     tree = read(latex)
-    names = _names(tree)
-    if not names:
-        with mpmath.workdps(CONSTANT_DIGITS):
-            return ["number", constant_text(_value(tree, {}))]
-    signed = tree.has(*_SIGN_SENSITIVE)
-    with mpmath.workdps(POINT_DIGITS):
-        return _fingerprint([_value(tree, p) for p in _points(names, signed=signed)], signed=signed)
+    if not isinstance(tree, sympy.MatrixExpr):
+        raise Unreadable(f"{type(tree).__name__} is no matrix")
+    return [[_described(entry) for entry in row] for row in sympy.Matrix(tree.doit()).tolist()]
 
 
 def describe_relation(left: str, right: str) -> dict[str, Any]:
@@ -131,6 +136,16 @@ def describe_relation(left: str, right: str) -> dict[str, Any]:
         ]
         found["sign"] = sign
     return found
+
+
+def _described(tree: sympy.Basic) -> list[str]:
+    names = _names(tree)
+    if not names:
+        with mpmath.workdps(CONSTANT_DIGITS):
+            return ["number", constant_text(_value(tree, {}))]
+    signed = tree.has(*_SIGN_SENSITIVE)
+    with mpmath.workdps(POINT_DIGITS):
+        return _fingerprint([_value(tree, p) for p in _points(names, signed=signed)], signed=signed)
 
 
 def _fingerprint(values: Sequence[Number], *, signed: bool) -> list[str]:

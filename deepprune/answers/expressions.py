@@ -94,7 +94,9 @@ def _explicit(latex: str) -> str:
 
 def _mixed(match: re.Match[str]) -> str:
     whole, over, under = (g for g in match.groups() if g is not None)
-    operation = "+" if int(over) < int(under) or match[4] else r"\cdot "
+    if match[4] and int(over) >= int(under):
+        return match[0]  # `11 6/6` is no mixed number
+    operation = "+" if int(over) < int(under) else r"\cdot "
     return rf"({whole}{operation}\frac{{{over}}}{{{under}}})"
 
 

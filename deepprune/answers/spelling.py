@@ -24,6 +24,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _TEXT_COMMAND = re.compile(rf"\\(?:{'|'.join(TEXTS)})\*?\s*\{{([^{{}}]*)\}}")
 _STYLE_COMMAND = re.compile(rf"\\(?:{'|'.join(map(re.escape, STYLES))})(?![A-Za-z])")
 _DIRECTIVE = re.compile(r"\\(?:color|hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}")
+_LINES_OF_NUMBERS = re.compile(r"(?<=\d)[ \t]*[\r\n]\s*(?=\d)")
 _SPACING = re.compile(r"(?<!\\)\\[,;:! ]|~")
 _GROUP = r"(?:,\s*\\!\s*|\s*\{\s*,\s*\}\s*|\\[,;: ]\s*| |,|\\!,|')"
 _GROUPED = re.compile(rf"(?<![\d.])\d{{1,3}}({_GROUP})\d{{3}}(?:\1\d{{3}})*(?![\d])")
@@ -40,7 +41,7 @@ _FINAL_PUNCTUATION = re.compile(r"(?:(?<![.\\\d])\.|(?<=\d)\.|(?<!\\)[,;:])$")
 
 def canonical_latex(answer: str) -> str:
     """Rewrite an answer as plain LaTeX in one spelling; takes time linear in its length."""
-    text = strip_wrappers(answer)
+    text = _LINES_OF_NUMBERS.sub("; ", strip_wrappers(answer))
     text = _plain_characters(text)
     text = _GROUPED.sub(_join_group, text)
     if "matrix" not in text and "array" not in text:

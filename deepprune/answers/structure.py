@@ -215,13 +215,21 @@ def _read_set(inner: str, depth: int) -> Value:
 
 
 def _read_matrix(latex: str, depth: int) -> Value | None:
+    if latex.count(r"\begin") > 1 and "matrix" in latex:
+        entries = algebra.describe_matrix(latex) or ()
+        computed = [tuple(Value(*entry) for entry in row) for row in entries]
+        return _matrix(computed) if computed else None
     match = _MATRIX.fullmatch(latex)
     if not match:
         return None
     rows = [row for row in match[2].split(r"\\") if row.strip()]
     cells = [tuple(read_latex(cell, depth) for cell in row.split("&")) for row in rows]
     determinant = "det" if match[1] == "vmatrix" else ""
-    return Value("matrix", determinant, tuple(Value("tuple", parts=row) for row in cells))
+    return _matrix(cells, determinant)
+
+
+def _matrix(rows: Sequence[tuple[Value, ...]], determinant: str = "") -> Value:
+    return Value("matrix", determinant, tuple(Value("tuple", parts=row) for row in rows))
 
 
 def _read_quantity(latex: str, depth: int) -> Value:

@@ -105,6 +105,10 @@ EQUAL = {
         (r"\varnothing", r"\{\}"),
         (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}"),
         (r"(-\infty,\infty)", "all real numbers"),
+        (
+            r"\begin{pmatrix}6\\8\end{pmatrix}",
+            r"\begin{pmatrix}1\\2\end{pmatrix}+\begin{pmatrix}5\\6\end{pmatrix}",
+        ),
     ],
     "what one side may leave out": [
         (r"5\text{ cm}", "5"),
@@ -141,6 +145,8 @@ DIFFERENT = {
         ("0.333...", "0.333"),
         ("33.3", "100/3"),
         ("2 3/4", "1 3/4"),
+        ("12", "11 6/6"),
+        ("71/6", "11\n5/6"),
         ("0.000000672", "0.000000525"),
         (r"6.72 \times 10^{-5}", "0.0000671"),
         (r"1+10^{-50}", "1"),
