@@ -103,6 +103,17 @@ def factorial(value: Number) -> Number:
     return tidy(mpmath.gamma(to_mp(value) + 1))
 
 
+def choose(total: int, chosen: int) -> Fraction:
+    """Compute a binomial coefficient of whole numbers.
+
+    Raises:
+        Unreadable: it would be too large.
+    """
+    if min(chosen, abs(total - chosen)) * total.bit_length() > MAX_BITS:
+        raise Unreadable("too large a binomial coefficient")
+    return Fraction(math.comb(total, chosen))
+
+
 def to_mp(value: Number) -> Any:
     """Convert to an mpmath number."""
     return mpmath.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value

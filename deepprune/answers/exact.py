@@ -28,6 +28,7 @@ from deepprune.answers.arithmetic import (
     Number,
     Unreadable,
     add,
+    choose,
     constant_text,
     digest,
     digits_text,
@@ -248,6 +249,8 @@ def _function(node: sympy.Function, values: list[Number]) -> Number:
     first = values[0]
     if isinstance(node, sympy.Abs):
         return abs(first)
+    if isinstance(node, sympy.Max | sympy.Min) and all(mpmath.im(v) == 0 for v in values):
+        return (max if isinstance(node, sympy.Max) else min)(values)
     if isinstance(node, sympy.log):
         ratio = mpmath.log(_nonzero(first))
         return tidy(ratio / mpmath.log(_nonzero(values[1])) if len(values) > 1 else ratio)
@@ -259,6 +262,8 @@ def _function(node: sympy.Function, values: list[Number]) -> Number:
         return factorial(first)
     if isinstance(node, sympy.binomial):
         top, bottom = values
+        if all(isinstance(v, Fraction) and v.denominator == 1 and v >= 0 for v in values):
+            return choose(int(top), int(bottom))
         under = multiply([factorial(bottom), factorial(add([top, -bottom]))])
         return multiply([factorial(top), power(under, Fraction(-1))])
     if name in _FUNCTIONS:

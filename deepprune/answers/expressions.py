@@ -23,6 +23,7 @@ _ELLIPSIS = re.compile(r"([-+]?\d*\.\d*?)((\d)\3{2,})(?:\.{3}|\\ldots)")
 _MIXED = re.compile(r"(?<![\w.^{}])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|(?<![\w.])(\d+) (\d+)/(\d+)")
 # latex2sympy takes `2(3)` and `(2)(3)` for sums.
 _JUXTAPOSED = re.compile(r"(?<=[\d)])\s*(?=\(|\\frac|\\sqrt)|(?<=\))\s*(?=\d)|(?<=\\pi)\s*(?=\()")
+_PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")  # a product of its letters is not meant
 _ADJACENT_NUMBERS = re.compile(r"\d\s+\d")
 _GROUPED_ALONE = re.compile(
     r"([-+]?\s*(?:\\?\$|[€£¥])?\s*)(\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?![\d,])([^,]*)"
@@ -50,7 +51,7 @@ def read_expression(latex: str) -> Value:
     if not latex or r"\text" in latex or "'" in latex:  # a prime is lost on latex2sympy
         return text_value(latex)
     expression = _explicit(latex)
-    if _ADJACENT_NUMBERS.search(expression):
+    if _ADJACENT_NUMBERS.search(expression) or _PROSE.search(expression):
         return text_value(latex)
     described = algebra.describe(expression)
     return text_value(latex) if described is None else Value(*described)

@@ -24,6 +24,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _TEXT_COMMAND = re.compile(rf"\\(?:{'|'.join(TEXTS)})\*?\s*\{{([^{{}}]*)\}}")
 _STYLE_COMMAND = re.compile(rf"\\(?:{'|'.join(map(re.escape, STYLES))})(?![A-Za-z])")
 _DIRECTIVE = re.compile(r"\\(?:color|hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}")
+_BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb|mathbf)\s*([RZQNC])(?![A-Za-z])")
 _LINES_OF_NUMBERS = re.compile(r"(?<=\d)[ \t]*[\r\n]\s*(?=\d)")
 _SPACING = re.compile(r"(?<!\\)\\[,;:! ]|~")
 _GROUP = r"(?:,\s*\\!\s*|\s*\{\s*,\s*\}\s*|\\[,;: ]\s*| |,|\\!,|')"
@@ -48,7 +49,7 @@ def canonical_latex(answer: str) -> str:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
     text = _DIRECTIVE.sub("", _SPACING.sub(" ", text))
     text = _STYLE_COMMAND.sub("", text)
-    text = _TEXT_COMMAND.sub(_text, text)
+    text = _TEXT_COMMAND.sub(_text, _BLACKBOARD.sub(r"\\mathbb{\1}", text))
     text = _COMMAND.sub(_command, text)
     text = _plain_formula(text)
     text = _brace_arguments(text)
@@ -95,7 +96,8 @@ def _plain_characters(text: str) -> str:
         elif character.isspace():
             pieces.append(" ")
         else:
-            pieces.append(unicodedata.normalize("NFKC", character))
+            written = unicodedata.normalize("NFKC", character)
+            pieces.extend(CHARACTERS.get(plain, plain) for plain in written)
     return "".join(pieces) + "}" * bool(script)
 
 
@@ -105,8 +107,10 @@ def _join_group(match: re.Match[str]) -> str:
 
 
 def _text(match: re.Match[str]) -> str:
-    """Upright i, e and d are the constants they stand for; other text stays text."""
+    """Upright constants and functions are what they stand for; other text stays text."""
     content = match[1]
+    if content.strip() in FUNCTIONS:
+        return rf"\{content.strip()} "
     return content if content.strip() in ("i", "e", "d") else rf"\text{{{content}}}"
 
 

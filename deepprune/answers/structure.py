@@ -43,7 +43,7 @@ _MATRIX = re.compile(
     r"\[?\s*\\begin\{([pbvBV]?matrix|smallmatrix|array)\}(?:\{[clr|\s]*\})?(.*)"
     r"\\end\{\1\}\s*\]?"
 )
-_QUANTITIES = re.compile(r"([-+]?[\d.]+)\s*\\text\{([^{}]*)\}\s*")
+_QUANTITIES = re.compile(r"([-+]?[\d.]+)\s*(?:\\text\{([^{}]*)\}|([A-Za-z]{2,}))\s*")
 _CHOICE_LABEL = re.compile(r"(?:\\text\{\s*)?(?:\(([A-J])\)|([A-J])[.):])(?:\s*\})?\s*(?=\S)")
 
 
@@ -234,7 +234,7 @@ def _matrix(rows: Sequence[tuple[Value, ...]], determinant: str = "") -> Value:
 
 def _read_quantity(latex: str, depth: int) -> Value:
     if len(found := _QUANTITIES.findall(latex)) > 1 and not _QUANTITIES.sub("", latex):
-        return Value("quantities", parts=tuple(_quantity(n, unit, depth) for n, unit in found))
+        return Value("quantities", parts=tuple(_quantity(n, a or b, depth) for n, a, b in found))
     if label := _CHOICE_LABEL.match(latex):
         return labelled(read_latex(latex[label.end() :], depth), label[1] or label[2])
     bare, unit = split_unit(latex)
@@ -253,4 +253,6 @@ def _read_ratio(latex: str, depth: int) -> Value | None:
     parts = split_at(latex, (":",))
     if len(parts) < 2 or not all(parts):
         return None
+    if len(parts) == 2 and WORDS.fullmatch(parts[0]):  # answer: 5
+        return labelled(read_latex(parts[1], depth), parts[0].casefold())
     return Value("ratio", parts=tuple(read_latex(part, depth) for part in parts))
