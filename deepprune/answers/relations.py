@@ -113,9 +113,9 @@ def _one_sided(left: str, operator: str, right: str, read: _Read) -> Value | Non
 def _single(left: str, operator: str, right: str, read: _Read) -> Value | None:
     if operator == r"\equiv":
         residue, modulus = split_modulus(right)
-        value = read(residue)
-        if modulus is None:
+        if modulus is None or not int(modulus):
             return None
+        value = read(residue)
         if value.kind == "number" and value.text.endswith("/1"):
             value = replace(value, text=f"{int(value.text[:-2]) % int(modulus)}/1")
         return Value("congruence", f"{_name(left)} mod {modulus}", (value,))

@@ -45,31 +45,8 @@ _ALIASES = {
 }
 _KNOWN = frozenset(
     {
-        "mm",
-        "cm",
-        "m",
-        "km",
-        "g",
-        "kg",
-        "mg",
-        "lb",
-        "oz",
-        "in",
-        "ft",
-        "yd",
-        "mi",
-        "l",
-        "ml",
-        "hr",
-        "min",
-        "sec",
-        "s",
-        "h",
-        "am",
-        "pm",
-        "mph",
-        "kmh",
-        "rad",
+        *("mm", "cm", "m", "km", "g", "kg", "mg", "lb", "oz", "in", "ft", "yd", "mi", "l"),
+        *("ml", "hr", "min", "sec", "s", "h", "am", "pm", "mph", "kmh", "rad"),
     }
 )
 _AMBIGUOUS = {"m", "g", "l", "s", "h", "in", "mi", "am"}
@@ -77,26 +54,8 @@ _AMBIGUOUS = {"m", "g", "l", "s", "h", "in", "mi", "am"}
 _CURRENCY = r"\\?\$|[€£¥₹]"
 _NO_UNITS = frozenset(
     {
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "sqrt",
-        "pi",
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "theta",
-        "and",
-        "or",
-        "mod",
-        "frac",
+        *("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "alpha"),
+        *("beta", "gamma", "delta", "theta", "and", "or", "mod", "frac"),
     }
 )
 

@@ -178,6 +178,7 @@ DIFFERENT = {
         (r"\ge 5", r"\le 5"),
         ("x>5", r"x \ge 5"),
         (r"x\equiv 3\pmod 7", "3"),
+        (r"x\equiv 3\pmod 0", "3"),
         (r"x\equiv 3\pmod 7", r"x\equiv 3\pmod 5"),
         ("x<10^{-9}", "x<10^{-8}"),
     ],
