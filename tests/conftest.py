@@ -23,9 +23,15 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 # Two processes of tests share the cores, and threads that wait for each other spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# How fast a machine is decides no test.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# How fast a machine is decides no test. `--hypothesis-profile thorough` looks for longer.
+for name, max_examples in {"quick": 25, "thorough": 300}.items():
+    settings.register_profile(
+        name,
+        deadline=None,
+        max_examples=max_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 
 class LiveSystem:

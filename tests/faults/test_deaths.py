@@ -44,6 +44,7 @@ def a_whole_system() -> dict[psutil.Process, psutil.Process]:
     return engines()
 
 
+@pytest.mark.core
 def test_a_judge_and_an_engine_die_and_the_votes_come_all_the_same(live_system, problems):
     import ray
 
@@ -65,6 +66,7 @@ def test_a_judge_and_an_engine_die_and_the_votes_come_all_the_same(live_system, 
     wait_for(lambda: not replica.is_running(), 30)
 
 
+@pytest.mark.core
 def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, problems):
     import ray
 

@@ -22,6 +22,7 @@ MARK = "DEEPPRUNE_TEST"
 PROBLEM = "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?"
 
 
+@pytest.mark.core
 def test_answer_prints_one_json_object_and_saves_the_run(tmp_path):
     result = deepprune(
         *("answer", "-", "--json", "--num-traces", "24", "--out", "run"),

@@ -35,6 +35,7 @@ def client(endpoint) -> Iterator[openai.OpenAI]:
 # --- OpenAI's client ------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_plain_request_is_answered_by_a_whole_trace(client):
     raw = client.chat.completions.with_raw_response.create(model="pruned", messages=ASK)
     answer: Any = raw.parse()

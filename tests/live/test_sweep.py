@@ -121,6 +121,7 @@ def test_more_traces_than_are_recorded_are_refused_before_anything_starts(config
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.core
 def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, capsys):
     """Ctrl-C, then all of it: what was solved is not solved again, and all can be replayed."""
     from actors.deploy import System
