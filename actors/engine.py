@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from actors.forking import forked_engines
 from actors.models import resolve_model
 from actors.orphans import end_engines_with_me
 from actors.vigil import Vigil
@@ -51,7 +53,14 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         **({"enable_chunked_prefill": False, **_kv_cache(config)} if on_cpu else {}),
         **config.engine_args,
     }
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    with forked_engines() if _may_fork(config) else nullcontext():
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def _may_fork(config: EngineConfig) -> bool:
+    """Whether one process that uses neither Ray nor CUDA nor threads is all of the engine."""
+    one_shard = config.tensor_parallel * config.pipeline_parallel == 1
+    return one_shard and config.gpus_per_shard == 0 and config.cpus_per_shard == 1
 
 
 def _kv_cache(config: EngineConfig) -> dict[str, int]:

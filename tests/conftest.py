@@ -20,6 +20,9 @@ from miniature.problems import generate_problems
 # reads this once in a process.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+# Ray lets its workers wait for every other process: here, for tests that need no Ray.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # Two processes of tests share the cores, and threads that wait for each other spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
