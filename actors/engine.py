@@ -8,6 +8,7 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from actors.collector import collector_off
 from actors.forking import forked_engines
 from actors.models import resolve_model
 from actors.orphans import end_engines_with_me
@@ -32,9 +33,6 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         del os.environ["CUDA_VISIBLE_DEVICES"]
     os.environ.update(config.environment)
     end_engines_with_me()
-    from vllm import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
     arguments: dict[str, Any] = {
         "model": resolve_model(config.model),
         "tensor_parallel_size": config.tensor_parallel,
@@ -53,8 +51,12 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         **({"enable_chunked_prefill": False, **_kv_cache(config)} if on_cpu else {}),
         **config.engine_args,
     }
-    with forked_engines() if _may_fork(config) else nullcontext():
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    with collector_off():
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        with forked_engines() if _may_fork(config) else nullcontext():
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
 
 def _may_fork(config: EngineConfig) -> bool:

@@ -7,6 +7,7 @@ its start.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing.context
 import os
 import stat
@@ -34,6 +35,8 @@ def forked_engines() -> Iterator[None]:
 
 class _EngineProcess(multiprocessing.context.ForkProcess):
     def run(self) -> None:
+        gc.freeze()
+        gc.enable()
         let_go_of_sockets()
         register()  # vLLM's plugins are loaded already, and are not loaded again
         super().run()

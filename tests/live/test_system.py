@@ -171,6 +171,7 @@ def solved_with(judge, live_system, problems):
     import ray
     from ray import serve
 
+    from actors.coordinator import JUDGE
     from actors.deploy import GENERATOR_APP, judge_app
     from actors.preflight import check, with_calibration
     from actors.shards import Shards
@@ -179,7 +180,7 @@ def solved_with(judge, live_system, problems):
     run = live_system.config.model_copy(update={"judge": judge, "policy": policy})
     check(run, problems)
     run = with_calibration(run)
-    serve.run(judge_app(judge, 60, "another"), name="another", route_prefix=None)
+    serve.run(judge_app(judge, 60, JUDGE), name="another", route_prefix=None)
     shards = Shards.start(run, GENERATOR_APP, "another")
     try:
         refs = [shards.solve(problem, run.policy, 0) for problem in problems]
