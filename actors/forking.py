@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import ray
+
 from actors.orphans import register
 
 
@@ -35,6 +37,8 @@ def forked_engines() -> Iterator[None]:
 
 class _EngineProcess(multiprocessing.context.ForkProcess):
     def run(self) -> None:
+        # vLLM's own way does nothing where Ray has set a title before.
+        ray._raylet.setproctitle("VLLM::EngineCore")
         gc.freeze()
         gc.enable()
         let_go_of_sockets()

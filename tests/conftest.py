@@ -15,6 +15,8 @@ from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import PolicyConfig
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
+from tests.starts import Starts
+from tests.waiting import HANG_S
 
 # A cluster started by hand asks for a token only when it is told to, one of `ray.init` always; Ray
 # reads this once in a process.
@@ -37,6 +39,11 @@ for name, max_examples in {"quick": 25, "thorough": 300}.items():
 settings.load_profile("quick")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # xdist's own process sees what all others start
+        config.pluginmanager.register(Starts())
+
+
 class LiveSystem:
     """A pairwise judge and two generators on the laptop, and calls that wait for results."""
 
@@ -50,7 +57,7 @@ class LiveSystem:
     def solve(self, problems: Sequence[Problem], policy: PolicyConfig, seed: int = 0) -> list[Any]:
         import ray
 
-        solved: list[Any] = ray.get(self.start(problems, policy, seed), timeout=180)
+        solved: list[Any] = ray.get(self.start(problems, policy, seed), timeout=HANG_S)
         return solved
 
 

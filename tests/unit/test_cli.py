@@ -75,7 +75,7 @@ def test_a_judge_that_lacks_the_answer_tokens_is_refused(laptop, tmp_path):
         "different_token": "no",
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(laptop))
-    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path, timeout=60)
+    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path)
     assert result.returncode == 2
     assert "no single token for its answer 'certainly the same'" in result.stderr
 
@@ -86,7 +86,7 @@ def test_a_dead_endpoint_is_refused(laptop, tmp_path):
         port = unused.getsockname()[1]
     laptop["generator"] = {"kind": "endpoint", "url": f"http://127.0.0.1:{port}/v1", "model": "m"}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(laptop))
-    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path, timeout=60)
+    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path)
     assert result.returncode == 2
     assert f"127.0.0.1:{port}" in result.stderr
     assert "Traceback" not in result.stderr
