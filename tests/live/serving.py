@@ -68,7 +68,8 @@ def configuration(folder: Path) -> dict[str, Any]:
             },
             "voted": {
                 "generator": {
-                    "engine": reasoner | {"max_num_seqs": 16},
+                    # With two threads its engine is started as on a GPU: not as a fork.
+                    "engine": reasoner | {"max_num_seqs": 16, "cpus_per_shard": 2},
                     "sampling": SAMPLING,
                     "replicas": scale,
                 },

@@ -62,6 +62,9 @@ def test_ctrl_c_saves_the_vote_so_far_and_leaves_no_process(tmp_path):
         said.append(line)
         if "running" in line:
             break
+    titles = " ".join(_marked(str(tmp_path)))
+    assert "deepprune-generator" in titles
+    assert "deepprune-judge" not in titles, "nobody would ask it"
     # To the whole foreground group, as a terminal does.
     os.killpg(process.pid, signal.SIGINT)
     rest = process.stderr.read()
