@@ -10,7 +10,7 @@ FIND_LINKS := $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*fin
 UV_ENV := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)",UV_TORCH_BACKEND=$(TORCH_BACKEND))
 OVERRIDES := $(if $(findstring gpu,$(EXTRAS)),,--override requirements/cpu-overrides.txt)
 
-.PHONY: demo test test-unit lint format setup miniature bench soak-short soak clean
+.PHONY: demo test test-rest test-all test-unit lint format setup miniature bench soak-short soak clean
 
 setup: .venv/.ready-$(EXTRAS)
 
@@ -26,8 +26,18 @@ demo: setup ## pruning beside self-consistency, live, on this machine
 	$(BIN)/deepprune demo
 
 # Two processes: a system that starts up leaves half of two cores idle.
-test: setup ## everything: pure method, live Ray and vLLM, injected faults
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup --durations 20
+THOROUGH := --hypothesis-profile thorough
+
+test: setup ## the pure method, and a live core: an answer, the demo, a sweep, the endpoint, deaths
+	$(PYTEST) -m "core or not (live or faults)"
+
+test-rest: setup ## what `make test` leaves out, and many more examples of each property
+	$(PYTEST) $(THOROUGH) -m "hypothesis or ((live or faults) and not core)"
+
+test-all: setup ## everything; tests/nodes needs root, and is skipped without
+	$(PYTEST) $(THOROUGH)
+	$(BIN)/pytest --durations 20 tests/nodes
 
 test-unit: setup ## the pure method, in seconds
 	$(BIN)/pytest tests/unit

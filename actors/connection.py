@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import ray
+from ray._private import services
 
 from deepprune.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 TOO_SLOW = "timed out during startup"
-"""Of Ray's message when a node has not come up in 30 s, which on a busy machine happens."""
+"""Of Ray's message when a node has not come up in 30 s."""
 MOST_STARTS = 3
+START_S = 600
+"""How long the processes of a local cluster may take to start, on however busy a machine."""
+LOCAL = {
+    # Ray puts the workers behind every other process of the machine, whose user waits for them.
+    "RAY_worker_niceness": "0",
+    "RAY_gcs_server_port_wait_time_s": str(START_S),
+    "RAY_worker_register_timeout_seconds": str(START_S),
+}
+"""Environment of a local cluster, where it does not say otherwise."""
 
 
 def running_cluster(address: str | None) -> str | None:
@@ -56,10 +68,13 @@ def _join(address: str, options: dict[str, Any]) -> None:
 
 
 def _start(options: dict[str, Any]) -> None:
+    for name, value in LOCAL.items():
+        os.environ.setdefault(name, value)
     for attempt in range(1, MOST_STARTS + 1):
         try:
-            # Without "local" Ray would join whatever cluster somebody started here last.
-            ray.init(address="local", include_dashboard=False, **options)
+            with patience():
+                # Without "local" Ray would join whatever cluster somebody started here last.
+                ray.init(address="local", include_dashboard=False, **options)
         except Exception as error:  # Ray says it by nothing more special
             if TOO_SLOW not in str(error):
                 raise
@@ -68,5 +83,35 @@ def _start(options: dict[str, Any]) -> None:
         else:
             return
     raise UserError(
-        f"Ray has not started here in {MOST_STARTS} attempts of 30 seconds: the machine is too busy"
+        f"Ray has not started here in {MOST_STARTS} attempts: see /tmp/ray/session_latest/logs for "
+        "what has stopped it, or try again when the machine is less busy"
+    )
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Within it, a node that `ray.init` starts may take longer than Ray's 30 s: while it runs."""
+    get_node = services.get_node
+
+    def get_node_patiently(*arguments: Any) -> Any:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:  # it has not registered yet
+                if not _raylet_runs() or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    services.get_node = get_node_patiently
+    try:
+        yield
+    finally:
+        services.get_node = get_node
+
+
+def _raylet_runs() -> bool:
+    return any(
+        child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE
+        for child in psutil.Process().children()
     )

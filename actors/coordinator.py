@@ -28,6 +28,9 @@ from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
 
+GENERATOR, JUDGE = "generator", "judge"
+"""The deployments of the engines, in their applications."""
+
 
 @dataclass(frozen=True, slots=True)
 class Solved:
@@ -46,7 +49,8 @@ class Solved:
 class Coordinator:
     """Solves problems, up to `max_problems` at a time.
 
-    `generator_app` and `judge_app` are Serve applications.
+    `generator_app` and `judge_app` are Serve applications, which may not run yet. Their deployments
+    are called `GENERATOR` and `JUDGE`.
     """
 
     def __init__(
@@ -59,7 +63,9 @@ class Coordinator:
         self._config = config
         self._generators = _generators(config, generator_app)
         self._judges: Judges | None = (
-            ServeJudges(serve.get_app_handle(judge_app), *_patience(config)) if judge_app else None
+            ServeJudges(serve.get_deployment_handle(JUDGE, judge_app), *_patience(config))
+            if judge_app
+            else None
         )
         self._slots = asyncio.Semaphore(max_problems)
         self._problems: dict[str, LiveProblem] = {}
@@ -171,7 +177,7 @@ def _generators(config: RunConfig, app: str | None) -> Generators:
 
         return EndpointGenerators(config.generator, config.limits.stall_s)
     assert app is not None, "a vLLM generator runs as a Serve application"
-    handle = serve.get_app_handle(app)
+    handle = serve.get_deployment_handle(GENERATOR, app)
     return ServeGenerators(handle, *_patience(config))
 
 

@@ -20,6 +20,7 @@ from ray.serve.schema import (
     DeploymentStatusTrigger,
 )
 
+from actors.coordinator import GENERATOR, JUDGE
 from actors.encoder_judge import EncoderJudge
 from actors.feature_judge import FeatureJudgeReplica
 from actors.generator import Generator
@@ -89,12 +90,13 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
                     wait_for_ingress_deployment_creation=False,
                     wait_for_applications_running=False,
                 )
-                wait_until_running(apps, config.limits.start_s)
             coordinator = Shards.start(
                 config,
                 GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
                 JUDGE_APP if config.judge else None,
             )
+            if targets:  # which start while the coordinator does
+                wait_until_running(apps, config.limits.start_s)
             yield System(coordinator, config)
     finally:
         if not cluster_ends_too:
@@ -136,10 +138,10 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
 def _targets(config: RunConfig) -> list[serve.RunTarget]:
     targets = []
     if isinstance(config.generator, VllmGeneratorConfig):
-        app = generator_app(config.generator, config.limits.stall_s, "generator")
+        app = generator_app(config.generator, config.limits.stall_s, GENERATOR)
         targets.append(_target(app, GENERATOR_APP))
     if config.judge is not None:
-        targets.append(_target(judge_app(config.judge, config.limits.stall_s, "judge"), JUDGE_APP))
+        targets.append(_target(judge_app(config.judge, config.limits.stall_s, JUDGE), JUDGE_APP))
     return targets
 
 

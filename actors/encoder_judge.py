@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.collector import collector_off
 from actors.engine import leave_the_pool
 from actors.judge_replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest
@@ -48,14 +49,15 @@ class EncoderJudge(JudgeReplica):
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
         super().__init__(stall_s)
-        import torch
+        with collector_off():
+            import torch
 
-        from actors.prefix_encoder import SavedEncoder
+            from actors.prefix_encoder import SavedEncoder
 
-        if not config.gpus:
-            torch.set_num_threads(max(1, int(config.cpus)))
-        device = torch.device("cuda" if config.gpus else "cpu")
-        self._encoder = SavedEncoder(encoder_folder(config), device)
+            if not config.gpus:
+                torch.set_num_threads(max(1, int(config.cpus)))
+            device = torch.device("cuda" if config.gpus else "cpu")
+            self._encoder = SavedEncoder(encoder_folder(config), device)
         self._vigil = Vigil(stall_s)
         self._known: OrderedDict[bytes, _Reading] = OrderedDict()
         self._waiting: dict[_Reading, bytes] = {}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from actors.collector import collector_off
+from actors.forking import forked_engines
 from actors.models import resolve_model
 from actors.orphans import end_engines_with_me
 from actors.vigil import Vigil
@@ -30,9 +33,6 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         del os.environ["CUDA_VISIBLE_DEVICES"]
     os.environ.update(config.environment)
     end_engines_with_me()
-    from vllm import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
     arguments: dict[str, Any] = {
         "model": resolve_model(config.model),
         "tensor_parallel_size": config.tensor_parallel,
@@ -51,7 +51,18 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         **({"enable_chunked_prefill": False, **_kv_cache(config)} if on_cpu else {}),
         **config.engine_args,
     }
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    with collector_off():
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        with forked_engines() if _may_fork(config) else nullcontext():
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def _may_fork(config: EngineConfig) -> bool:
+    """Whether one process that uses neither Ray nor CUDA nor threads is all of the engine."""
+    one_shard = config.tensor_parallel * config.pipeline_parallel == 1
+    return one_shard and config.gpus_per_shard == 0 and config.cpus_per_shard == 1
 
 
 def _kv_cache(config: EngineConfig) -> dict[str, int]:

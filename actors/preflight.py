@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -138,7 +139,9 @@ def load_tokenizer(model: str) -> Any:
     # A fast tokenizer by its class: the automatic choice imports torch, for ten seconds.
     from transformers import PreTrainedTokenizerFast
 
-    return _load(PreTrainedTokenizerFast.from_pretrained, model)
+    # Who loads it measures for himself; transformers would print a warning beside the refusal.
+    load = partial(PreTrainedTokenizerFast.from_pretrained, model_max_length=sys.maxsize)
+    return _load(load, model)
 
 
 def _context(model: str) -> int | None:

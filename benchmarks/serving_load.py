@@ -118,7 +118,7 @@ async def run(endpoint: Endpoint, seconds: float, num_clients: int) -> dict[str,
             "max": latencies[-1],
         },
         "memory MiB, first and last": [rows[0], rows[-1]],
-        "seconds to rest": endpoint.wait_for_rest(60),
+        "seconds to rest": endpoint.wait_for_rest(),
         "requests held at the end": endpoint.look(),
     }
 

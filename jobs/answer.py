@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from deepprune.errors import UserError
+from deepprune.policy_config import JudgingConfig
 from deepprune.traces import Problem
 from jobs.cli import EXIT_INTERRUPTED
 from jobs.display import Display
@@ -23,6 +24,8 @@ def answer(options: argparse.Namespace) -> int:
     """
     problem = Problem("command-line/0", _read_problem(options.problem, options.file))
     config = configuration(options)
+    if not isinstance(config.policy, JudgingConfig):
+        config = config.model_copy(update={"judge": None})  # nobody would ask it
     from jobs.store import RunStore
 
     store = RunStore(run_folder(options, "answer"), config)

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import HANG_S
 
-def deepprune(*arguments: str, cwd: Path, stdin: str = "", timeout: float = 300):
+
+def deepprune(*arguments: str, cwd: Path, stdin: str = "", timeout: float = HANG_S):
     """Run the command and wait for it."""
     return subprocess.run(
         [sys.executable, "-m", "jobs.cli", *arguments],

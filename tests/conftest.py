@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +16,41 @@ from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import PolicyConfig
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
+from tests.starts import Starts
+from tests.waiting import HANG_S
 
 # A cluster started by hand asks for a token only when it is told to, one of `ray.init` always; Ray
 # reads this once in a process.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+# Ray lets its workers wait for every other process: here, for tests that need no Ray.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # Two processes of tests share the cores, and threads that wait for each other spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# How fast a machine is decides no test.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# How fast a machine is decides no test. `--hypothesis-profile thorough` looks for longer.
+for name, max_examples in {"quick": 25, "thorough": 300}.items():
+    settings.register_profile(
+        name,
+        deadline=None,
+        max_examples=max_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
+
+
+gc.disable()  # while modules are imported: a quarter of the time of it
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # xdist's own process sees what all others start
+        config.pluginmanager.register(Starts())
 
 
 class LiveSystem:
@@ -41,7 +66,7 @@ class LiveSystem:
     def solve(self, problems: Sequence[Problem], policy: PolicyConfig, seed: int = 0) -> list[Any]:
         import ray
 
-        solved: list[Any] = ray.get(self.start(problems, policy, seed), timeout=180)
+        solved: list[Any] = ray.get(self.start(problems, policy, seed), timeout=HANG_S)
         return solved
 
 

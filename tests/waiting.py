@@ -1,21 +1,53 @@
-"""Waiting for what comes about by itself."""
+"""Waiting for what comes about by itself.
+
+How long that takes is for the machine to say. Deadlines are there against hanging alone.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+HANG_S = 900.0
+"""What has not come about in this time, or does nothing for it, hangs."""
+TRIES = 6
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60, every: float = 0.05) -> None:
-    """Return once it holds; it is asked `every` so many seconds.
+def wait_for(
+    condition: Callable[[], object],
+    *,
+    seconds: float = HANG_S,
+    every: float = 0.05,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Return once it holds; it is asked `every` so many seconds, for `seconds` after each progress.
+
+    `progress` gives something that changes while there is progress.
 
     Raises:
-        AssertionError: it does not hold in time.
+        AssertionError: it hangs.
     """
-    deadline = time.monotonic() + seconds
+    deadline, seen = time.monotonic() + seconds, progress()
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
+        if (now := progress()) != seen:
+            deadline, seen = time.monotonic() + seconds, now
+        assert time.monotonic() < deadline, "it did not come about"
         time.sleep(every)
+
+
+def until_hit(attempt: Callable[[], T | None]) -> T:
+    """The first result of `attempt` that is not None: None where a moment has been missed.
+
+    Raises:
+        AssertionError: it was missed `TRIES` times, so it may not exist.
+    """
+    for _ in range(TRIES):
+        if (result := attempt()) is not None:
+            return result
+    raise AssertionError("the moment was missed each time")
 
 
 def whole() -> bool:

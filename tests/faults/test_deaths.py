@@ -11,7 +11,7 @@ import pytest
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up
 from tests.processes import started
-from tests.waiting import wait_for, whole
+from tests.waiting import HANG_S, until_hit, wait_for, whole
 
 pytestmark = pytest.mark.faults
 
@@ -37,53 +37,64 @@ def a_whole_system() -> dict[psutil.Process, psutil.Process]:
     from ray import serve
 
     try:
-        wait_for(lambda: whole() and len(engines()) == 2, 240, every=0.5)
+        wait_for(lambda: whole() and len(engines()) == 2, every=0.5)
     except AssertionError:
         what = [f"{one.process.pid} of {one.parent}: {one.title[:120]}" for one in started()]
         raise AssertionError("\n".join([str(serve.status()), *what])) from None
     return engines()
 
 
+@pytest.mark.core
 def test_a_judge_and_an_engine_die_and_the_votes_come_all_the_same(live_system, problems):
     import ray
 
     watch = live_system.coordinator.watch
-    replica, engine = next(iter(a_whole_system().items()))
-    # Half of the problems that may be in flight, so that both policies are at work.
-    judging = live_system.start(problems[:2], live_system.config.policy, seed=4)
-    voting = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
-    wait_for(lambda: any(s.judge_tokens for s in watch()), 60)
-    for victim in (replicas("judge")[0], engine):
-        os.kill(victim.pid, signal.SIGKILL)
-    judged, voted = ray.get(judging, timeout=300), ray.get(voting, timeout=300)
-    for solved in judged:
-        assert_adds_up(solved)
-        assert solved.outcome.complete
-        assert solved.outcome.answer is not None
-    assert_none_is_lost(live_system, voted)
-    assert_some_began_anew(judged + voted)
-    wait_for(lambda: not replica.is_running(), 30)
+
+    def kill_at_work() -> bool | None:
+        replica, engine = next(iter(a_whole_system().items()))
+        # Half of the problems that may be in flight, so that both policies are at work.
+        judging = live_system.start(problems[:2], live_system.config.policy, seed=4)
+        voting = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
+        wait_for(lambda: any(s.judge_tokens for s in watch()) or not watch())
+        for victim in (replicas("judge")[0], engine):
+            os.kill(victim.pid, signal.SIGKILL)
+        judged, voted = ray.get(judging, timeout=HANG_S), ray.get(voting, timeout=HANG_S)
+        for solved in judged:
+            assert_adds_up(solved)
+            assert solved.outcome.complete
+            assert solved.outcome.answer is not None
+        assert_none_is_lost(live_system, voted)
+        wait_for(lambda: not replica.is_running())
+        return some_began_anew(judged + voted)
+
+    until_hit(kill_at_work)
 
 
+@pytest.mark.core
 def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, problems):
     import ray
 
-    # Serve is still about to bring back what the test before has killed.
-    wait_for(engines, 240)
-    replica, engine = next(iter(engines().items()))
-    refs = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
-    wait_for(lambda: any(s.num_tokens > 500 for s in live_system.coordinator.watch()), 60)
-    os.kill(replica.pid, signal.SIGKILL)
-    voted = ray.get(refs, timeout=300)
-    assert_none_is_lost(live_system, voted)
-    assert_some_began_anew(voted)
-    wait_for(lambda: not engine.is_running(), 30)
+    watch = live_system.coordinator.watch
+
+    def kill_at_work() -> bool | None:
+        # Serve is still about to bring back what the test before has killed.
+        wait_for(engines)
+        replica, engine = next(iter(engines().items()))
+        refs = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
+        wait_for(lambda: any(s.num_tokens > 500 for s in watch()) or not watch())
+        os.kill(replica.pid, signal.SIGKILL)
+        voted = ray.get(refs, timeout=HANG_S)
+        assert_none_is_lost(live_system, voted)
+        wait_for(lambda: not engine.is_running())
+        return some_began_anew(voted)
+
+    until_hit(kill_at_work)
 
 
 def test_an_engine_that_dies_idle_takes_its_replica_along(live_system):
     replica, engine = next(iter(a_whole_system().items()))
     os.kill(engine.pid, signal.SIGKILL)
-    wait_for(lambda: not replica.is_running(), 30)
+    wait_for(lambda: not replica.is_running())
 
 
 def assert_none_is_lost(system, results) -> None:
@@ -97,6 +108,6 @@ def assert_none_is_lost(system, results) -> None:
         assert all(trace.num_tokens <= limit for trace in solved.traces.values())
 
 
-def assert_some_began_anew(results) -> None:
-    reissued = [t for solved in results for t in solved.traces.values() if t.num_reissued]
-    assert reissued, "the engine died with traces on it"
+def some_began_anew(results) -> bool | None:
+    """Whether the engine died with traces on it; None where all had ended before."""
+    return any(t.num_reissued for solved in results for t in solved.traces.values()) or None

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from tests.waiting import HANG_S
+
 CALLS = 6
 """Calls that should meet every replica."""
 
@@ -54,7 +56,7 @@ def main() -> None:
     for line in sys.stdin:
         looks: dict[str, Any] = {
             "unfinished": lambda: {
-                label: sum(r.result(timeout_s=30) for r in calls)
+                label: sum(r.result(timeout_s=HANG_S) for r in calls)
                 for label, calls in [
                     (label, [h.num_unfinished.remote() for _ in range(CALLS)])
                     for label, h in handles.items()

@@ -20,6 +20,8 @@ import httpx
 import psutil
 import yaml
 
+from tests.waiting import HANG_S, wait_for
+
 KEY = "a-key-for-tests"
 OTHER_KEY = "another-key-for-tests"
 QUESTION = "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?"
@@ -66,7 +68,8 @@ def configuration(folder: Path) -> dict[str, Any]:
             },
             "voted": {
                 "generator": {
-                    "engine": reasoner | {"max_num_seqs": 16},
+                    # With two threads its engine is started as on a GPU: not as a fork.
+                    "engine": reasoner | {"max_num_seqs": 16, "cpus_per_shard": 2},
                     "sampling": SAMPLING,
                     "replicas": scale,
                 },
@@ -100,10 +103,10 @@ class Endpoint:
 
     def post(self, body: dict[str, Any]) -> httpx.Response:
         url = f"{self.url}/v1/chat/completions"
-        return httpx.post(url, json=body, headers=self.headers, timeout=120)
+        return httpx.post(url, json=body, headers=self.headers, timeout=HANG_S)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=self.headers | headers, timeout=60)
+        return httpx.get(self.url + path, headers=self.headers | headers, timeout=HANG_S)
 
     def look(self, what: str = "unfinished") -> Any:
         """`unfinished`: requests that the engines hold; `replicas`: how many run."""
@@ -112,20 +115,15 @@ class Endpoint:
         self._probe.stdin.flush()
         return json.loads(self._probe.stdout.readline())
 
-    def wait_for_rest(self, seconds: float = 30) -> float:
+    def wait_for_rest(self) -> float:
         """Seconds until the engines hold no request any more."""
         began = time.monotonic()
-        while any(self.look().values()):
-            assert time.monotonic() < began + seconds, "the engines go on"
-            time.sleep(0.02)
+        wait_for(lambda: not any(self.look().values()), every=0.02)
         return time.monotonic() - began
 
-    def wait_for_work(self, model: str = "pruned", seconds: float = 30) -> None:
-        """Return once the generator of `model` holds requests."""
-        began = time.monotonic()
-        while not self.look()[f"generator {model}"]:
-            assert time.monotonic() < began + seconds, "nothing reaches the engines"
-            time.sleep(0.02)
+    def is_at_work(self, model: str = "pruned") -> bool:
+        """Whether the generator of `model` holds requests."""
+        return bool(self.look()[f"generator {model}"])
 
     def describe(self) -> str:
         """What it has to say for itself when a test has failed."""
@@ -160,11 +158,21 @@ def served(folder: Path) -> Iterator[Endpoint]:
         )
     probe = None
     try:
-        deadline = time.monotonic() + 300
-        while "ready at" not in log.read_text(errors="replace"):
-            alive = server.poll() is None and time.monotonic() < deadline
-            assert alive, log.read_text()[-2000:] + what_went_wrong(Path(ray_folder))
-            time.sleep(0.5)
+
+        def is_ready() -> bool:
+            said = log.read_text(errors="replace")
+            assert server.poll() is None, said[-2000:] + what_went_wrong(Path(ray_folder))
+            return "ready at" in said
+
+        def size_of_logs() -> int:
+            engines = Path(ray_folder).glob("ray/session_*/logs/worker-*")
+            return sum(found.stat().st_size for found in [log, *engines])
+
+        try:
+            wait_for(is_ready, every=0.5, progress=size_of_logs)
+        except AssertionError:
+            print(log.read_text()[-2000:] + what_went_wrong(Path(ray_folder)))
+            raise
         probe = subprocess.Popen(
             [sys.executable, "-m", "tests.live.probe"],
             env=environment,
@@ -174,7 +182,7 @@ def served(folder: Path) -> Iterator[Endpoint]:
         )
         yield Endpoint(config, probe, Path(ray_folder))
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=60) == 0, log.read_text()[-4000:]
+        assert server.wait(timeout=HANG_S) == 0, log.read_text()[-4000:]
     finally:
         for process in (probe, server):
             if process is not None and process.poll() is None:

@@ -38,7 +38,7 @@ def test_a_grid_trains_and_compares_a_judge_in_each_cell(bare_cluster, tmp_path)
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     out = tmp_path / "out"
     arguments = ("ablate", "grid.yaml", "--out", "out", "--address", bare_cluster)
-    done = deepprune(*arguments, cwd=tmp_path, timeout=600)
+    done = deepprune(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = (out / "ablation.md").read_text()
     assert "| trained | tokens:20 | cross\\_entropy | ×2 |" in table

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import psutil
@@ -15,6 +14,7 @@ import pytest
 
 from jobs.store import load_outcomes
 from tests.command import deepprune
+from tests.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -22,6 +22,7 @@ MARK = "DEEPPRUNE_TEST"
 PROBLEM = "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?"
 
 
+@pytest.mark.core
 def test_answer_prints_one_json_object_and_saves_the_run(tmp_path):
     result = deepprune(
         *("answer", "-", "--json", "--num-traces", "24", "--out", "run"),
@@ -61,18 +62,18 @@ def test_ctrl_c_saves_the_vote_so_far_and_leaves_no_process(tmp_path):
         said.append(line)
         if "running" in line:
             break
+    titles = " ".join(_marked(str(tmp_path)))
+    assert "deepprune-generator" in titles
+    assert "deepprune-judge" not in titles, "nobody would ask it"
     # To the whole foreground group, as a terminal does.
     os.killpg(process.pid, signal.SIGINT)
     rest = process.stderr.read()
-    assert process.wait(60) == 130, "".join(said) + rest
+    assert process.wait(HANG_S) == 130, "".join(said) + rest
     assert "saved in run" in rest
     assert "Traceback" not in "".join(said) + rest
     rows = load_outcomes(tmp_path / "run")
     assert [row["complete"] for row in rows] == [False]
-    deadline = time.monotonic() + 20
-    while left := _marked(str(tmp_path)):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.5)
+    wait_for(lambda: not _marked(str(tmp_path)), every=0.5)
 
 
 def _marked(mark: str) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ import pytest
 from deepprune.recordings import load_recordings
 from jobs.cli import main
 from tests.conftest import LiveSystem
+from tests.waiting import HANG_S, until_hit, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -28,7 +29,7 @@ AS_THE_FIXTURE = (
 )
 COMMAND_ON_THE_FIXTURES_ENGINES = """
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import ray
 import jobs.collect
 from actors.deploy import System
@@ -92,19 +93,28 @@ def test_killed_half_way_and_run_again_every_trace_is_there_once(command, tmp_pa
         *("collect", "miniature", "--problems", f":{NUM_PROBLEMS}", "--out", str(out)),
         *("--num-traces", str(NUM_TRACES), *AS_THE_FIXTURE),
     )
-    process = command(*arguments)
-    deadline = time.monotonic() + 240
-    while not parts_of(out):
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    before = {part: part.read_bytes() for part in parts_of(out)}
+
+    def kill_half_way() -> dict[Path, bytes] | None:
+        shutil.rmtree(out, ignore_errors=True)
+        process = command(*arguments)
+
+        def has_begun() -> bool:
+            assert process.poll() in (None, 0), process.stderr.read()
+            return bool(parts_of(out))
+
+        wait_for(has_begun, every=0.01)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        whole = len(rows_of(out)) == NUM_PROBLEMS * NUM_TRACES
+        return None if whole else {part: part.read_bytes() for part in parts_of(out)}
+
+    before = until_hit(kill_half_way)
     assert 0 < len(rows_of(out)) < NUM_PROBLEMS * NUM_TRACES
 
     again = command(*arguments)
     said = again.stderr.read()
-    assert again.wait(240) == 0, said
+    assert again.wait(HANG_S) == 0, said
     assert f"of {NUM_PROBLEMS * NUM_TRACES}" in said
     assert all(part.read_bytes() == content for part, content in before.items())
     rows = rows_of(out)

@@ -31,6 +31,7 @@ def on_a_running_system(live_system, monkeypatch):
     live_system.coordinator.resume()  # after a Ctrl-C it would answer nobody any more
 
 
+@pytest.mark.core
 def test_three_policies_answer_the_same_problems(on_a_running_system, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main([*ARGUMENTS, "--out", str(folder)]) == 0

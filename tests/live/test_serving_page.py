@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.live.serving import KEY
 from tests.live.stand import HOSTILE, standing
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.live
 
@@ -23,7 +24,7 @@ QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 )
-PATIENCE_S = 60
+PATIENCE_S = HANG_S
 QUESTION = "What is 6 × 3 × 7 + 9 × 2 + 4 modulo 10?"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ import psutil
 import yaml
 
 from tests.nodes.faults import GENERATORS, JUDGES, Scene
-from tests.nodes.hosts import START_S, Hosts
+from tests.nodes.hosts import Hosts
 from tests.waiting import wait_for
 
 
@@ -43,7 +42,7 @@ def hosts_and_head(seed: int = 0) -> Iterator[Scene]:
             hosts.start_head()
             scene.fill()
             hosts.connect()
-            wait_for(scene.is_full, START_S)
+            wait_for(scene.is_full)
             yield scene
         finally:
             ray.shutdown()
@@ -77,7 +76,4 @@ def assert_nothing_is_left(hosts: Hosts) -> None:
             *engines,
         ]
 
-    deadline = time.monotonic() + 30
-    while found := left():
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
+    wait_for(lambda: not left(), every=0.5)

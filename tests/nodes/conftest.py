@@ -34,8 +34,8 @@ class ManyNodes(LiveSystem):
     def wait_until_whole(self) -> None:
         """Put back the nodes that are lost, and wait until all replicas and coordinators run."""
         self.scene.fill()
-        wait_for(whole, 180)
-        wait_for(self.is_driven, 60)
+        wait_for(whole)
+        wait_for(self.is_driven)
 
     def is_driven(self) -> bool:
         """Whether the coordinators answer."""

@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
 }
-START_S = 240
+START_S = 900
 BIND = """mount --bind "$0/resolv.conf" /etc/resolv.conf && mount --bind "$0" "$1" || exit 1
 shift && exec "$@"
 """

@@ -18,7 +18,7 @@ from tests.nodes import faults
 from tests.nodes.conftest import ManyNodes
 from tests.nodes.faults import GENERATORS
 from tests.nodes.soak import Injector, table
-from tests.waiting import wait_for, whole
+from tests.waiting import HANG_S, wait_for, whole
 
 pytestmark = pytest.mark.faults
 
@@ -38,7 +38,7 @@ def replicas_on(host, app: str) -> list:
 def under_way(system: ManyNodes, num_tokens: int = 500) -> None:
     """Wait until traces are well under way."""
     watch = system.coordinator.watch
-    wait_for(lambda: any(s.num_tokens > num_tokens for s in watch()), 60)
+    wait_for(lambda: any(s.num_tokens > num_tokens for s in watch()))
 
 
 def assert_complete(solved, num_traces: int) -> None:
@@ -105,11 +105,12 @@ def test_the_coordinator_dies_and_what_it_owed_is_asked_again(many_nodes, proble
 
 
 def test_the_coordinator_dies_and_the_engines_let_go_of_its_traces(many_nodes, problems):
-    asked = many_nodes.start(problems * 3, ConsConfig(num_traces=64), seed=5)
+    # Hours of work on a slow machine, which would not end by itself while we look.
+    asked = many_nodes.start(problems * 3, ConsConfig(num_traces=2048), seed=5)
     under_way(many_nodes)
-    wait_for(lambda: unfinished_requests() > 0, 10)
+    wait_for(lambda: unfinished_requests() > 0)
     faults.kill_coordinator(many_nodes.scene)
-    wait_for(lambda: unfinished_requests() == 0, 10)
+    wait_for(lambda: unfinished_requests() == 0, seconds=120)
     del asked
 
 
@@ -121,9 +122,9 @@ def test_a_node_is_preempted_and_its_traces_go_on_elsewhere(many_nodes, problems
     under_way(many_nodes)
     faults.drain(many_nodes.hosts, leaving, 12)
     many_nodes.scene.fill()  # the cloud sends another one
-    wait_for(lambda: leaving.address not in faults.ray_nodes(), 30)
+    wait_for(lambda: leaving.address not in faults.ray_nodes())
     many_nodes.hosts.remove(leaving)
-    results = ray.get(refs, timeout=180)
+    results = ray.get(refs, timeout=HANG_S)
     for solved in results:
         assert_complete(solved, 128)
     assert any(t.num_reissued for solved in results for t in solved.traces.values())
@@ -147,7 +148,7 @@ with watched(["orphan"]):
     assert "orphan" in serve.status().applications
     process.kill()
     process.wait()
-    wait_for(lambda: "orphan" not in serve.status().applications, 30)
+    wait_for(lambda: "orphan" not in serve.status().applications)
     assert whole(), "what others serve stays"
 
 
@@ -173,4 +174,4 @@ def test_a_short_soak_of_mixed_faults(many_nodes, problems, capsys):
         print(f"\n{num_results} results\n{table(injector.injected)}")
     assert len(injector.injected) >= 6
     assert all(fault.result_after_s is not None for fault in injector.injected)
-    wait_for(lambda: unfinished_requests() == 0, 10)
+    wait_for(lambda: unfinished_requests() == 0)

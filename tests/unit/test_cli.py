@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import socket
 
 import pytest
 import yaml
 
 from cluster.configs import resolve_config
+from jobs.cli import main
 from tests.command import deepprune
 
 
@@ -45,14 +47,25 @@ def laptop() -> dict:
         (["answer", "one two three " * 400], ["prompt has", "context of 512"]),
     ],
 )
-def test_a_mistake_costs_one_line(arguments, words, tmp_path):
-    result = deepprune(*arguments, cwd=tmp_path, timeout=60)
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.count("deepprune: ") == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    assert all(word in result.stderr for word in words), result.stderr
+def test_a_mistake_costs_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    *_, last = said.err.splitlines()
+    assert last.startswith("deepprune: "), said.err
+    assert "Traceback" not in said.err and "[transformers]" not in said.err
+    assert all(word in said.err for word in words), said.err
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_a_mistake_is_the_exit_status_and_the_only_line(tmp_path):
+    result = deepprune("answer", "x", "--set", "generator.engine.model=./nowhere", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    *shown, last = result.stderr.splitlines()
+    assert last.startswith("deepprune: ") and "./nowhere" in last
+    assert not any("Traceback" in line for line in shown)
 
 
 def test_a_judge_that_lacks_the_answer_tokens_is_refused(laptop, tmp_path):
@@ -62,7 +75,7 @@ def test_a_judge_that_lacks_the_answer_tokens_is_refused(laptop, tmp_path):
         "different_token": "no",
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(laptop))
-    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path, timeout=60)
+    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path)
     assert result.returncode == 2
     assert "no single token for its answer 'certainly the same'" in result.stderr
 
@@ -73,7 +86,7 @@ def test_a_dead_endpoint_is_refused(laptop, tmp_path):
         port = unused.getsockname()[1]
     laptop["generator"] = {"kind": "endpoint", "url": f"http://127.0.0.1:{port}/v1", "model": "m"}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(laptop))
-    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path, timeout=60)
+    result = deepprune("answer", "x", "--config", "run.yaml", cwd=tmp_path)
     assert result.returncode == 2
     assert f"127.0.0.1:{port}" in result.stderr
     assert "Traceback" not in result.stderr

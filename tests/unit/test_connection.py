@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import ray
+from ray._private import services
 
-from actors.connection import MOST_STARTS, connected
+from actors.connection import MOST_STARTS, connected, patience
 from deepprune.errors import UserError
 
 SLOW = Exception("The current node timed out during startup. This could happen because ...")
@@ -34,7 +38,10 @@ def test_a_start_that_takes_too_long_is_made_again(starts):
 
 def test_a_machine_that_is_too_busy_is_told_in_one_line(starts):
     starts += [SLOW] * MOST_STARTS
-    with pytest.raises(UserError, match="the machine is too busy"), connected(None):
+    with (
+        pytest.raises(UserError, match=r"3 attempts.*when the machine"),
+        connected(None),
+    ):
         pass
     assert not starts
 
@@ -43,3 +50,25 @@ def test_whatever_else_goes_wrong_comes_out(starts):
     starts += [RuntimeError("a bug")]
     with pytest.raises(RuntimeError, match="a bug"), connected(None):
         pass
+
+
+def test_a_node_is_waited_for_as_long_as_its_raylet_runs(monkeypatch, tmp_path):
+    program = tmp_path / "raylet"  # a process has the name of its file
+    program.symlink_to(sys.executable)
+    raylet = subprocess.Popen([program, "-c", "import time; time.sleep(600)"])
+    outcomes = ["not yet", "not yet", None, "not yet"]
+
+    def get_node(*_: str) -> str:
+        if len(outcomes) == 1:
+            raylet.kill()
+            raylet.wait()
+        if (error := outcomes.pop(0)) is not None:
+            raise RuntimeError(error)
+        return "the node"
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with patience():
+        assert services.get_node("address", "id") == "the node"
+        with pytest.raises(RuntimeError, match="not yet"):
+            services.get_node("address", "id")
+    assert services.get_node is get_node
