@@ -32,8 +32,8 @@ FORMATS = (
     "Parquet (.parquet), JSONL (.jsonl: one JSON object per line), JSON (.json: an array of "
     "objects) or CSV with a header (.csv), the last three also compressed (.gz)"
 )
-JSONL_SUFFIXES = (*SUFFIXES, ".gz")
-"""The last suffix of a file whose rows come one by one, unlike the row groups of Parquet."""
+TEXT_SUFFIXES = (*SUFFIXES, ".gz")
+"""The last suffixes of tables in text, whose rows come one by one; Parquet has row groups."""
 BATCH_ROWS = 256
 BUFFER_BYTES = 1 << 20
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepprune.errors import UserError
-from deepprune.reading import JSONL_SUFFIXES, Kind, data_files, read_rows
+from deepprune.reading import TEXT_SUFFIXES, Kind, data_files, read_rows
 from deepprune.recordings import COLUMNS, FINISHED, HINT, REQUIRED
 from training.data import problem_key
 from training.pairs import Row
@@ -88,7 +88,7 @@ def slices_of(files: Sequence[Path]) -> list[Slice]:
     """Cut files into parts of about `SLICE_ROWS` traces."""
     slices = []
     for file in files:
-        if file.suffix in JSONL_SUFFIXES:
+        if file.suffix in TEXT_SUFFIXES:
             slices.append(Slice(str(file), None))
             continue
         chosen: list[int] = []
