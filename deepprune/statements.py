@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from deepprune.answers import extract_answer
+from deepprune.answers.reply import END_OF_THOUGHT
 
-END_OF_THOUGHT = ("</think>", "<|end_of_thought|>", "<channel|>")
 NEAR_THE_END = 400
 """Characters before the end of a thought in which its result is looked for."""
 MAX_EXPRESSION = 60

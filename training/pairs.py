@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from deepprune.answers import extract_answer
+from deepprune.answers.extract import CUT_OFF
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.recordings import FINISHED
 from deepprune.voting import group_answers
@@ -26,7 +27,6 @@ from training.data import PAIRS, Split
 
 Row = dict[str, Any]
 
-CUT_OFF = frozenset({"length", "max_tokens"})
 """Finish reasons of traces that did not end by themselves."""
 
 
