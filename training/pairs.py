@@ -27,8 +27,6 @@ from training.data import PAIRS, Split
 
 Row = dict[str, Any]
 
-"""Finish reasons of traces that did not end by themselves."""
-
 
 class Excluded(StrEnum):
     """Why a trace is in no pair (Appendix A): the reasons, as counted in the manifest."""

@@ -109,15 +109,9 @@ def _read_union(latex: str, depth: int) -> Value | None:
     parts = split_at(latex, (r"\cup",))
     if len(parts) < 2:
         return None
-    relation, value = read_label(parts[0], depth)
-    values = [value, *(read_latex(part, depth) for part in parts[1:])]
-    return labelled(_without_points(values) or set_of(values), relation)
-
-
-def read_label(latex: str, depth: int) -> tuple[str, Value]:
-    """The name and the value of `x = 5` or `x \\in [0, 1]`, or no name and the value."""
-    value = read_latex(latex, depth)
-    return value.label, replace(value, label="")
+    first, *others = (read_latex(part, depth) for part in parts)
+    values = [replace(first, label=""), *others]  # the name is that of the whole union
+    return labelled(_without_points(values) or set_of(values), first.label)
 
 
 def _without_points(values: Sequence[Value]) -> Value | None:
@@ -154,7 +148,7 @@ def _read_list(latex: str, depth: int) -> Value | None:
 
 
 def set_of(values: Iterable[Value]) -> Value:
-    """A set, in no order; one element alone is that element."""
+    """Make a set, in no order; one element alone is that element."""
     parts: list[Value] = []
     for value in values:
         nested = value.kind == "set" and value.parts and not value.label
@@ -211,7 +205,8 @@ def _read_set(inner: str, depth: int) -> Value:
     conditions = split_at(inner, (r"\mid", "|", ":"))
     if len(conditions) == 2:  # {x | x > 1}
         return read_latex(conditions[1], depth)
-    return set_of(read_latex(part, depth) for part in split_at(inner, (",", ";")))
+    values = (read_latex(part, depth) for part in split_at(inner, (",", ";")))
+    return set_of({value.key: value for value in values}.values())
 
 
 def _read_matrix(latex: str, depth: int) -> Value | None:

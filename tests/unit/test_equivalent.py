@@ -97,6 +97,7 @@ EQUAL = {
         (r"\left( 1, 2 \right)", "(1,2)"),
         (r"\langle 1,2\rangle", "(1,2)"),
         (r"\{1,2\}", r"\{2, 1\}"),
+        (r"\{1,2,2\}", "1,2"),
         ("1,2", "2 and 1"),
         (r"x=1\text{ or }x=2", "1,2"),
         ("x=1, y=2", "(x,y)=(1,2)"),
@@ -319,6 +320,7 @@ def test_a_number_keeps_its_value_in_every_spelling(number, factor):
 def test_a_set_has_no_order_and_a_tuple_has(numbers, random):
     shuffled = random.sample(numbers, len(numbers))
     as_set, as_list = (rf"\{{{', '.join(map(str, numbers))}\}}", ",".join(map(str, shuffled)))
-    assert read_value(as_set).key == read_value(as_list).key
+    repeated = len(set(numbers)) < len(numbers)
+    assert (read_value(as_set).key == read_value(as_list).key) == (not repeated)
     tuples = [f"({', '.join(map(str, order))})" for order in (numbers, shuffled)]
     assert equivalent(*tuples) == (numbers == shuffled)
