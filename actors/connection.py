@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -111,7 +111,8 @@ def patience() -> Iterator[None]:
 
 
 def _raylet_runs() -> bool:
-    return any(
-        child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE
-        for child in psutil.Process().children()
-    )
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False

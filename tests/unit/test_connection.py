@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import psutil
 import pytest
 import ray
 from ray._private import services
@@ -57,6 +58,11 @@ def test_a_node_is_waited_for_as_long_as_its_raylet_runs(monkeypatch, tmp_path):
     program.symlink_to(sys.executable)
     raylet = subprocess.Popen([program, "-c", "import time; time.sleep(600)"])
     outcomes = ["not yet", "not yet", None, "not yet"]
+    children = psutil.Process.children
+    # Another test of this process may have started a raylet that still runs.
+    monkeypatch.setattr(
+        psutil.Process, "children", lambda self: [c for c in children(self) if c.pid == raylet.pid]
+    )
 
     def get_node(*_: str) -> str:
         if len(outcomes) == 1:
