@@ -152,7 +152,7 @@ async def test_a_seeded_trace_repeats(server, problems):
 
 
 async def test_a_resumed_trace_is_the_trace_that_was_paused(server, problems):
-    generators = server.generators()
+    generators = server.generators(progress_s=HANG_S)  # one update for all of it
     greedy = replace(request(problems), sampling=SAMPLING.model_copy(update={"temperature": 0.0}))
     whole = await collect(generators, greedy)
     (paused,) = await collect(generators, replace(greedy, checkpoint="tokens:32", pause=True))
@@ -169,7 +169,7 @@ async def test_a_resumed_trace_is_the_trace_that_was_paused(server, problems):
 
 @pytest.mark.parametrize("token_ids", [True, False])
 async def test_a_resumed_trace_keeps_its_budget(server, problems, token_ids):
-    generators = server.generators()
+    generators = server.generators(progress_s=HANG_S)  # one update for all of it
     short = replace(request(problems), sampling=SAMPLING.model_copy(update={"max_tokens": 48}))
     (paused,) = await collect(generators, replace(short, checkpoint="tokens:32", pause=True))
     resumed = await collect(
