@@ -114,7 +114,7 @@ def test_confidence_is_recorded_when_asked_for(live_system, problems):
         assert all(value > 0 for value in trace.confidence)
 
 
-def test_a_decided_vote_cancels_in_the_engine(live_system, problems):
+def test_a_decided_vote_leaves_nothing_in_the_engine(live_system, problems):
     policy = ConsConfig(num_traces=64, stop_when_decided=True)
     for solved in live_system.solve(problems, policy):
         assert_adds_up(solved)
