@@ -102,6 +102,7 @@ class LiveProblem:
     _unsettled: dict[int, float] = field(default_factory=dict)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _num_tokens: int = 0
+    _answers_read: set[str] = field(default_factory=set)
     _error: BaseException | None = None
     _interrupted: str | None = None
 
@@ -126,8 +127,7 @@ class LiveProblem:
                     self._step(None, self.session.interrupt(self._interrupted))
                 elif event is not None:
                     if isinstance(event, Finished) and event.answer is not None:
-                        # Algebra may take seconds; what it finds is remembered for the vote.
-                        await asyncio.to_thread(read_value, event.answer)
+                        await self._read(event.answer)
                     self._step(event, self.session.handle(event))
         finally:
             for sample in list(self._tasks):
@@ -342,6 +342,12 @@ class LiveProblem:
                 deaths += not isinstance(error, Unheard)
                 if deaths > self.limits.retries:
                     raise
+
+    async def _read(self, answer: str) -> None:
+        """Read an answer that is new. Algebra may take seconds; the vote finds what it found."""
+        if answer not in self._answers_read:
+            await asyncio.to_thread(read_value, answer)
+            self._answers_read.add(answer)
 
     def _name(self, sample: int) -> str:
         """The trace, as a line in a log tells it."""

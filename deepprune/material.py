@@ -157,8 +157,7 @@ class Material:
 
 def _grouped(answers: dict[int, str | None]) -> dict[int, str | None]:
     """Each answer replaced by the first of its group, so that equal is identical."""
-    vote = Vote()
-    for sample, answer in answers.items():
-        vote.add(sample, answer)
-    first = {sample: answer for answer, samples in vote.groups for sample in samples}
+    first = {
+        sample: answer for answer, samples in Vote(answers.items()).groups for sample in samples
+    }
     return {sample: first.get(sample) for sample in answers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from deepprune.answers import read_value
 
@@ -30,8 +30,10 @@ class Vote:
     decides, not which of them was quicker.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ballots: Iterable[tuple[int, str | None]] = ()) -> None:
         self._values: dict[str, dict[str, list[tuple[int, str]]]] = defaultdict(dict)
+        for sample, answer in ballots:
+            self.add(sample, answer)
 
     def add(self, sample: int, answer: str | None) -> None:
         """Count the answer of `sample`; None or an empty text, no answer, is no vote."""
@@ -46,8 +48,8 @@ class Vote:
         groups = []
         for by_names in self._values.values():
             for ballots in _joined(by_names):
-                ballots.sort()
-                groups.append((ballots[0][1], tuple(sample for sample, _ in ballots)))
+                samples = tuple(sorted(sample for sample, _ in ballots))
+                groups.append((min(ballots)[1], samples))
         return tuple(sorted(groups, key=lambda group: (-len(group[1]), group[1][0])))
 
     @property
@@ -77,9 +79,7 @@ class Vote:
 
 def group_answers(answers: Sequence[str | None]) -> list[int | None]:
     """The group of each answer in the vote of all of them, as a number; None for no answer."""
-    vote = Vote()
-    for sample, answer in enumerate(answers):
-        vote.add(sample, answer)
+    vote = Vote(enumerate(answers))
     group_of = {
         sample: number for number, (_, samples) in enumerate(vote.groups) for sample in samples
     }
@@ -91,6 +91,6 @@ def _joined(by_names: dict[str, list[tuple[int, str]]]) -> list[list[tuple[int, 
     unnamed = by_names.get("", [])
     named = [ballots for names, ballots in by_names.items() if names]
     if not (unnamed and named):
-        return [list(ballots) for ballots in by_names.values()]
+        return list(by_names.values())
     most = max(named, key=lambda ballots: (len(ballots), -min(ballots)[0]))
-    return [unnamed + most, *(list(ballots) for ballots in named if ballots is not most)]
+    return [unnamed + most, *(ballots for ballots in named if ballots is not most)]

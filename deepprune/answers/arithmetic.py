@@ -16,11 +16,11 @@ from typing import Any, TypeAlias
 import mpmath
 from sympy import integer_nthroot
 
+from deepprune.answers.value import MAX_EXACT_CHARS
+
 CONSTANT_DIGITS = 2000
 """Digits that constants are computed with; a sum may cancel all but `KEY_DIGITS` of them."""
 KEY_DIGITS = 800
-MAX_EXACT_CHARS = 200
-"""A number whose text is longer is named by its first digits and a hash."""
 MAX_BITS = 1 << 18
 """The largest exact number; a larger one is not evaluated."""
 MAX_DEGREE = 64

@@ -107,7 +107,7 @@ def describe_relation(left: str, right: str) -> dict[str, Any]:
     Returns a mapping with
     - `solution`: `[symbol, slope's sign, value...]` where the difference is linear in its only
       variable, or in y with a constant slope; the value is as `describe` gives it;
-    - `ratios`: the fingerprint of the difference up to a positive factor;
+    - `fingerprint`: that of the difference up to a positive factor;
     - `sign`: 1 or -1, by which the fingerprint may be multiplied for a relation that is symmetric.
 
     Raises:
@@ -131,10 +131,9 @@ def describe_relation(left: str, right: str) -> dict[str, Any]:
         if scale is None:
             raise Unreadable("a relation that always holds")
         sign = 1 if isinstance(scale, mpmath.mpc) or scale > 0 else -1
-        ratios = [multiply([value, power(abs(scale), Fraction(-1))]) for value in values]
-        found["ratios"] = [
-            digits_text(multiply([Fraction(sign), r]), POINT_KEY_DIGITS) for r in ratios
-        ]
+        factor = multiply([Fraction(sign), power(abs(scale), Fraction(-1))])
+        ratios = (digits_text(multiply([value, factor]), POINT_KEY_DIGITS) for value in values)
+        found["fingerprint"] = digest(*ratios)
         found["sign"] = sign
     return found
 
@@ -235,9 +234,7 @@ def _value(node: sympy.Basic, point: _Point) -> Number:
         return _value(node.args[0], point)
     if isinstance(node, sympy.Function):
         return _function(node, [_value(argument, point) for argument in node.args])
-    if isinstance(
-        node, sympy.Sum | sympy.Product | sympy.Integral | sympy.Limit | sympy.Derivative
-    ):
+    if isinstance(node, _UNDONE):
         done = node.doit()
         if type(done) is not type(node):
             return _value(done, point)

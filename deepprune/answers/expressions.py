@@ -7,10 +7,7 @@ from fractions import Fraction
 
 from deepprune.answers import algebra
 from deepprune.answers.units import canonical_words
-from deepprune.answers.value import Value
-
-MAX_EXACT_CHARS = 200
-"""How a longer number is named is the algebra's business; see `arithmetic`."""
+from deepprune.answers.value import MAX_EXACT_CHARS, Value
 
 INTEGER = re.compile(r"[-+]?\d+")
 WORDS = re.compile(r"[A-Za-z][A-Za-z'.&-]*(?: [A-Za-z][A-Za-z'.&-]*)*")

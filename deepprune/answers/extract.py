@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from deepprune.answers.letters import boxed_letter, choice_letter, said_letter
+from deepprune.answers.letters import STATEMENT_CHARS, boxed_letter, choice_letter, said_letter
 from deepprune.answers.reply import split_reply
 
 AnswerKind = Literal["auto", "choice", "math"]
@@ -18,9 +18,6 @@ TruncatedAnswers = Literal["none", "last_box"]
 
 CUT_OFF = frozenset({"length", "max_tokens"})
 """Reasons to finish that say that a trace reached its budget of tokens."""
-STATEMENT_CHARS = 2000
-"""How far before the end of a text a statement is looked for."""
-MAX_LINE_CHARS = 200
 _SENTENCE_ENDS = tuple(".!?。")
 
 # A box opens, something is escaped, or a brace. The lookahead reads `\\boxed{5}`, as traces that

@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 STATEMENT_CHARS = 2000
-"""How far before the end of a text a letter is looked for."""
+"""How far before the end of a text an answer is looked for that is stated."""
 LINE_CHARS = 300
 
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*(?=\{)")
@@ -48,10 +48,8 @@ def choice_letter(box: str) -> str | None:
     return match[1] if match else None
 
 
-def boxed_letter(box: str | None) -> str | None:
+def boxed_letter(box: str) -> str | None:
     r"""The letter of a box where only letters count: also `b`, `B. 12` and `E - a score`."""
-    if box is None:
-        return None
     letter = choice_letter(box)
     match = None if letter else _LEADING.match(_plain(box[:LINE_CHARS]).strip())
     return letter or (match[1].upper() if match else None)

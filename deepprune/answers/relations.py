@@ -6,7 +6,6 @@ and `x < 3` is an interval. Any other is a relation by itself and never the numb
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -67,14 +66,11 @@ def _equation(sides: Sequence[str], read: _Read) -> Value | None:
         return None
     if not left:
         return read(right)
-    if left == "x" and "y" in right and (found := algebra.describe_relation(left, right)):
-        return _of_difference(found, "=") or _by_ratios(found, "=")
+    if left == "x" and "y" in right and (value := _of_difference(left, "=", right)):
+        return value
     if _is_name(left) and not _mentions(right, left):
         return labelled(read(right), _name(left))
-    if len(sides) > 2:
-        return None
-    found = algebra.describe_relation(left, right)
-    return None if found is None else _of_difference(found, "=") or _by_ratios(found, "=")
+    return _of_difference(left, "=", right) if len(sides) == 2 else None
 
 
 def _inequality(sides: Sequence[str], operators: Sequence[str], read: _Read) -> Value | None:
@@ -106,8 +102,7 @@ def _one_sided(left: str, operator: str, right: str, read: _Read) -> Value | Non
             return labelled(_ray(value, operator), _name(left))
     if _is_name(right) and (value := read(left)).kind == "number":
         return labelled(_ray(value, _FLIPPED[operator]), _name(right))
-    found = algebra.describe_relation(left, right)
-    return None if found is None else _of_difference(found, operator) or _by_ratios(found, operator)
+    return _of_difference(left, operator, right)
 
 
 def _single(left: str, operator: str, right: str, read: _Read) -> Value | None:
@@ -128,8 +123,13 @@ def _single(left: str, operator: str, right: str, read: _Read) -> Value | None:
 # --- values of relations ----------------------------------------------------------------------
 
 
-def _of_difference(found: Any, operator: str) -> Value | None:
-    """The value of the variable that the relation can be solved for."""
+def _of_difference(left: str, operator: str, right: str) -> Value | None:
+    """The variable that a relation can be solved for, or else the relation; None if unreadable."""
+    found = algebra.describe_relation(left, right)
+    return None if found is None else _solved(found, operator) or _unsolved(found, operator)
+
+
+def _solved(found: Any, operator: str) -> Value | None:
     if "solution" not in found:
         return None
     name, slope, kind, text = found["solution"]
@@ -141,11 +141,10 @@ def _of_difference(found: Any, operator: str) -> Value | None:
     return labelled(_ray(value, operator if slope == "1" else _FLIPPED[operator]), name)
 
 
-def _by_ratios(found: Any, operator: str) -> Value:
+def _unsolved(found: Any, operator: str) -> Value:
     if operator != "=" and found["sign"] < 0:
         operator = _FLIPPED[operator]
-    digest = hashlib.blake2b("/".join(found["ratios"]).encode(), digest_size=16).hexdigest()
-    return Value("relation", f"{operator} {digest}")
+    return Value("relation", f"{operator} {found['fingerprint']}")
 
 
 def _ray(end: Value, operator: str) -> Value:

@@ -42,7 +42,7 @@ _FINAL_PUNCTUATION = re.compile(r"(?:(?<![.\\\d])\.|(?<=\d)\.|(?<!\\)[,;:])$")
 
 def canonical_latex(answer: str) -> str:
     """Rewrite an answer as plain LaTeX in one spelling; takes time linear in its length."""
-    text = _LINES_OF_NUMBERS.sub("; ", strip_wrappers(answer))
+    text = _LINES_OF_NUMBERS.sub("; ", answer)
     text = _plain_characters(text)
     text = _GROUPED.sub(_join_group, text)
     if "matrix" not in text and "array" not in text:

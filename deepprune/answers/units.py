@@ -103,7 +103,7 @@ def _last_unit(latex: str) -> tuple[str, list[str]] | None:
         return latex[: match.start()], ["°" + (match[1] or match[2] or "")]
     if match := _CURRENCY_AFTER.search(latex):
         return latex[: match.start()], [match[1][-1]]
-    if (match := _CURRENCY_BEFORE.match(latex)) and match.end():
+    if match := _CURRENCY_BEFORE.match(latex):
         return match[1] + latex[match.end() :], [match[2][-1]]
     if match := _TEXT.search(latex):
         rest = latex[: match.start()].rstrip()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 
+MAX_EXACT_CHARS = 200
+"""A rational number whose text is longer is named by its first digits and a hash."""
 MIN_DIGITS = 6
 """Significant digits from which a decimal number may stand for an exact one."""
 

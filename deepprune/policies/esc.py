@@ -49,10 +49,7 @@ class Esc:
 
     @property
     def _window_agrees(self) -> bool:
-        vote = Vote()
-        for sample, answer in self._window.items():
-            vote.add(sample, answer)
-        groups = vote.groups
+        groups = Vote(self._window.items()).groups
         return len(groups) == 1 and len(groups[0][1]) == len(self._window)
 
     def _next_window(self) -> list[Command]:
