@@ -17,12 +17,12 @@ from uuid import uuid4
 import ray
 from ray import serve
 
-from actors.collecting import Collected, collect
 from actors.live import LiveProblem, Snapshot
 from actors.messages import Generators, Judges
 from actors.metrics import Metrics
-from actors.pools import ServeGenerators, ServeJudges
+from actors.serve_client import ServeGenerators, ServeJudges
 from actors.trace import LiveTrace
+from actors.trace_collector import Collected, collect
 from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome

@@ -20,6 +20,7 @@ from ray.serve.schema import (
     DeploymentStatusTrigger,
 )
 
+from actors.app_reaper import take_down, watched
 from actors.coordinator import GENERATOR, JUDGE
 from actors.encoder_judge import EncoderJudge
 from actors.feature_judge import FeatureJudgeReplica
@@ -27,7 +28,6 @@ from actors.generator import Generator
 from actors.judge import Judge
 from actors.models import feature_judge, judge_prompt
 from actors.shards import Shards
-from actors.warden import take_down, watched
 from cluster.placement import ReplicaPlacement, place, replica_placement
 from deepprune.config import (
     EncoderJudgeConfig,

@@ -14,12 +14,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.collector import collector_off
 from actors.engine import leave_the_pool
+from actors.gc_pause import collector_off
 from actors.judge_replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest
 from actors.models import encoder_folder
-from actors.vigil import Vigil
+from actors.stall_detector import Vigil
 from deepprune.config import EncoderJudgeConfig
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import ray
 
-from actors.orphans import register
+from actors.parent_watchdog import register
 
 
 @contextmanager

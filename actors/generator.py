@@ -15,12 +15,12 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from actors.askers import Askers
-from actors.beats import with_beats
+from actors.caller_watch import Askers
 from actors.confidence import ConfidenceMeter
 from actors.engine import check_engine, leave_the_pool, start_engine
+from actors.heartbeat import with_beats
 from actors.messages import TraceRequest, TraceUpdate
-from actors.vigil import Vigil
+from actors.stall_detector import Vigil
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
 from deepprune.traces import Message

@@ -16,7 +16,7 @@ from actors.engine import check_engine, leave_the_pool, start_engine
 from actors.judge_replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest, NoRoom
 from actors.pair_prompt import PairPrompt
-from actors.vigil import Vigil
+from actors.stall_detector import Vigil
 from deepprune.config import JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from actors.beats import with_beats
+from actors.heartbeat import with_beats
 from actors.messages import JudgeReply, JudgeRequest
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from actors.encoder_settings import HEAD_FILE, EncoderSettings
+from actors.encoder_config import HEAD_FILE, EncoderSettings
 from actors.language_model import load_language_model, load_tokenizer, without_additions
 from actors.padding import Prompt, padded, scoring_batches, tokens_at_once
 

@@ -47,7 +47,7 @@ def main() -> None:
             began = time.monotonic()
             peaks = watched(
                 [
-                    *(sys.executable, "-m", "jobs.cli", "pairs", str(recording)),
+                    *(sys.executable, "-m", "jobs", "pairs", str(recording)),
                     *("--out", f"{folder}/pairs", "--checkpoint", "tokens:500"),
                     *("--pairs-per-problem", str(options.pairs)),
                 ]

@@ -24,8 +24,8 @@ from ray import serve
 from actors.connection import connected
 from actors.deploy import JUDGE_APP, System, running
 from actors.messages import JudgeRequest
-from actors.pools import ServeJudges
 from actors.preflight import with_calibration
+from actors.serve_client import ServeJudges
 from cluster.configs import resolve_config
 from deepprune.config import LimitsConfig, RunConfig, VllmGeneratorConfig, load_config
 from deepprune.ledger import Ledger
@@ -33,7 +33,7 @@ from deepprune.plan_config import PlanConfig
 from deepprune.policy_config import ConsConfig, PaperRules, PolicyConfig
 from deepprune.speed import SpeedConfig
 from deepprune.traces import Problem
-from jobs.planning import Planner
+from jobs.sweep.cost_estimator import Planner
 from miniature.problems import generate_problems
 
 

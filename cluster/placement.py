@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cluster.hardware import NODE_TYPES, NodeType
+from cluster.node_types import NODE_TYPES, NodeType
 from deepprune.config import (
     EncoderJudgeConfig,
     EngineConfig,

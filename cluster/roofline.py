@@ -7,7 +7,7 @@ Shards of a replica add up; what they tell each other is in `Efficiency.step_s`.
 
 from __future__ import annotations
 
-from cluster.accelerators import Accelerator
+from cluster.gpu_specs import Accelerator
 from cluster.model_shapes import ModelShape
 from deepprune.errors import UserError
 from deepprune.speed import Efficiency, SpeedConfig

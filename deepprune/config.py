@@ -291,7 +291,7 @@ class RunConfig(Section):
     """A whole run."""
 
     nodes: dict[str, PositiveInt] = Field(min_length=1)
-    """How many nodes of each type in `cluster/hardware.py` there may be."""
+    """How many nodes of each type in `cluster/node_types.py` there may be."""
     generator: GeneratorConfig
     judge: JudgeConfig | None = None
     policy: PolicyConfig = DeepPruneConfig()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from deepprune.statements import Statements, numbers_in, read_statements
+from deepprune.prefix_facts import Statements, numbers_in, read_statements
 
 Array = npt.NDArray[np.float64]
 

@@ -42,7 +42,7 @@ class PlanConfig(Section):
     run: str
     """A run configuration, a file or the name of a shipped one: models, shards, budgets."""
     mixes: tuple[dict[str, PositiveInt], ...] = Field(min_length=1)
-    """Mixes of nodes to compare, each with nodes by the types of `cluster/hardware.py`."""
+    """Mixes of nodes to compare, each with nodes by the types of `cluster/node_types.py`."""
     recording: str | None = None
     """Recorded traces, relative to the plan's file; they are drawn from with replacement."""
     lengths: LengthsConfig = LengthsConfig()

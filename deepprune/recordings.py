@@ -17,7 +17,7 @@ from typing import Any
 
 from deepprune.answers import AnswerKind, TruncatedAnswers, equivalent, extract_answer
 from deepprune.errors import UserError
-from deepprune.reading import Kind, data_files, read_rows
+from deepprune.table_io import Kind, data_files, read_rows
 from deepprune.traces import Problem
 
 logger = logging.getLogger(__name__)

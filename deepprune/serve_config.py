@@ -79,7 +79,7 @@ class ServeConfig(Section):
     """A whole endpoint."""
 
     nodes: dict[str, PositiveInt] = Field(min_length=1)
-    """How many nodes of each type in `cluster/hardware.py` there may be."""
+    """How many nodes of each type in `cluster/node_types.py` there may be."""
     models: dict[ModelName, ServedModelConfig] = Field(min_length=1)
     """By the name that clients ask for."""
     http: HttpConfig = HttpConfig()

@@ -48,7 +48,3 @@ def parser() -> argparse.ArgumentParser:
         module.arguments(command)
         command.set_defaults(run=module.run)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

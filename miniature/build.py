@@ -21,17 +21,17 @@ import torch
 
 from deepprune.traces import Problem
 from miniature import train_judge, train_reasoner
-from miniature.cards import encoder_card, judge_card, reasoner_card
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Judge, Pair
 from miniature.measure import measure_judge, measure_reasoner
 from miniature.model import load_model, num_parameters, save_model
+from miniature.model_cards import encoder_card, judge_card, reasoner_card
 from miniature.problems import generate_problems
 from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
 from miniature.simulate import score_table, simulate
 from miniature.tokenizer import load_tokenizer, train_tokenizer
 from miniature.train_encoder import encoder_scores, train_encoder_judge
-from training.judge import prompt_beside, save_prompt
+from training.learners.judge import prompt_beside, save_prompt
 
 MODELS = Path(__file__).parent / "models"
 NOMINAL_MINUTES = 35.0

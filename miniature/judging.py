@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deepprune.config import JudgePrompt
 from miniature.judge_spec import CHECKPOINT_TOKENS
-from miniature.optimise import Row, collate
+from miniature.optimizer import Row, collate
 from miniature.sample import Sampled
 
 

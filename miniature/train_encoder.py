@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from actors.encoder_settings import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from actors.prefix_encoder import SavedEncoder
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Pair
 from miniature.model import load_model, save_model
 from miniature.tokenizer import load_tokenizer
 from miniature.train_judge import PAIRS, say
-from training.calibration import sigmoid
 from training.config import TrainConfig, load
+from training.offline.calibration import sigmoid
 
 CONFIG = "miniature-encoder"
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def train_encoder_judge(
     `scale` multiplies the number of epochs.
     """
     from actors.connection import connected
-    from training.run import fetch_best, run
+    from training.learners.run import fetch_best, run
 
     config = load(TrainConfig, CONFIG, {"model": str(reasoner), "seed": seed})
     config = config.model_copy(update={"epochs": config.epochs * scale})

@@ -20,11 +20,11 @@ from deepprune.schemas import TRACES
 from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
 from miniature.judging import Pair, prefixes_of
 from miniature.sample import Sampled
-from training.build import PairsBuild, described
 from training.config import PairsConfig, TrainConfig, load
-from training.data import MANIFEST
-from training.survey import look_at
-from training.trainer import Progress
+from training.learners.trainer import Progress
+from training.pairs.build import PairsBuild, described
+from training.pairs.data import MANIFEST
+from training.pairs.scan_sources import look_at
 
 CONFIG = "miniature"
 MODEL = "miniature/reasoner"
@@ -47,7 +47,7 @@ def train_judge(
     `scale` multiplies the number of steps.
     """
     from actors.connection import connected
-    from training.run import fetch_best, run
+    from training.learners.run import fetch_best, run
 
     checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
     traces, pairs, judge = work / "traces.parquet", work / PAIRS, work / "judge"

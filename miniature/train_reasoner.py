@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from miniature.model import new_model, num_parameters
-from miniature.optimise import IGNORE, Optimiser, Row, batches, collate, token_loss
+from miniature.optimizer import IGNORE, Optimiser, Row, batches, collate, token_loss
 from miniature.problems import Example, generate_examples
 from miniature.tokenizer import prompt_of
 

@@ -12,7 +12,7 @@ from tests.waiting import HANG_S
 def deepprune(*arguments: str, cwd: Path, stdin: str = "", timeout: float = HANG_S):
     """Run the command and wait for it."""
     return subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments],
+        [sys.executable, "-m", "jobs", *arguments],
         cwd=cwd,
         input=stdin,
         capture_output=True,

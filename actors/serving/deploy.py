@@ -15,10 +15,10 @@ from ray import serve
 
 from actors.deploy import QUIET, generator_app, judge_app, scale_options, wait_until_running
 from actors.preflight import check
-from actors.serving.census import Census
+from actors.serving.capacity_shares import Census
 from actors.serving.ingress import Ingress
-from actors.serving.journal import Journal
 from actors.serving.keys import read_keys
+from actors.serving.request_history import Journal
 from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig

@@ -13,13 +13,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from actors.pools import REPLICA_GONE, answered
-from actors.serving.door import Door
+from actors.serve_client import REPLICA_GONE, answered
 from actors.serving.errors import ApiError, bad_request, internal, unavailable, unknown_model
-from actors.serving.journal import Page
+from actors.serving.middleware import Door
 from actors.serving.prometheus import exported_metrics
+from actors.serving.request_history import Page
+from actors.serving.request_runner import Solving, solution_of
 from actors.serving.schema import CHAT_RESPONSES, ERRORS, openapi_schema
-from actors.serving.solving import Solving, solution_of
 from actors.serving.spec import Spec, read_chat_request
 
 if TYPE_CHECKING:

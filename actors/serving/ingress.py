@@ -24,18 +24,18 @@ from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 from actors.endpoint import EndpointGenerators
 from actors.messages import Generators
 from actors.metrics import Metrics
-from actors.pools import REPLICA_GONE, ServeGenerators, ServeJudges, answered
 from actors.preflight import with_calibration
+from actors.serve_client import REPLICA_GONE, ServeGenerators, ServeJudges, answered
 from actors.serving.admission import Admission
-from actors.serving.census import share_by_need
+from actors.serving.capacity_shares import share_by_need
 from actors.serving.fairness import FairGate, FairGenerators, FairJudges
 from actors.serving.http import build_http
-from actors.serving.journal import Entry
 from actors.serving.keys import Keyring
-from actors.serving.mailbox import Mailbox
+from actors.serving.request_history import Entry
 from actors.serving.request_log import RequestLog
-from actors.serving.solving import ServedModel, Solving
+from actors.serving.request_runner import ServedModel, Solving
 from actors.serving.spec import Spec, offer_of
+from actors.serving.usage_reports import Mailbox
 from deepprune.config import (
     EndpointGeneratorConfig,
     JudgeConfig,

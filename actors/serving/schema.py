@@ -9,8 +9,8 @@ from fastapi.openapi.utils import get_openapi
 
 from actors.serving.chat import ChatRequest
 from actors.serving.completion import Completion
-from actors.serving.door import GUARDED
 from actors.serving.errors import ErrorBody
+from actors.serving.middleware import GUARDED
 
 REF = "#/components/schemas/{model}"
 

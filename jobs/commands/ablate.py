@@ -24,6 +24,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.ablation import ablate
+    from jobs.judge.ablate import ablate
 
     return ablate(options)

@@ -25,6 +25,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.cheap import train_cheap
+    from jobs.judge.cheap import train_cheap
 
     return train_cheap(options)

@@ -36,6 +36,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.collect import collect
+    from jobs.sample.collect import collect
 
     return collect(options)

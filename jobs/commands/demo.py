@@ -21,6 +21,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.demo import demo
+    from jobs.sample.demo import demo
 
     return demo(options)

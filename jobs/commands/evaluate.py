@@ -61,6 +61,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.evaluate import evaluate
+    from jobs.judge.evaluate import evaluate
 
     return evaluate(options)

@@ -38,6 +38,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.imports import import_traces
+    from jobs.storage.import_traces import import_traces
 
     return import_traces(options)

@@ -46,6 +46,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.pairs import pairs
+    from jobs.judge.pairs import pairs
 
     return pairs(options)

@@ -25,6 +25,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.plan import plan
+    from jobs.sweep.plan import plan
 
     return plan(options)

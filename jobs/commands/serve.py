@@ -31,6 +31,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.serve import serve
+    from jobs.sample.serve import serve
 
     return serve(options)

@@ -25,6 +25,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.sweep import sweep
+    from jobs.sweep.command import sweep
 
     return sweep(options)

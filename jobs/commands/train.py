@@ -41,6 +41,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand over to the job."""
-    from jobs.train import train
+    from jobs.judge.train import train
 
     return train(options)

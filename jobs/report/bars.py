@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from jobs.render.theme import FATE_NAMES, one_line
 from jobs.report.drawing import (
     FAINT,
     FATE_COLOURS,
@@ -24,7 +25,6 @@ from jobs.report.drawing import (
 from jobs.report.format import amount, percent, rate, tick
 from jobs.report.load import Run
 from jobs.report.summary import Setting, Summary
-from jobs.style import FATE_NAMES, one_line
 
 MAX_RANKS = 16
 LABEL_CHARS = 46

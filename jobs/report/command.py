@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from deepprune.errors import UserError
+from jobs.render.theme import counted, one_line
 from jobs.report import html, markdown
-from jobs.report.glance import Glance, glance, overall, rule
 from jobs.report.load import Run, load_runs
 from jobs.report.pages import build_pages
-from jobs.report.shelf import Shelf, count_pairs
 from jobs.report.summary import Setting, summarise
 from jobs.report.tables import (
     Table,
@@ -27,7 +26,8 @@ from jobs.report.tables import (
     what_entries_are,
 )
 from jobs.report.thresholds import similarity_table, threshold_table
-from jobs.style import counted, one_line
+from jobs.report.trace_texts import Shelf, count_pairs
+from jobs.report.verdict import Glance, glance, overall, rule
 
 if TYPE_CHECKING:
     from jobs.report.html import Plot

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from deepprune.ledger import Fate
 from deepprune.policy_config import POLICY_NAMES
-from jobs.style import OTHER_COLOUR, PALETTE
+from jobs.render.theme import OTHER_COLOUR, PALETTE
 
 INK, QUIET, FAINT, PAPER = "#2f3437", "#6b7178", "#e3e6e9", "#ffffff"
 DARK = {INK: "#e4e7ea", QUIET: "#a2a9b0", FAINT: "#3a4046", PAPER: "#1b1e21"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jobs.render.theme import common_part, counted, one_line
 from jobs.report.load import Row
-from jobs.style import common_part, counted, one_line
 
 if TYPE_CHECKING:
     from jobs.report.summary import Summary

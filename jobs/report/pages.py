@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepprune.checkpoints import CheckpointSpec, truncate
+from jobs.render.theme import one_line
 from jobs.report.load import Detail, Row, Run
-from jobs.report.shelf import Shelf, Text, Texts
 from jobs.report.summary import Setting, Summary
 from jobs.report.texts import limit_for, shortened, units, visible
-from jobs.style import one_line
+from jobs.report.trace_texts import Shelf, Text, Texts
 
 FATES = ("finished", "cancelled_after_checkpoint", "cancelled_before_checkpoint", "lost")
 MAX_PROBLEM_CHARS = 20_000

@@ -16,12 +16,12 @@ import numpy as np
 
 from deepprune.ledger import Fate
 from deepprune.voting import same_answer
+from jobs.render.theme import one_line
 from jobs.report import bootstrap
 from jobs.report.bootstrap import Array, Estimate
-from jobs.report.entries import Entry, EntryReader, in_order, labels
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
-from jobs.style import one_line
+from jobs.report.variants import Entry, EntryReader, in_order, labels
 
 NAME_CHARS = 80
 Key = tuple[str, int | None]

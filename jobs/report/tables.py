@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from jobs.render.theme import counted
 from jobs.report import published
 from jobs.report.bootstrap import Estimate
-from jobs.report.entries import description
 from jobs.report.format import (
     DASH,
     amount,
@@ -25,7 +25,7 @@ from jobs.report.format import (
     seconds,
 )
 from jobs.report.summary import Setting, Summary
-from jobs.style import counted
+from jobs.report.variants import description
 
 Kind = Literal["", "name", "published", "limit"]
 

@@ -12,9 +12,9 @@ from jobs.report import bootstrap, published
 from jobs.report.bootstrap import Estimate
 from jobs.report.format import DASH, amount, amount_range, percent, percent_range, published_tokens
 from jobs.report.load import Run
-from jobs.report.shelf import Pairs, Shelf
 from jobs.report.summary import Setting, Summary
 from jobs.report.tables import Cell, Table, estimated
+from jobs.report.trace_texts import Pairs, Shelf
 
 
 def threshold_table(setting: Setting, runs: Sequence[Run], shelf: Shelf) -> Table | None:

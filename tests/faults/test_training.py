@@ -20,16 +20,16 @@ import torch
 from actors.language_model import load_language_model, load_tokenizer
 from tests.command import deepprune
 from tests.processes import started
-from training.batches import PairEncoder
-from training.build import PairsBuild
 from training.config import PairsConfig, TrainConfig, load
-from training.data import load_pairs
-from training.judge import JudgeModel, prompt_beside, score_prompts
-from training.log import read_log
-from training.metrics import auroc
-from training.run import run
-from training.scoring import open_judge
-from training.survey import look_at
+from training.learners.batches import PairEncoder
+from training.learners.judge import JudgeModel, prompt_beside, score_prompts
+from training.learners.log import read_log
+from training.learners.run import run
+from training.offline.metrics import auroc
+from training.offline.scoring import open_judge
+from training.pairs.build import PairsBuild
+from training.pairs.data import load_pairs
+from training.pairs.scan_sources import look_at
 
 pytestmark = pytest.mark.faults
 

@@ -151,7 +151,7 @@ def served(folder: Path) -> Iterator[Endpoint]:
     log = folder / "log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", "serve", str(path)],
+            [sys.executable, "-m", "jobs", "serve", str(path)],
             env=environment,
             stdout=output,
             stderr=output,

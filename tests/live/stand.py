@@ -26,10 +26,10 @@ from actors.serving.admission import Admission
 from actors.serving.fairness import FairGate
 from actors.serving.http import build_http
 from actors.serving.ingress import Ingress
-from actors.serving.journal import Journal
 from actors.serving.keys import Keyring
+from actors.serving.request_history import Journal
 from actors.serving.request_log import RequestLog
-from actors.serving.solving import ServedModel
+from actors.serving.request_runner import ServedModel
 from actors.serving.spec import offer_of
 from deepprune.serve_config import parse_serve_config
 from tests.live.serving import configuration, free_port

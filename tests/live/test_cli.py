@@ -12,7 +12,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from jobs.store import load_outcomes
+from jobs.storage.run_store import load_outcomes
 from tests.command import deepprune
 from tests.waiting import HANG_S, wait_for
 
@@ -46,7 +46,7 @@ def test_answer_prints_one_json_object_and_saves_the_run(tmp_path):
 def test_ctrl_c_saves_the_vote_so_far_and_leaves_no_process(tmp_path):
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "jobs.cli", "answer", PROBLEM, "--policy", "cons"),
+            *(sys.executable, "-m", "jobs", "answer", PROBLEM, "--policy", "cons"),
             *("--num-traces", "2048", "--out", "run"),
         ],
         cwd=tmp_path,

@@ -31,7 +31,7 @@ COMMAND_ON_THE_FIXTURES_ENGINES = """
 import sys
 from contextlib import contextmanager, suppress
 import ray
-import jobs.collect
+import jobs.sample.collect
 from actors.deploy import System
 from jobs.cli import main
 
@@ -42,7 +42,7 @@ def system_for(config, problems, _, display):
     ray.init(address=address, namespace=namespace, log_to_driver=False)
     yield System(ray.get(ray.get_actor("holder").coordinator.remote()), config)
 
-jobs.collect.system_for = system_for
+jobs.sample.collect.system_for = system_for
 sys.exit(main(arguments))
 """
 
@@ -146,7 +146,7 @@ def test_a_bad_problem_is_recorded_and_stops_nothing(live_system, monkeypatch, t
     def system_for(config, *_):
         yield System(live_system.coordinator, config)
 
-    monkeypatch.setattr("jobs.collect.system_for", system_for)
+    monkeypatch.setattr("jobs.sample.collect.system_for", system_for)
     benchmark = tmp_path / "mixed.jsonl"
     problems = [
         {"problem": "What is 3 × 4 + 2 × 5 × 7 + 7 × 2 + 1 + 2 modulo 10?", "reference": "9"},

@@ -11,15 +11,15 @@ import torch
 
 from actors.language_model import load_language_model, load_tokenizer
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
-from training.base_model import base_model
 from training.config import DeepSpeedConfig, LoraConfig, LossConfig, TrainConfig
-from training.encoder import EncoderLearner
-from training.engines import DeepSpeedEngine, PlainEngine
-from training.judge import JudgeModel
-from training.pairwise import PairwiseLearner
-from training.scoring import open_judge
-from training.trainer import Trainer
-from training.worker import LEARNERS
+from training.learners.base_model import base_model
+from training.learners.encoder import EncoderLearner
+from training.learners.engines import DeepSpeedEngine, PlainEngine
+from training.learners.judge import JudgeModel
+from training.learners.pairwise import PairwiseLearner
+from training.learners.trainer import Trainer
+from training.learners.worker import LEARNERS
+from training.offline.scoring import open_judge
 
 pytestmark = pytest.mark.live
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from jobs import demo
 from jobs.cli import main
-from jobs.store import load_outcomes, load_traces
+from jobs.sample import demo
+from jobs.storage.run_store import load_outcomes, load_traces
 
 pytestmark = pytest.mark.live
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.command import deepprune
-from training.build import PairsBuild
 from training.config import PairsConfig
-from training.data import SPLITS, load_pairs
-from training.survey import look_at
+from training.pairs.build import PairsBuild
+from training.pairs.data import SPLITS, load_pairs
+from training.pairs.scan_sources import look_at
 
 pytestmark = pytest.mark.live
 
@@ -66,8 +66,8 @@ def test_the_same_traces_give_the_same_pairs_however_they_are_dealt_out(
 ):
     source = write_traces(tmp_path / "t.parquet", 12, 20)
     manifest = build(source, tmp_path / "one")
-    monkeypatch.setattr("training.survey.SLICE_ROWS", 64)
-    monkeypatch.setattr("training.build.PROBLEMS_PER_PART", 1)
+    monkeypatch.setattr("training.pairs.scan_sources.SLICE_ROWS", 64)
+    monkeypatch.setattr("training.pairs.build.PROBLEMS_PER_PART", 1)
     again = build(source, tmp_path / "many")
     assert len(list((tmp_path / "many" / "pairs").iterdir())) == 12
     for table in ("prefixes", "pairs"):

@@ -80,7 +80,7 @@ def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, tmp_pa
     def kill_half_way() -> dict[Path, bytes] | None:
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", *arguments],
+            [sys.executable, "-m", "jobs", *arguments],
             cwd=tmp_path,
             stderr=said.open("w"),
             start_new_session=True,
@@ -136,8 +136,8 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
     """Ctrl-C, then all of it: what was solved is not solved again, and all can be replayed."""
     from actors.deploy import System
     from deepprune.recordings import load_recordings
-    from jobs import live_sweep
     from jobs.cli import main
+    from jobs.sweep.command import live as live_sweep
 
     @contextmanager
     def system_for(*_):
@@ -251,7 +251,7 @@ def test_a_sweep_is_a_job_of_a_cluster(cluster, config, tmp_path):
     submit = [
         *(str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", address),
         *("--working-dir", str(ROOT), "--"),
-        *("python", "-m", "jobs.sweep", str(config), "--out", str(out)),
+        *("python", "-m", "jobs", "sweep", str(config), "--out", str(out)),
     ]
     jobs: list[subprocess.CompletedProcess[str]] = []
 

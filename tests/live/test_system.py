@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.encoder_settings import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from actors.prefix_encoder import SavedEncoder
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
@@ -16,10 +16,10 @@ from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
 from tests.unit.made_judging import made_pairs, train_encoder
 from tests.waiting import HANG_S, wait_for
-from training.calibration import sigmoid
 from training.config import TrainConfig
-from training.data import PairSet, Prefix
-from training.scoring import open_judge
+from training.offline.calibration import sigmoid
+from training.offline.scoring import open_judge
+from training.pairs.data import PairSet, Prefix
 
 pytestmark = pytest.mark.live
 

@@ -23,7 +23,7 @@ from actors import deploy
 from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import ConsConfig
 from deepprune.traces import Problem
-from jobs.run import Task
+from jobs.sample.run import Task
 from miniature.problems import generate_problems
 from tests.nodes.hosts import Hosts
 
@@ -177,7 +177,7 @@ def run(
     max_replicas: int, num_problems: int, idle_s: float, downscale_delay_s: float = 4.0
 ) -> Timeline:
     """Solve problems from a cold start, then watch for `idle_s` how the cluster shrinks."""
-    from jobs.run import solve
+    from jobs.sample.run import solve
 
     config = elastic_config(max_replicas, downscale_delay_s)
     problems: list[Problem] = generate_problems(7, num_problems, split="demo")
@@ -201,8 +201,8 @@ def draw(moments: list[Moment], path: Path) -> None:
     """Nodes and replicas, traces in flight and tokens a second, along the run."""
     from matplotlib.figure import Figure
 
-    from jobs.picture import DPI, FAINT, INK, QUIET
-    from jobs.style import PALETTE
+    from jobs.render.picture import DPI, FAINT, INK, QUIET
+    from jobs.render.theme import PALETTE
 
     times = [moment.at_s for moment in moments]
     figure = Figure(figsize=(9.5, 6.4), dpi=DPI, layout="constrained")

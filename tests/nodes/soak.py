@@ -189,7 +189,7 @@ class Sweep:
 
     def _start(self) -> subprocess.Popen[bytes]:
         arguments = ["sweep", str(self._folder / "sweep.yaml"), "--out", str(self.out)]
-        command = [sys.executable, "-m", "jobs.cli", *arguments, "--address", self._address]
+        command = [sys.executable, "-m", "jobs", *arguments, "--address", self._address]
         with (self._folder / "sweep.log").open("ab") as log:
             return subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
 

@@ -88,7 +88,7 @@ def test_only_pipeline_shards_span_nodes(many_nodes):
 
 
 def test_the_coordinator_dies_and_what_it_owed_is_asked_again(many_nodes, problems):
-    from jobs.run import Task, solve
+    from jobs.sample.run import Task, solve
 
     policy = ConsConfig(num_traces=64)
     tasks = [Task(problem, policy, seed) for problem in problems for seed in range(3)]
@@ -136,7 +136,7 @@ def test_a_driver_dies_and_its_engines_end(many_nodes):
     driver = f"""
 import ray, time
 from ray import serve
-from actors.warden import watched
+from actors.app_reaper import watched
 ray.init({many_nodes.hosts.address!r}, log_to_driver=False)
 with watched(["orphan"]):
     serve.run(serve.deployment(type("Orphan", (), {{}})).bind(), name="orphan", route_prefix=None)
@@ -153,7 +153,7 @@ with watched(["orphan"]):
 
 
 def test_a_short_soak_of_mixed_faults(many_nodes, problems, capsys):
-    from jobs.run import Task, solve
+    from jobs.sample.run import Task, solve
 
     system = System(many_nodes.coordinator, many_nodes.config)
     policies = {64: ConsConfig(num_traces=64), None: many_nodes.config.policy}

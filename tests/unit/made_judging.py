@@ -9,10 +9,10 @@ import torch
 
 from actors.language_model import load_language_model, load_tokenizer
 from training.config import TrainConfig
-from training.data import PairSet, Prefix
-from training.encoder import EncoderLearner
-from training.engines import PlainEngine
-from training.trainer import Progress, Trainer
+from training.learners.encoder import EncoderLearner
+from training.learners.engines import PlainEngine
+from training.learners.trainer import Progress, Trainer
+from training.pairs.data import PairSet, Prefix
 
 MODEL = "miniature/judge"
 CONFIG = TrainConfig(

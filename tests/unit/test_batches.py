@@ -11,9 +11,9 @@ from actors.padding import scoring_batches
 from actors.preflight import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
-from training.batches import PairEncoder, training_batches
-from training.data import PairSet, Prefix
-from training.judge import prompt_beside
+from training.learners.batches import PairEncoder, training_batches
+from training.learners.judge import prompt_beside
+from training.pairs.data import PairSet, Prefix
 
 TOKENIZER = load_tokenizer("miniature/judge")
 PROMPT = prompt_beside("miniature/judge")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepprune.errors import UserError
-from jobs.benchmarks import CHOICE_INSTRUCTION, HUB, MATH_INSTRUCTION, load_benchmark
+from jobs.storage.benchmarks import CHOICE_INSTRUCTION, HUB, MATH_INSTRUCTION, load_benchmark
 from miniature.problems import generate_problems
 
 SHA1 = 40

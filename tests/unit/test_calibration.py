@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.calibration import LEAST_SLOPE, Platt, calibrated, sigmoid
-from training.metrics import auroc
+from training.offline.calibration import LEAST_SLOPE, Platt, calibrated, sigmoid
+from training.offline.metrics import auroc
 
 
 def drawn(slope: float, shift: float, num: int = 4000, seed: int = 0):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.configs import resolve_config, shipped_configs
-from cluster.hardware import NODE_TYPES
+from cluster.node_types import NODE_TYPES
 from cluster.placement import place, replica_placement
 from deepprune.config import (
     EncoderJudgeConfig,

@@ -18,20 +18,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.collecting import Collected, collect
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from actors.trace import LiveTrace
+from actors.trace_collector import Collected, collect
 from deepprune.config import LimitsConfig, SamplingConfig, load_config
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
-from jobs import collect as job
-from jobs.benchmarks import load_benchmark
 from jobs.cli import main
-from jobs.collect_store import PART_S, PART_TRACES, CollectStore
-from jobs.folder import ResultFolder
+from jobs.sample import collect as job
+from jobs.storage.benchmarks import load_benchmark
+from jobs.storage.collect_store import PART_S, PART_TRACES, CollectStore
+from jobs.storage.run_dir import ResultFolder
 
 CONFIG = load_config("cluster/laptop.yaml", {"generator.confidence": True})
 PROBLEMS = [Problem(f"b/{i}", f"What is {i}?", str(i), "math") for i in range(3)]

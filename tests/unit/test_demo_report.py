@@ -9,7 +9,7 @@ from rich.console import Console
 
 from deepprune.session import Outcome
 from deepprune.traces import Problem
-from jobs.demo_report import PolicyRun, demo_report
+from jobs.sample.demo_report import PolicyRun, demo_report
 from tests.unit import made
 
 WRONG = Problem("made/8", "?", "13")

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from actors.encoder_settings import ENCODER_FILE, EncoderSettings
+from actors.encoder_config import ENCODER_FILE, EncoderSettings
 from actors.language_model import load_language_model, load_tokenizer
 from deepprune.errors import UserError
 from tests.unit.made_judging import MODEL, Kept, encoder_trainer, made_pairs, train_encoder
-from training.base_model import base_model
 from training.config import LoraConfig, LossConfig, TrainConfig, WorkersConfig
-from training.data import PairSet
-from training.encoder import EncoderLearner, pairs_by_problem, shuffled
-from training.engines import PlainEngine
-from training.judge import prompt_beside, save_judge
-from training.metrics import mean_auroc
-from training.scoring import by_problem, open_judge
-from training.trainer import Trainer
+from training.learners.base_model import base_model
+from training.learners.encoder import EncoderLearner, pairs_by_problem, shuffled
+from training.learners.engines import PlainEngine
+from training.learners.judge import prompt_beside, save_judge
+from training.learners.trainer import Trainer
+from training.offline.metrics import mean_auroc
+from training.offline.scoring import by_problem, open_judge
+from training.pairs.data import PairSet
 
 CONFIG = TrainConfig(
     kind="encoder",

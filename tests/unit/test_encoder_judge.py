@@ -15,9 +15,9 @@ from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
 from deepprune.errors import UserError
 from tests.unit.made_judging import MODEL, made_pairs, train_encoder
-from training.calibration import sigmoid
 from training.config import TrainConfig
-from training.scoring import open_judge
+from training.offline.calibration import sigmoid
+from training.offline.scoring import open_judge
 
 CONFIG = TrainConfig(
     kind="encoder", model=MODEL, max_tokens=64, learning_rate=3e-4,

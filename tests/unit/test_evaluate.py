@@ -13,10 +13,10 @@ from actors.preflight import with_calibration
 from cluster.configs import resolve_config
 from deepprune.config import load_config
 from jobs.cli import main
-from jobs.judging import load_scores
+from jobs.sweep.replay_judges import load_scores
 from training.config import PairsConfig
-from training.data import MANIFEST, PREFIXES, load_pairs
-from training.pairs import pair_up, prefixes_of
+from training.pairs.data import MANIFEST, PREFIXES, load_pairs
+from training.pairs.pair_up import pair_up, prefixes_of
 
 CONFIG = PairsConfig(checkpoints=["tokens:20"], chars_per_token=2)
 SPLITS = ["train"] * 5 + ["validation"] * 3 + ["test"] * 4

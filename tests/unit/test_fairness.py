@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages import TraceRequest, TraceUpdate
-from actors.serving import census
-from actors.serving.census import Census, share_by_need
+from actors.serving import capacity_shares as census
+from actors.serving.capacity_shares import Census, share_by_need
 from actors.serving.fairness import FairGate, FairGenerators, FairShare, owner_of
 from deepprune.config import SamplingConfig
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge, learn, learn_for_each, sampled
 from deepprune.pair_features import feature_names, pair_features
-from deepprune.statements import normalised, read_statements
+from deepprune.prefix_facts import normalised, read_statements
 
 PROBLEM = "A shop sells 3 apples for 2 euros. What do 12 apples cost?"
 TEXTS = st.lists(

@@ -20,7 +20,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from cluster.configs import FOLDER, resolve_config, shipped_serve_configs
-from cluster.hardware import NODE_TYPES
+from cluster.node_types import NODE_TYPES
 from cluster.placement import place
 from deepprune.config import load_config
 from deepprune.sweep_config import SweepConfig
@@ -178,8 +178,8 @@ class TestSweepJob:
 
         job = the("RayJob")["spec"]
         request = validate_request_type({"entrypoint": job["entrypoint"]}, JobSubmitRequest)
-        python, flag, module, *arguments = shlex.split(request.entrypoint)
-        assert (python, flag, module) == ("python", "-m", "jobs.sweep")
+        python, flag, module, command, *arguments = shlex.split(request.entrypoint)
+        assert (python, flag, module, command) == ("python", "-m", "jobs", "sweep")
         options = parser().parse_args(["sweep", *arguments])
         mounted = the("ConfigMap")
         assert Path(options.config).name in mounted["data"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.config import LossConfig
-from training.losses import pair_loss
+from training.learners.losses import pair_loss
 
 Z = st.floats(-30, 30)
 

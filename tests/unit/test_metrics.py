@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from tests.unit.made_judging import made_pairs
-from training.cascade import cascade
-from training.evaluation import difference_within, evaluate
-from training.metrics import (
+from training.offline.cascade import cascade
+from training.offline.evaluation import difference_within, evaluate
+from training.offline.metrics import (
     auroc,
     bootstrap,
     calibration_curve,

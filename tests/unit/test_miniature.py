@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from actors.encoder_settings import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from miniature.judge_spec import PROMPT
 from miniature.problems import (
     ALL_DIFFICULTIES,
@@ -20,7 +20,7 @@ from miniature.problems import (
     generate_problems,
     slip_rate,
 )
-from training.judge import prompt_beside
+from training.learners.judge import prompt_beside
 
 MODELS = Path(__file__).parents[2] / "miniature" / "models"
 WORDS = {"wait", "so", "then", "since", "thus", "first", "next", "hence", "therefore", "check"}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from deepprune.errors import UserError
 from training.config import PairsConfig, load
-from training.data import SPLITS, problem_key
-from training.pairs import Excluded, agreement, pair_up, prefixes_of, split_problems
+from training.pairs.data import SPLITS, problem_key
+from training.pairs.pair_up import Excluded, agreement, pair_up, prefixes_of, split_problems
 
 ANSWERS = st.sampled_from(["5", "5.0", "\\frac{10}{2}", "6", "x", "B", "(B)"])
 

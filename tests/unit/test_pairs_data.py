@@ -11,7 +11,7 @@ import pytest
 
 from deepprune.errors import UserError
 from jobs.cli import main
-from training.data import PAIRS, PREFIXES, load_pairs
+from training.pairs.data import PAIRS, PREFIXES, load_pairs
 
 PAIR = {
     "benchmark": "b",

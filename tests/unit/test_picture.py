@@ -7,8 +7,8 @@ from deepprune.events import Decision
 from deepprune.policies import make_policy
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.traces import Problem
-from jobs import picture
-from jobs.style import PALETTE
+from jobs.render import picture
+from jobs.render.theme import PALETTE
 from tests.unit import made
 from tests.unit.driver import Driver, SimulatedTrace
 

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.accelerators import ACCELERATORS
 from cluster.configs import resolve_config
-from cluster.hardware import NODE_TYPES
+from cluster.gpu_specs import ACCELERATORS
 from cluster.model_shapes import MODEL_SHAPES, model_shape
+from cluster.node_types import NODE_TYPES
 from cluster.roofline import judge_speed, replica_speed
 from deepprune.config import EncoderJudgeConfig, load_config
 from deepprune.errors import UserError
 from deepprune.loading import find
-from deepprune.made_traces import made_up
 from deepprune.plan_config import LengthsConfig, PlanConfig, load_plan
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
 from deepprune.speed import Efficiency, SpeedConfig
+from deepprune.synthetic_traces import made_up
 from jobs.cli import main
-from jobs.plan import PLANS
-from jobs.planning import Planner, cheapest
+from jobs.sweep.cost_estimator import Planner, cheapest
+from jobs.sweep.plan import PLANS
 
 ROOT = Path(__file__).parents[2]
 QWEN_8B = MODEL_SHAPES["deepseek-ai/DeepSeek-R1-0528-Qwen3-8B"]

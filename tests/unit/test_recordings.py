@@ -12,9 +12,9 @@ import pytest
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
-from jobs.store import RunStore
+from jobs.storage.run_store import RunStore
 from tests.unit.made import PROBLEM, cons, pruned
-from tests.unit.test_store import CONFIG
+from tests.unit.test_run_store import CONFIG
 
 
 def trace(problem: int = 0, sample: int = 0, **more) -> dict:

@@ -15,10 +15,10 @@ from jobs.cli import main
 from jobs.report import markdown
 from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
-from jobs.report.shelf import Shelf
 from jobs.report.summary import summarise
 from jobs.report.tables import Cell, Table
 from jobs.report.texts import limit_for, shortened, units, visible
+from jobs.report.trace_texts import Shelf
 from tests.unit.report_made import AFTER, end, outcome, realistic, trace, write_run
 
 HOSTILE = (

@@ -3,14 +3,14 @@ import pytest
 
 from jobs.report import bootstrap, published
 from jobs.report.bootstrap import Estimate
-from jobs.report.entries import EntryReader, labels
-from jobs.report.glance import glance
 from jobs.report.labels import Point
 from jobs.report.load import load_runs
 from jobs.report.pareto import front
-from jobs.report.shelf import Shelf, count_pairs
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
+from jobs.report.trace_texts import Shelf, count_pairs
+from jobs.report.variants import EntryReader, labels
+from jobs.report.verdict import glance
 from tests.unit.report_made import outcome, trace, write_run
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from actors.messages import TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, representative, savings
-from actors.serving.door import Door
 from actors.serving.errors import ApiError
-from actors.serving.journal import Entry, Journal
 from actors.serving.keys import Keyring, read_keys
+from actors.serving.middleware import Door
 from actors.serving.prometheus import merged
+from actors.serving.request_history import Entry, Journal
 from actors.serving.request_log import RequestLog
 from actors.serving.spec import read_chat_request
 from actors.trace import LiveTrace

@@ -6,7 +6,7 @@ import yaml
 from deepprune.errors import UserError
 from deepprune.loading import find
 from deepprune.sweep_config import SweepConfig, load_sweep
-from jobs.sweep import SWEEPS
+from jobs.sweep.command import SWEEPS
 
 SHIPPED = sorted(SWEEPS.glob("*.yaml"))
 

@@ -14,14 +14,20 @@ from actors.language_model import load_language_model, load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
-from training.batches import PairEncoder
 from training.config import TrainConfig, load, shipped_configs
-from training.data import PairSet
-from training.engines import PlainEngine, deepspeed_config
-from training.judge import JudgeModel, prompt_beside, save_judge, score_prompts, score_sharing
-from training.log import TrainLog, read_log
-from training.pairwise import PairwiseLearner, known
-from training.trainer import Progress, Trainer, learning_rate
+from training.learners.batches import PairEncoder
+from training.learners.engines import PlainEngine, deepspeed_config
+from training.learners.judge import (
+    JudgeModel,
+    prompt_beside,
+    save_judge,
+    score_prompts,
+    score_sharing,
+)
+from training.learners.log import TrainLog, read_log
+from training.learners.pairwise import PairwiseLearner, known
+from training.learners.trainer import Progress, Trainer, learning_rate
+from training.pairs.data import PairSet
 
 PROMPT = {"template": "{first}{second}", "same_token": "a", "different_token": "b"}
 
@@ -178,8 +184,8 @@ def test_an_evaluation_without_a_verdict_leaves_no_number():
 
 
 def test_lora_trains_additions_only_and_is_merged_when_saved(tmp_path):
-    from training.base_model import with_lora, with_weights
     from training.config import LoraConfig
+    from training.learners.base_model import with_lora, with_weights
 
     config = CONFIG.model_copy(update={"lora": LoraConfig(rank=2)})
     module = JudgeModel(with_lora(load_language_model(MODEL), config.lora), (5, 6))

@@ -1,11 +1,11 @@
 // The live view: asks, follows one request, lists all. Which one is shown stands in the address.
 
 import * as api from "./api.js";
-import { Course } from "./course.js";
+import { Course } from "./state.js";
 import { Lanes } from "./lanes.js";
 import { element, Panel } from "./panel.js";
-import { Past } from "./past.js";
-import * as words from "./words.js";
+import { Past } from "./history.js";
+import * as words from "./text.js";
 
 const LIST_MS = 2500;
 

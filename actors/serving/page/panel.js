@@ -1,6 +1,6 @@
 // Everything about the request that is shown, beside its lanes: numbers, votes, answer, table.
 
-import * as words from "./words.js";
+import * as words from "./text.js";
 
 const SHOWN_VOTES = 8;
 const SLOW_MS = 1000; // between two versions of what is long to read

@@ -1,0 +1,63 @@
+// The list of requests under way and past. Each is a link to itself, so that it can be gone back to.
+
+import { element, make } from "./panel.js";
+import * as words from "./text.js";
+
+function facts(request) {
+  const facts = [words.when(request.created), request.model, `${request.policy}, ${request.n}`];
+  if (request.savings != null) facts.push(`${words.percent(request.savings)} saved`);
+  if (request.wall_s != null) facts.push(words.seconds(request.wall_s));
+  return facts.join(" · ");
+}
+
+function link(request) {
+  const result = request.status === "running" ? "…" : words.answer(request.answer, 16);
+  const node = make(
+    "a",
+    "",
+    make("span", `state ${request.status}`, request.status),
+    make("bdi", "what", words.line(request.question, 200)),
+    make("bdi", "result", result),
+    make("span", "quiet", facts(request)),
+  );
+  node.href = `#${request.id}`;
+  return node;
+}
+
+export class Past {
+  constructor() {
+    this.requests = [];
+    this.nodes = new Map(); // id: {said, node}
+  }
+
+  find(id) {
+    return this.requests.find((request) => request.id === id);
+  }
+
+  show(requests, current) {
+    this.requests = requests;
+    element("no-past").hidden = requests.length > 0;
+    const nodes = requests.map((request) => {
+      const said = JSON.stringify(request);
+      let known = this.nodes.get(request.id);
+      if (known?.said !== said) {
+        if (!known) known = { node: make("li") };
+        const focused = known.node.contains(document.activeElement);
+        known.said = said;
+        known.node.replaceChildren(link(request));
+        if (focused) known.node.firstChild.focus();
+      }
+      known.node.firstChild.ariaCurrent = request.id === current ? "true" : null;
+      this.nodes.set(request.id, known);
+      return known.node;
+    });
+    const list = element("past");
+    const kept = new Set(nodes);
+    for (const node of [...list.children]) if (!kept.has(node)) node.remove();
+    // Only what is out of place is moved: a link that has the focus keeps it.
+    nodes.forEach((node, index) => {
+      if (list.children[index] !== node) list.insertBefore(node, list.children[index] ?? null);
+    });
+    for (const id of this.nodes.keys()) if (!this.find(id)) this.nodes.delete(id);
+  }
+}

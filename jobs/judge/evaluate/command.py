@@ -1,0 +1,233 @@
+"""Scores pairs with judges, one after another, and writes down what the scores say.
+
+A judge's scores are a part of their own in `scores/`, so that a run that was stopped goes on with
+the next judge, and a sweep replays with one judge's file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepprune.config import Reads
+from deepprune.errors import UserError
+from deepprune.feature_judge import FILE as FEATURES_FILE
+from deepprune.schemas import SCORES
+from jobs.judge.evaluate.judged import Judged
+from jobs.judge.evaluate.writing import write_evaluation
+from jobs.render.progress import Progress
+from jobs.storage.run_dir import ResultFolder
+from training.offline.calibration import Platt, calibrated, sigmoid
+from training.offline.metrics import chosen_tau, mean_auroc
+from training.offline.scoring import open_judge
+from training.pairs.data import PairSet, Split, chosen_checkpoint, load_pairs
+
+Floats = npt.NDArray[np.float64]
+
+JUDGED = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("tau", pa.float64()),
+        ("base_rate", pa.float64()),
+        ("auroc", pa.float64()),
+        ("slope", pa.float64()),
+        ("shift", pa.float64()),
+        ("seconds", pa.float64()),
+        ("num_tokens", pa.int64()),
+    ]
+)
+"""One row per judge: its threshold, what the validation pairs say of it, and what it cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command was asked."""
+
+    pairs: Path
+    judges: tuple[str, ...]
+    out: Path
+    checkpoint: str | None
+    split: Split
+    max_pairs: int | None
+    max_tokens: int | None
+    target_error: float
+    save_threshold: bool
+    cascade: bool
+
+
+def evaluate_judges(options: Options) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the pairs, a judge or the folder cannot work.
+    """
+    if options.cascade and len(options.judges) != 2:
+        raise UserError("--cascade compares two judges: name the cheap one first, then the dear")
+    checkpoint = chosen_checkpoint(options.pairs, options.checkpoint)
+    wanted = _limited(load_pairs(options.pairs, [options.split], options.checkpoint), options)
+    _check(wanted, options.split)
+    training = load_pairs(options.pairs, ["train"], options.checkpoint)
+    held_out = _limited(load_pairs(options.pairs, ["validation"], options.checkpoint), options)
+    if not _has_both(held_out):
+        held_out = _limited(training, options)
+    written = {
+        "pairs": hashlib.sha256((options.pairs / "manifest.json").read_bytes()).hexdigest(),
+        "checkpoint": checkpoint,
+        **{name: getattr(options, name) for name in ("split", "max_pairs", "max_tokens")},
+        "target_error": options.target_error,
+    }
+    judged = []
+    with ResultFolder(options.out, written) as folder:
+        for name in options.judges:
+            if not folder.has("judges", part(name)):
+                _score(name, wanted, held_out, training, checkpoint, options, folder)
+            judged.append(_read(name, folder.path))
+        write_evaluation(judged, wanted, options.out, cascade_of_two=options.cascade)
+    sys.stderr.write(f"saved in {options.out}; look at {options.out / 'evaluation.html'}\n")
+    return 0
+
+
+def part(judge: str) -> str:
+    """A name for a judge's files."""
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", judge).strip("-.")[-40:]
+    plain = re.fullmatch(r"[a-z0-9-]+", judge)
+    digest = hashlib.blake2b(judge.encode(), digest_size=3).hexdigest()
+    return judge if plain else f"{readable}-{digest}"
+
+
+def _score(
+    name: str,
+    wanted: PairSet,
+    held_out: PairSet,
+    training: PairSet,
+    checkpoint: str,
+    options: Options,
+    folder: ResultFolder,
+) -> None:
+    """Score with one judge, and keep scores and threshold."""
+    with Progress(f"judging with {name}", len(held_out) + len(wanted)) as progress:
+        progress.phase("getting ready")
+        judge = open_judge(name, training, options.max_tokens)
+        held = judge.score(held_out, progress.step)
+        begun, before = time.monotonic(), judge.num_tokens
+        logits = judge.score(wanted, progress.step)
+        seconds, num_tokens = time.monotonic() - begun, judge.num_tokens - before
+    if not np.isfinite(logits).all():
+        raise UserError(f"judge {name}: some scores are no numbers; its weights are damaged")
+    scale = calibrated(held, held_out.same)
+    if not judge.is_probability:
+        held, logits, scale = scale.logits(held), scale.logits(logits), Platt()
+    p_held, p_same = sigmoid(held), sigmoid(logits)
+    chosen = chosen_tau(held_out.same, p_held, options.target_error)
+    base_rate = float(held_out.same.mean())
+    auroc = mean_auroc(held_out.same, p_held, held_out.problem)
+    facts = {
+        "judge": name,
+        "tau": chosen if judge.tau is None or options.save_threshold else judge.tau,
+        "base_rate": base_rate,
+        "auroc": auroc,
+        "slope": scale.slope,
+        "shift": scale.shift,
+        "seconds": seconds,
+        "num_tokens": num_tokens,
+    }
+    if options.save_threshold:
+        _save_threshold(name, chosen, base_rate, auroc)
+    folder.write("scores", part(name), _rows(name, judge.reads, wanted, p_same, checkpoint), SCORES)
+    folder.write("judges", part(name), [facts], JUDGED)
+
+
+def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> None:
+    """Write what was found on validation pairs into the judge's own file.
+
+    Raises:
+        UserError: the judge has no folder that it could be written into.
+    """
+    from actors.encoder_config import ENCODER_FILE
+    from training.learners.judge import JUDGE_FILE
+
+    names = (JUDGE_FILE, ENCODER_FILE, FEATURES_FILE)
+    file = next((f for n in names if (f := Path(name) / n).is_file()), None)
+    if file is None:
+        raise UserError(
+            f"--save-threshold needs judges from folders that hold {JUDGE_FILE}, and {name!r} is "
+            "none"
+        )
+    known = json.loads(file.read_text(encoding="utf-8"))
+    known["tau"] = tau
+    if file.name != FEATURES_FILE:  # which knows the rest from its own training
+        known["base_rate"] = base_rate
+        if np.isfinite(auroc):
+            known["auroc"] = max(0.5, auroc)
+    file.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rows(
+    name: str, reads: Reads, pairs: PairSet, p_same: Floats, checkpoint: str
+) -> list[dict[str, object]]:
+    return [
+        {
+            "benchmark": a.benchmark,
+            "problem_id": a.problem_id,
+            "model": a.model or None,
+            "policy": None,
+            "judge": name,
+            "reads": reads,
+            "checkpoint": checkpoint,
+            "first": a.sample,
+            "second": pairs.prefixes[j].sample,
+            "p_same": p,
+        }
+        for i, j, p in zip(pairs.first, pairs.second, p_same.tolist(), strict=True)
+        for a in [pairs.prefixes[i]]
+    ]
+
+
+def _read(name: str, folder: Path) -> Judged:
+    """A judge's figures from what is saved of it."""
+    scores = pq.read_table(folder / "scores" / f"{part(name)}.parquet", columns=["p_same"])
+    p_same = scores["p_same"].to_numpy().astype(np.float64)
+    facts = pq.read_table(folder / "judges" / f"{part(name)}.parquet").to_pylist()[0]
+    return Judged(
+        name,
+        p_same,
+        facts["tau"],
+        facts["base_rate"],
+        Platt(facts["slope"], facts["shift"]),
+        facts["seconds"],
+        facts["num_tokens"],
+    )
+
+
+def _limited(pairs: PairSet, options: Options) -> PairSet:
+    return pairs if options.max_pairs is None else pairs.limited(options.max_pairs, seed=0)
+
+
+def _has_both(pairs: PairSet) -> bool:
+    return bool(pairs.same.any() and not pairs.same.all())
+
+
+def _check(pairs: PairSet, split: str) -> None:
+    """Refuse what no figure can be made of.
+
+    Raises:
+        UserError: there are no pairs in the split, or none of one class.
+    """
+    if not len(pairs):
+        raise UserError(f"there are no pairs in the split {split!r}: choose another --split")
+    if not _has_both(pairs):
+        kind = "agree" if pairs.same.all() else "differ"
+        raise UserError(
+            f"all {len(pairs):,} pairs of the split {split!r} {kind}, so there is nothing to tell "
+            "apart: choose another --split, or pairs of more problems"
+        )

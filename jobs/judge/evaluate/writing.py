@@ -1,0 +1,175 @@
+"""An evaluation on disk: `evaluation.json`, `.md`, `.html` and the plots."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from deepprune.errors import UserError
+from jobs.judge.evaluate.judged import ALL, Judged, Place, places
+from jobs.judge.evaluate.plots import draw_plots
+from jobs.render.theme import counted, one_line
+from jobs.report import html, markdown
+from jobs.report.format import DASH, amount, percent
+from jobs.report.tables import Cell, Table
+from training.offline.cascade import Step, cascade
+from training.offline.evaluation import Evaluation, Figure
+from training.pairs.data import PairSet
+
+NAME = "evaluation"
+NOTE = (
+    "In brackets: 95% bootstrap intervals over problems. AUROC within a problem: the mean over "
+    "problems with five pairs or more of either class, which is what pruning rests on; the pooled "
+    "one also rewards telling easy problems from hard ones. TNR@0.2: of the pairs that differ, "
+    "those told apart where 20% of agreeing pairs are lost. Precision and recall: of pairs above "
+    "tau. Calibration error: the mean distance between P(same) and the share that agrees."
+)
+
+
+def write_evaluation(
+    judged: Sequence[Judged], pairs: PairSet, folder: Path, *, cascade_of_two: bool
+) -> None:
+    """Write everything.
+
+    Raises:
+        UserError: something cannot be written.
+    """
+    found = list(places(judged, pairs))
+    main = next(place for place in found if place.subset == ALL)
+    steps = _steps(judged, pairs) if cascade_of_two else []
+    plots = draw_plots(judged, main, steps, folder)
+    tables = [_table(judged, place, explained=place is main) for place in found]
+    costs = [_costs(judged, len(pairs)), *([_cascade_table(judged, steps)] if steps else [])]
+    names = ", ".join(one_line(judge.name, 60) for judge in judged)
+    title = f"Judges on {main.name}"
+    sections = [
+        ("figures", "Figures", "".join(html.table(table) for table in tables)),
+        ("plots", "Plots", "".join(html.plot(plot) for plot in plots)),
+        ("costs", "Cost", "".join(html.table(table) for table in costs)),
+    ]
+    footer = f"deepprune {version('deepprune')}. Judges: {names}."
+    problems = counted(main.figures[0].num_problems, "problem")
+    subject = f"{counted(len(pairs), 'pair')} of {problems}"
+    _write(folder / f"{NAME}.html", html.page(title, subject, sections, footer))
+    blocks = [f"# {markdown.text(title)}", *map(markdown.table, [*tables, *costs])]
+    _write(folder / f"{NAME}.md", "\n\n".join(blocks) + "\n")
+    data = {
+        "judges": [
+            {"name": j.name, "tau": j.tau, "seconds": j.seconds, "num_tokens": j.num_tokens}
+            for j in judged
+        ],
+        "places": [_as_data(judged, place) for place in found],
+        "cascade": [_as_dict(step) for step in steps],
+    }
+    _write(folder / f"{NAME}.json", json.dumps(_plain(data), indent=2) + "\n")
+
+
+def _steps(judged: Sequence[Judged], pairs: PairSet) -> list[Step]:
+    cheap, dear = judged
+    base_rate = min(max(cheap.base_rate, 0.01), 0.99)
+    return cascade(pairs.same, cheap.calibrated, dear.calibrated, pairs.problem, base_rate)
+
+
+def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
+    first = place.figures[0]
+    headings = (
+        *("judge", "AUROC within a problem", "AUROC pooled", "TNR@0.2"),
+        *("tau", "precision", "recall", "calibration error"),
+    )
+    rows = tuple(
+        (
+            Cell(one_line(judge.name, 60), kind="name"),
+            _figure(found.within),
+            _figure(found.pooled),
+            _figure(found.tnr),
+            *(Cell(_three(v)) for v in (found.tau, found.precision, found.recall, found.ece)),
+        )
+        for judge, found in zip(judged, place.figures, strict=True)
+    )
+    about = (
+        f"{counted(first.num_pairs, 'pair')} of {counted(first.num_problems, 'problem')}, "
+        f"{percent(first.share_same)} agree; {first.num_within} problems have enough of either "
+        "class to count within."
+    )
+    title = f"{place.name}: {place.subset}"
+    return Table(title, headings, rows, (about, NOTE) if explained else (about,))
+
+
+def _costs(judged: Sequence[Judged], num_pairs: int) -> Table:
+    rows = tuple(
+        (
+            Cell(one_line(judge.name, 60), kind="name"),
+            Cell(amount(1000 * judge.seconds / num_pairs)),
+            Cell(amount(judge.num_tokens / num_pairs)),
+        )
+        for judge in judged
+    )
+    note = "Tokens that its language model was shown, before any cache; time on this machine."
+    return Table("What judging costs", ("judge", "ms per pair", "tokens per pair"), rows, (note,))
+
+
+def _cascade_table(judged: Sequence[Judged], steps: Sequence[Step]) -> Table:
+    cheap, dear = (one_line(judge.name, 60) for judge in judged)
+    per_pair = judged[1].num_tokens / len(judged[1].p_same)
+    rows = tuple(
+        (
+            Cell(percent(step.share, 0), kind="name"),
+            Cell(amount(per_pair * step.share)),
+            *(Cell(_three(value)) for value in (step.accuracy, step.pooled, step.within)),
+        )
+        for step in steps
+    )
+    headings = (f"asked of {dear}", "tokens per pair", "accuracy", "AUROC pooled", "AUROC within")
+    return Table(f"Cascade: {cheap} decides the clear pairs, {dear} the rest", headings, rows)
+
+
+def _as_data(judged: Sequence[Judged], place: Place) -> dict[str, Any]:
+    return {
+        "name": place.name,
+        "pairs": place.subset,
+        "judges": {
+            judge.name: _figures(found) for judge, found in zip(judged, place.figures, strict=True)
+        },
+    }
+
+
+def _figures(found: Evaluation) -> dict[str, Any]:
+    kept = {k: v for k, v in vars(found).items() if k not in ("roc", "pooled", "within", "tnr")}
+    for name in ("pooled", "within", "tnr"):
+        figure: Figure = getattr(found, name)
+        kept[name] = [figure.value, figure.low, figure.high]
+    return kept
+
+
+def _as_dict(step: Step) -> dict[str, float]:
+    return {name: getattr(step, name) for name in ("share", "accuracy", "pooled", "within")}
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _figure(figure: Figure) -> Cell:
+    if math.isnan(figure.value):
+        return Cell(DASH)
+    return Cell(_three(figure.value), f"{_three(figure.low)}–{_three(figure.high)}")
+
+
+def _three(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.3f}"
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,112 @@
+"""`deepprune train`: pairs become a judge.
+
+Also what `ray job submit -- python -m jobs train PAIRS --config NAME --out FOLDER` runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from deepprune.errors import UserError
+from jobs.overrides import settings_of
+from jobs.render.progress import Progress as Shown
+from jobs.storage.run_dir import ResultFolder
+from training.config import TrainConfig, load
+
+JUDGE = "judge"
+
+
+def train(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the configuration, the pairs, the folder or the cluster cannot work, or training
+            cannot go on; the last good checkpoint is kept.
+    """
+    settings = settings_of(options.settings, example="learning_rate=1e-5")
+    if options.seed is not None:
+        settings["seed"] = options.seed
+    config = load(TrainConfig, options.config, settings)
+    judge = options.out / JUDGE
+    from training.learners.run import checked_pairs
+
+    checkpoint, num_steps = checked_pairs(config, options.pairs, options.checkpoint)
+    with ResultFolder(options.out, _recorded(config, options.pairs, checkpoint)):
+        if not judge.exists():
+            _train(options, config, checkpoint, num_steps)
+    served = f"--set judge.engine.model={judge}"
+    if config.kind == "encoder":
+        served = f"--set 'judge={{kind: encoder, folder: {judge}}}'"
+    sys.stderr.write(f"saved in {judge}; use it with: {served}\n")
+    return 0
+
+
+def _train(
+    options: argparse.Namespace, config: TrainConfig, checkpoint: str, num_steps: int
+) -> None:
+    from actors.connection import connected, running_cluster
+    from training.learners.log import TrainLog
+    from training.learners.run import fetch_best, run
+    from training.learners.trainer import Progress
+
+    storage = options.storage or str((options.out / "checkpoints").absolute())
+    address = running_cluster(options.address)
+    log = TrainLog(options.out)
+    with connected(address), Shown("training", num_steps, log.last_step) as shown:
+        if address is None:
+            _check_room(config)
+        shown.phase(f"starting {config.workers.num} workers")
+
+        def seen(progress: Progress | str) -> None:
+            if isinstance(progress, str):
+                shown.note(progress)
+                return
+            log.add(progress)
+            shown.step()
+            if progress.mean_auroc is not None:
+                shown.note(
+                    f"step {progress.step}: loss {progress.loss:.4f}, validation AUROC "
+                    f"{progress.auroc:.3f} pooled, {progress.mean_auroc:.3f} within a problem"
+                )
+
+        try:
+            result = run(config, options.pairs, checkpoint, storage, seen)
+        finally:
+            log.close()
+        unfinished = options.out / f"_{JUDGE}"
+        step = fetch_best(result, unfinished)
+        unfinished.rename(options.out / JUDGE)
+        shown.note(f"the best checkpoint is that of step {step}")
+
+
+def _check_room(config: TrainConfig) -> None:
+    """Refuse at once what would wait for ever.
+
+    Raises:
+        UserError: this machine is too small for the workers.
+    """
+    import ray
+
+    workers = config.workers
+    for name, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):
+        there = ray.cluster_resources().get(name, 0)
+        if each * workers.num > there:
+            raise UserError(
+                f"{workers.num} workers need {each * workers.num:g} {name}s, and this machine has "
+                f"{there:g}: lower workers.num or workers.{name.lower()}s, or give a cluster's "
+                "--address"
+            )
+
+
+def _recorded(config: TrainConfig, pairs: Path, checkpoint: str) -> dict[str, Any]:
+    """What a training is of."""
+    made_of = (pairs / "config.yaml").read_bytes()
+    return {
+        "train": config.model_dump(mode="json", exclude={"workers": {"max_failures"}}),
+        "pairs": hashlib.sha256(made_of).hexdigest(),
+        "checkpoint": checkpoint,
+    }

@@ -1,0 +1,197 @@
+"""What is compared: a policy with its judge, size and settings, under a label that tells it apart.
+
+A label shows only what differs among the entries of the same policy, and leaves out settings that
+have their default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from deepprune.policy_config import POLICY_NAMES, PolicyConfig
+from jobs.render.theme import one_line
+from jobs.report.load import Row
+
+COLUMNS = ("name", "num_traces", "checkpoint", "tau")
+"""Settings that are columns of their own."""
+LIMITS = ("oracle", "noisy:")
+"""Judges that know the answers: limits to learn from, not candidates."""
+MAX_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A policy with everything that may make its outcomes differ; `settings` are JSON by name.
+
+    `run` names the run where two runs hold the same outcomes, and is None otherwise.
+    """
+
+    policy: str
+    judge: str | None
+    num_traces: int | None
+    checkpoint: str | None
+    tau: float | None
+    settings: tuple[tuple[str, str], ...]
+    driver: str | None
+    run: str | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Plain self-consistency: every trace is paid for."""
+        return self.policy == "cons" and ("stop_when_decided", "true") not in self.settings
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether a judge took part that knew the answers, which no real one does."""
+        judge = self.judge or ""
+        return self.policy == "oracle" or judge.startswith(LIMITS)
+
+    @property
+    def is_blurred(self) -> bool:
+        """Whether its judge was blurred on purpose, to see how good a judge must be."""
+        return (self.judge or "").startswith("noisy:")
+
+    @property
+    def judge_auroc(self) -> float | None:
+        """The AUROC of a judge that was blurred to have it; 1 of a perfect one."""
+        if self.policy == "oracle" or self.judge == "oracle":
+            return 1.0
+        kind, _, number = (self.judge or "").partition(":")
+        try:
+            return float(number) if kind == "noisy" else None
+        except ValueError:
+            return None
+
+
+class EntryReader:
+    """Turns rows into entries; the settings of one text are read once."""
+
+    def __init__(self) -> None:
+        self._settings: dict[str | None, tuple[tuple[str, str], ...]] = {}
+
+    def read(self, row: Row, run: str | None = None) -> Entry:
+        """The entry that a row belongs to."""
+        if row.settings not in self._settings:
+            self._settings[row.settings] = _settings(row.settings)
+        return Entry(
+            row.policy,
+            row.judge,
+            row.num_traces,
+            row.checkpoint,
+            row.tau,
+            self._settings[row.settings],
+            row.driver,
+            run,
+        )
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """The baseline first, then the policies as the project lists them."""
+    return sorted(set(entries), key=_rank)
+
+
+def labels(entries: Sequence[Entry]) -> dict[Entry, str]:
+    """A short label for each entry, different for all of them."""
+    by_policy: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_policy[entry.policy].append(entry)
+    labelled = {}
+    for policy, members in by_policy.items():
+        traits = {entry: _traits(entry) for entry in members}
+        names = dict.fromkeys(name for of in traits.values() for name in of)
+        telling = [n for n in names if len({of.get(n) for of in traits.values()}) > 1]
+        for entry in members:
+            parts = [traits[entry][name] for name in telling if traits[entry].get(name)]
+            labelled[entry] = _label(policy, entry, parts)
+    return _made_different(labelled)
+
+
+def description(entry: Entry) -> str:
+    """All that is known of an entry, except settings at their default."""
+    return ", ".join(part for part in _traits(entry).values() if part) or "no settings recorded"
+
+
+def _label(policy: str, entry: Entry, parts: list[str]) -> str:
+    name = one_line(policy, MAX_CHARS)
+    if policy == "cons" and entry.num_traces is not None:
+        name = f"cons@{entry.num_traces}"
+        parts = [part for part in parts if part != f"n={entry.num_traces}"]
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def _made_different(labelled: dict[Entry, str]) -> dict[Entry, str]:
+    seen: dict[str, int] = defaultdict(int)
+    result = {}
+    for entry, label in labelled.items():
+        seen[label] += 1
+        result[entry] = label if seen[label] == 1 else f"{label} #{seen[label]}"
+    return result
+
+
+def _traits(entry: Entry) -> dict[str, str]:
+    """What an entry shows under each name; empty where it need not be said."""
+    traits = {
+        "judge": _short(entry.judge),
+        "num_traces": "" if entry.num_traces is None else f"n={entry.num_traces}",
+        "checkpoint": _short(entry.checkpoint),
+        "tau": "" if entry.tau is None else f"τ={entry.tau:g}",
+    }
+    defaults = dict(_settings(_defaults(entry.policy)))
+    for name, value in entry.settings:
+        shown = name if value == "true" else f"{name}={_short(value)}"
+        traits[name] = "" if defaults.get(name) == value else shown
+    traits["driver"] = _short(entry.driver)
+    traits["run"] = _short(entry.run)
+    return traits
+
+
+def _short(text: str | None) -> str:
+    """A name on one line; of a path only the last part."""
+    if not text:
+        return ""
+    line = one_line(text.strip('"'), 200)
+    return one_line(line.rstrip("/").rpartition("/")[2] or line, MAX_CHARS)
+
+
+def _settings(text: str | None) -> tuple[tuple[str, str], ...]:
+    try:
+        found: Any = json.loads(text or "{}")
+    except ValueError:
+        return (("settings", one_line(text or "", MAX_CHARS)),)
+    if not isinstance(found, dict):
+        return ()
+    return tuple(
+        (one_line(str(name), MAX_CHARS), json.dumps(value, sort_keys=True, ensure_ascii=False))
+        for name, value in sorted(found.items())
+        if name not in COLUMNS
+    )
+
+
+def _defaults(policy: str) -> str | None:
+    adapter: TypeAdapter[Any] = TypeAdapter(PolicyConfig)
+    try:
+        return str(adapter.validate_python({"name": policy}).model_dump_json())
+    except ValidationError:
+        return None
+
+
+def _rank(entry: Entry) -> tuple[Any, ...]:
+    known = POLICY_NAMES.index(entry.policy) if entry.policy in POLICY_NAMES else len(POLICY_NAMES)
+    return (
+        not entry.is_baseline,
+        known,
+        entry.policy,
+        entry.num_traces or 0,
+        entry.judge or "",
+        entry.checkpoint or "",
+        entry.tau or 0.0,
+        entry.settings,
+        entry.driver or "",
+        entry.run or "",
+    )

@@ -1,0 +1,217 @@
+"""The answer at a glance: which policy, at what share of the tokens, at what accuracy.
+
+The policy named is the cheapest of those that are right at most MARGIN less often than plain
+self-consistency of the same size. Policies with a judge that knew the answers are limits, and never
+named as the answer. What the data does not settle is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from jobs.render.theme import counted
+from jobs.report import bootstrap
+from jobs.report.format import amount, percent, percent_range, points, points_range, rate, seconds
+from jobs.report.summary import Setting, Summary, Versus
+
+MARGIN = 0.01
+"""Accuracy that may be lost for an entry to count as keeping up."""
+
+Verdict = Literal["saves", "open", "none", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The sentence about a setting, what to add to it, and the entry it is about."""
+
+    setting: Setting
+    verdict: Verdict
+    headline: str
+    facts: tuple[str, ...]
+    pick: Summary | None = None
+
+
+def rule() -> str:
+    """How the entry that a sentence names was chosen."""
+    return (
+        f"Named is the entry with the fewest generated tokens among those at most "
+        f"{100 * MARGIN:.0f} point less accurate than plain self-consistency of the same size, "
+        "the largest there is. Entries that lack problems, and those whose judge knew the answers, "
+        "are never named."
+    )
+
+
+def glance(setting: Setting) -> Glance:
+    """The answer for one setting."""
+    plain = setting.baseline()
+    if plain is None:
+        return _unknown(setting, "There is no plain self-consistency to compare with.")
+    if plain.accuracy is None:
+        return _unknown(setting, "No problem has a reference answer, so accuracy is unknown.")
+    rivals = _rivals(setting, plain)
+    if not rivals:
+        text = f"Nothing but {plain.label} covers all problems, so there is nothing to compare."
+        return _unknown(setting, text)
+    keeping = [s for s in rivals if _accuracy(s).value >= -MARGIN - 1e-9]
+    cheaper = [s for s in keeping if _share(s).value < 1]
+    if cheaper:
+        pick = cheaper[0]
+        clear = _share(pick).high < 1 and _accuracy(pick).low >= -MARGIN
+        facts = (*_doubts(pick), *_next_best(pick, cheaper[1:]), *_costs(pick, plain))
+        headline = _saving(pick, plain)
+        verdict: Verdict = "saves" if clear else "open"
+    else:
+        pick = rivals[0]
+        headline, verdict = _not_saving(pick, plain, keeping), "none"
+        facts = _costs(pick, plain)
+    return Glance(setting, verdict, headline, (*facts, *_limit(setting, plain)), pick)
+
+
+def overall(glances: Sequence[Glance]) -> str:
+    """One sentence over all settings, empty where there is only one."""
+    if len(glances) < 2:
+        return ""
+    saving = [g for g in glances if g.verdict in ("saves", "open") and g.pick]
+    policies = sorted({g.pick.entry.policy for g in saving if g.pick})
+    counts = [
+        f"{policy} in {sum(g.pick is not None and g.pick.entry.policy == policy for g in saving)}"
+        for policy in policies
+    ]
+    if not counts:
+        return f"In none of {len(glances)} settings does a policy save tokens and keep up."
+    return f"Of {len(glances)} settings, the cheapest entry that keeps up is {', '.join(counts)}."
+
+
+def _rivals(setting: Setting, plain: Summary) -> list[Summary]:
+    """Entries that can be compared with the baseline on all problems, the cheapest first."""
+    rivals = [
+        s
+        for s in setting.summaries
+        if not (s.entry.is_baseline or s.entry.is_limit)
+        and s.entry.num_traces == plain.entry.num_traces
+        and s.label not in setting.missing
+        and s.versus is not None
+        and s.versus.accuracy is not None
+        and s.versus.tokens is not None
+    ]
+    return sorted(rivals, key=lambda s: _share(s).value)
+
+
+def _versus(summary: Summary) -> Versus:
+    assert summary.versus is not None
+    return summary.versus
+
+
+def _share(summary: Summary) -> bootstrap.Estimate:
+    share = _versus(summary).tokens
+    assert share is not None
+    return share
+
+
+def _accuracy(summary: Summary) -> bootstrap.Estimate:
+    accuracy = _versus(summary).accuracy
+    assert accuracy is not None
+    return accuracy
+
+
+def _saving(pick: Summary, plain: Summary) -> str:
+    assert pick.accuracy is not None and plain.accuracy is not None
+    share, accuracy = _share(pick), _accuracy(pick)
+    return (
+        f"{pick.label} generates {percent(share.value)} of {plain.label}'s tokens "
+        f"(95% interval {percent_range(share)}) and is right on {percent(pick.accuracy.value)} "
+        f"where {plain.label} is right on {percent(plain.accuracy.value)}: "
+        f"{points(accuracy.value)} points ({points_range(accuracy)})."
+    )
+
+
+def _not_saving(pick: Summary, plain: Summary, keeping: Sequence[Summary]) -> str:
+    share, accuracy = _share(pick), _accuracy(pick)
+    if keeping:
+        return f"No entry that keeps up with {plain.label} generates fewer tokens."
+    return (
+        f"No entry keeps up with {plain.label}. The cheapest, {pick.label}, generates "
+        f"{percent(share.value)} of its tokens ({percent_range(share)}) and is right less often: "
+        f"{points(accuracy.value)} points ({points_range(accuracy)})."
+    )
+
+
+def _doubts(pick: Summary) -> tuple[str, ...]:
+    share, accuracy = _share(pick), _accuracy(pick)
+    doubts = []
+    if share.high >= 1:
+        doubts.append("Whether it really generates fewer tokens is open: the interval includes 1.")
+    if accuracy.low < -MARGIN:
+        number = counted(_versus(pick).num_problems, "problem")
+        doubts.append(
+            f"With {number}, a loss of up to {100 * -accuracy.low:.1f} points cannot be excluded."
+        )
+    elif accuracy.low > 0:
+        doubts.append("It is right more often than plain self-consistency, beyond chance.")
+    return tuple(doubts)
+
+
+def _next_best(pick: Summary, others: Sequence[Summary]) -> tuple[str, ...]:
+    """Whether the next cheapest that keeps up can be told apart; the same policy does not count."""
+    following = next((s for s in others if s.entry.policy != pick.entry.policy), None)
+    if following is None:
+        return ()
+    problems = sorted(set(pick.problems) & set(following.problems))
+    ours, theirs = (
+        np.array([s.by_problem[problem][1] for problem in problems]) for s in (pick, following)
+    )
+    ratio = bootstrap.ratio(ours, theirs)
+    told = ratio is not None and ratio.high < 1
+    words = "The next policy that keeps up" if told else "Not told apart from it by the data"
+    return (f"{words}: {following.label}, {percent(_share(following).value)} of the tokens.",)
+
+
+def _costs(pick: Summary, plain: Summary) -> tuple[str, ...]:
+    costs = []
+    if pick.judge_share is not None and pick.judge_share.value > 0:
+        reads, cached = pick.judge_tokens, pick.costs.get("judge_cached_tokens")
+        part = f", {percent(cached.value / reads.value, 0)} cached" if cached and reads else ""
+        costs.append(
+            f"On top of that its judge reads {rate(pick.judge_share.value)} tokens for each token "
+            f"generated{part}."
+        )
+    latency = []
+    for name, show, unit in (("rounds", rate, " rounds"), ("wall_s", seconds, "")):
+        ours, theirs = pick.costs.get(name), plain.costs.get(name)
+        if ours and theirs:
+            latency.append(f"{show(ours.value)}{unit} against {show(theirs.value)}")
+    if latency:
+        kind = "virtual time" if pick.entry.driver == "replay" else "time"
+        costs.append(f"Latency per problem: {' and '.join(latency)} ({kind}).")
+    return tuple(costs)
+
+
+def _limit(setting: Setting, plain: Summary) -> tuple[str, ...]:
+    perfect = [
+        s
+        for s in setting.summaries
+        if s.entry.judge_auroc == 1
+        and s.entry.num_traces == plain.entry.num_traces
+        and s.versus is not None
+        and s.versus.tokens is not None
+    ]
+    if not perfect:
+        return ()
+    best = min(perfect, key=lambda s: _share(s).value)
+    return (
+        f"The limit, with a judge that knows the answers: {best.label} at "
+        f"{percent(_share(best).value)} of the tokens.",
+    )
+
+
+def _unknown(setting: Setting, headline: str) -> Glance:
+    spent = [
+        f"{s.label} {amount(s.tokens.value)} tokens per problem"
+        for s in setting.summaries
+        if s.tokens is not None
+    ]
+    return Glance(setting, "unknown", headline, (f"Spent: {'; '.join(spent)}.",) if spent else ())

@@ -1,0 +1,1 @@
+"""Commands that sample: `answer`, `demo`, `collect` and `serve`."""

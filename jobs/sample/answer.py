@@ -1,0 +1,68 @@
+"""`deepprune answer`: one problem, one vote."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from deepprune.errors import UserError
+from deepprune.policy_config import JudgingConfig
+from deepprune.traces import Problem
+from jobs.cli import EXIT_INTERRUPTED
+from jobs.render.terminal import answer_json, answer_report
+from jobs.sample.display import Display
+from jobs.sample.run import Interrupted, Task, configuration, run_folder, solve, system_for
+
+
+def answer(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the problem, the configuration or the cluster cannot work.
+    """
+    problem = Problem("command-line/0", _read_problem(options.problem, options.file))
+    config = configuration(options)
+    if not isinstance(config.policy, JudgingConfig):
+        config = config.model_copy(update={"judge": None})  # nobody would ask it
+    from jobs.storage.run_store import RunStore
+
+    store = RunStore(run_folder(options, "answer"), config)
+    exit_code = 0
+    solved = None
+    with Display("answer", 1, num_traces=config.policy.num_traces) as display:
+        try:
+            with system_for(config, [problem], options.address, display) as system:
+                display.phase(f"{config.policy.name}, {config.policy.num_traces} traces")
+                for solved in solve(system, [Task(problem, system.config.policy)], display):
+                    store.write(solved)
+                    display.finished(solved.outcome)
+        except Interrupted:
+            exit_code = EXIT_INTERRUPTED
+    if solved is None:
+        return exit_code
+    if options.json:
+        sys.stdout.write(json.dumps(answer_json(solved), indent=2) + "\n")
+    else:
+        answer_report(solved, num_traces=config.policy.num_traces)
+    if exit_code:
+        sys.stderr.write(f"interrupted: the vote so far is saved in {store.folder}\n")
+    return exit_code
+
+
+def _read_problem(argument: str | None, file: Path | None) -> str:
+    if file is not None and argument is not None:
+        raise UserError("give the problem as the argument or in --file, not both")
+    try:
+        if file is not None:
+            text = file.read_text(encoding="utf-8")
+        elif argument is None or argument == "-":
+            text = sys.stdin.read()
+        else:
+            text = argument
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the problem: {error}") from None
+    if not text.strip():
+        raise UserError("the problem is empty: give a question as the argument, --file or stdin")
+    return text.strip()

@@ -1,0 +1,199 @@
+"""`deepprune collect`: traces of a benchmark, sampled once to their ends, for every later replay.
+
+Problems are sampled a few at a time; a trace is on disk seconds after it has ended. Run again with
+the same folder, the command samples exactly what is missing, so raising `--num-traces` or widening
+`--problems` adds to a recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deepprune.config import RunConfig, VllmGeneratorConfig
+from deepprune.errors import UserError
+from deepprune.ledger import Fate
+from deepprune.traces import Problem
+from jobs.cli import EXIT_INTERRUPTED
+from jobs.render.progress import Progress
+from jobs.render.theme import counted
+from jobs.sample.run import (
+    CoordinatorDeaths,
+    Interrupted,
+    generator_configuration,
+    interrupt_as_flag,
+    run_folder,
+    system_for,
+)
+from jobs.storage.benchmarks import Benchmark, load_benchmark
+from jobs.storage.rows import Origin, benchmark_of
+
+if TYPE_CHECKING:
+    from actors.deploy import System
+    from actors.trace_collector import Collected
+    from jobs.storage.collect_store import CollectStore
+
+POLL_S = 1.0
+
+Work = tuple[Problem, list[int]]
+"""A problem and its samples that are still missing."""
+
+
+def collect(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the benchmark, the configuration, the folder or the cluster cannot work.
+    """
+    from jobs.storage.collect_store import CollectStore
+    from jobs.storage.run_dir import ResultFolder
+
+    config = generator_configuration(options)
+    benchmark = load_benchmark(
+        options.benchmark,
+        options.problems,
+        kind=options.answer_kind,
+        instruction=options.instruction,
+    )
+    out = run_folder(options, "collect")
+    with ResultFolder(out, recorded_config(config, benchmark)) as folder:
+        store = CollectStore(folder)
+        if options.retry_errors:
+            store.forget_errors()
+        work = missing_work(store, benchmark.problems, options.num_traces)
+        total = len(benchmark.problems) * options.num_traces
+        num_known = total - sum(len(samples) for _, samples in work)
+        if work:
+            try:
+                with (
+                    Progress("collecting", total, num_known) as progress,
+                    system_for(config, (), options.address, progress) as system,
+                ):
+                    record(system, work, store, progress)
+            except Interrupted:
+                sys.stderr.write(f"interrupted: run it again to go on; saved in {out}\n")
+                return EXIT_INTERRUPTED
+    errors = f", {store.num_errors} of them errors (--retry-errors)" if store.num_errors else ""
+    sys.stderr.write(f"{counted(total, 'trace')}{errors}: saved in {out}\n")
+    return 0
+
+
+def recorded_config(config: RunConfig, benchmark: Benchmark) -> dict[str, Any]:
+    """What a recording is of: all that decides what a trace may be, and nothing else.
+
+    Hardware is left out, so a recording may be continued on another cluster.
+    """
+    generator = config.generator
+    if isinstance(generator, VllmGeneratorConfig):
+        section = generator.model_dump(
+            mode="json",
+            include={
+                "kind": True,
+                "engine": {"model", "dtype", "max_model_len", "engine_args"},
+                "sampling": True,
+                "confidence": True,
+                "confidence_top_k": True,
+                "confidence_window": True,
+            },
+        )
+    else:
+        section = generator.model_dump(mode="json", include={"kind", "model", "sampling"})
+    return {"benchmark": benchmark.source, "generator": section, "seed": config.seed}
+
+
+def missing_work(store: CollectStore, problems: Sequence[Problem], num_traces: int) -> list[Work]:
+    """What is still to be sampled, problem by problem."""
+    missing = ((problem, store.missing(problem, num_traces)) for problem in problems)
+    return [(problem, samples) for problem, samples in missing if samples]
+
+
+def record(system: System, work: Sequence[Work], store: CollectStore, progress: Progress) -> None:
+    """Sample `work` on a running system and write it down as it comes.
+
+    Raises:
+        UserError: the disk is full, or the cluster is lost; what was written before is safe.
+        Interrupted: the user stopped it; what had ended is written.
+    """
+    with interrupt_as_flag() as interrupted:
+        try:
+            for problem, traces in _ended(system, work):
+                store.add([trace_row(system.config, problem, trace) for trace in traces])
+                store.flush(if_due=True)
+                progress.step(len(traces))
+                if interrupted():
+                    raise Interrupted
+        finally:
+            store.flush()
+
+
+def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list[Collected]]]:
+    """Traces as they end, some at a time, and nothing now and then.
+
+    As many problems are under way as the configuration allows, and none is begun before all traces
+    of another have been taken: that bounds what waits here when the disk is slow. When the
+    coordinator dies, the samples that have not come out are asked for again.
+    """
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+
+    coordinator, seed = system.coordinator, system.config.seed
+    deaths = CoordinatorDeaths(system)
+    waiting = deque(work)
+    running: dict[Any, Work] = {}
+    while waiting or running:
+        while waiting and len(running) < system.config.limits.max_problems:
+            problem, samples = waiting.popleft()
+            running[coordinator.collect(problem, samples, seed)] = (problem, samples)
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
+        if not ready:
+            yield next(iter(running.values()))[0], []
+        for stream in ready:
+            problem, samples = running[stream]
+            try:
+                collected: list[Collected] = ray.get(next(stream))
+            except StopIteration:
+                del running[stream]
+            except RayTaskError as error:
+                if isinstance(error.cause, UserError):
+                    raise error.cause from None
+                raise
+            except RayActorError:
+                deaths.wait_until_it_is_back()
+                waiting.extendleft(running.values())
+                running.clear()
+            else:
+                deaths.nothing_since = 0
+                there = {one.sample for one in collected}
+                running[stream] = (problem, [s for s in samples if s not in there])
+                yield problem, collected
+
+
+def trace_row(config: RunConfig, problem: Problem, collected: Collected) -> dict[str, Any]:
+    """A trace as a row of the traces table."""
+    trace, origin = collected.trace, Origin.of(config)
+    fate = Fate.FINISHED if collected.error is None else Fate.LOST
+    return {
+        "benchmark": benchmark_of(problem.problem_id),
+        "problem_id": problem.problem_id,
+        "problem": problem.text,
+        "reference": problem.reference,
+        "model": origin.model,
+        "policy": None,
+        "sample": collected.sample,
+        "seed": trace.seed,
+        "text": trace.text,
+        "token_ids": list(trace.token_ids),
+        "num_tokens": trace.num_tokens,
+        "prefix_chars": None,
+        "prefix_tokens": None,
+        "finish_reason": trace.finish_reason,
+        "fate": fate.value,
+        "reason": "collected",
+        "answer": trace.answer,
+        "confidence": trace.confidence,
+        "confidence_window": origin.confidence_window,
+        "error": collected.error,
+    }

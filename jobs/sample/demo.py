@@ -1,0 +1,101 @@
+"""`deepprune demo`: the same problems by plain self-consistency and by pruning, live."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from deepprune.errors import UserError
+from deepprune.policy_config import (
+    ConsConfig,
+    DeepPruneConfig,
+    PlusConfig,
+    PolicyConfig,
+    renamed,
+)
+from jobs.cli import EXIT_INTERRUPTED
+from jobs.sample.display import Display
+from jobs.sample.run import Interrupted, Task, configuration, run_folder, solve, system_for
+
+if TYPE_CHECKING:
+    from actors.coordinator import Solved
+    from deepprune.config import RunConfig
+
+PROBLEM_SEED = 2026
+"""Seed of the generated problems; the demo's split is disjoint from what the models trained on."""
+
+DIFFICULTY = range(2)
+"""Of the miniature's three. With these two, four in five pairs of traces share their answer, as in
+the paper's data (Table 4); the third, left out, is half undecided."""
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the configuration or the cluster cannot work.
+    """
+    from jobs.storage.run_store import RunStore
+    from miniature.problems import generate_problems
+
+    config = configuration(options)
+    if config.policy.name == "cons":
+        raise UserError("demo compares a policy with cons: choose another with --policy")
+    problems = generate_problems(
+        PROBLEM_SEED + config.seed, options.num_problems, DIFFICULTY, split="demo"
+    )
+    store = RunStore(run_folder(options, "demo"), config)
+    baseline = ConsConfig(num_traces=config.policy.num_traces)
+    policies = [config.policy] if options.policy else [config.policy, *_beyond(config)]
+    solved: dict[str, dict[str, Solved]] = {}
+    seconds: dict[str, float] = {}
+    exit_code = 0
+    num_runs = (1 + len(policies)) * len(problems)
+    with Display("demo", num_runs, num_traces=baseline.num_traces) as display:
+        try:
+            with system_for(config, problems, options.address, display) as system:
+                for number, policy in enumerate((baseline, *policies)):
+                    display.phase(f"{policy.name}, {policy.num_traces} traces per problem")
+                    done = solved.setdefault(policy.name, {})
+                    # Self-consistency and the first policy draw the same traces. The next one draws
+                    # others, or it would find the first one's in a pairwise judge's prefix cache.
+                    seed = config.seed + max(0, number - 1)
+                    started = time.monotonic()
+                    for result in solve(system, [Task(p, policy, seed) for p in problems], display):
+                        seconds[policy.name] = time.monotonic() - started
+                        store.write(result)
+                        if result.outcome.complete:
+                            done[result.outcome.problem.problem_id] = result
+                        display.finished(result.outcome)
+        except Interrupted:
+            exit_code = EXIT_INTERRUPTED
+    compared = {name: done for name, done in solved.items() if done}
+    common = set.intersection(*(set(done) for done in compared.values())) if compared else set()
+    if len(compared) > 1 and common:
+        from jobs.render.picture import save_pictures
+        from jobs.sample.demo_report import PolicyRun, demo_report
+
+        whole = [problem.problem_id for problem in problems if problem.problem_id in common]
+        ours = {name: [done[each] for each in whole] for name, done in compared.items()}
+        before, *after = (
+            PolicyRun([result.outcome for result in results], seconds[name])
+            for name, results in ours.items()
+        )
+        demo_report(before, after, num_interrupted=len(problems) - len(whole))
+        for run in after:
+            save_pictures(store.folder, ours[baseline.name], ours[run.policy])
+    word = "interrupted: what there was is saved in" if exit_code else "saved in"
+    sys.stderr.write(f"{word} {store.folder}\n")
+    return exit_code
+
+
+def _beyond(config: RunConfig) -> list[PolicyConfig]:
+    """`deepprune+` beside deepprune, with the settings that both have."""
+    from actors.preflight import with_calibration
+
+    if not isinstance(config.policy, DeepPruneConfig):
+        return []
+    plus = PlusConfig(**renamed(config.policy, "deepprune+"))
+    return [with_calibration(config.model_copy(update={"policy": plus})).policy]

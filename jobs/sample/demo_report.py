@@ -1,0 +1,132 @@
+"""What `deepprune demo` prints: each problem under each policy, and what the policies come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from deepprune.ledger import Ledger
+from deepprune.session import Outcome
+from jobs.render.terminal import CELL_CHARS, agree, is_correct, num_correct
+from jobs.render.theme import (
+    common_part,
+    counted,
+    fewer,
+    mark,
+    new_table,
+    one_line,
+    shown_answer,
+)
+
+WIDEST = 400
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRun:
+    """What a policy came to on the problems; all runs of a report have the same, in order."""
+
+    outcomes: Sequence[Outcome]
+    wall_s: float
+    """Of all problems together, which run side by side."""
+
+    @property
+    def policy(self) -> str:
+        """Its name."""
+        return self.outcomes[0].policy
+
+    @property
+    def bill(self) -> Ledger:
+        """All bills added up."""
+        return sum((outcome.ledger for outcome in self.outcomes), Ledger())
+
+
+def demo_report(
+    baseline: PolicyRun,
+    others: Sequence[PolicyRun],
+    *,
+    num_interrupted: int = 0,
+    console: Console | None = None,
+) -> None:
+    """Print a demo's problems and totals to stdout.
+
+    `num_interrupted` problems are not in the runs, since some policy was interrupted at them.
+    """
+    console = console or Console(highlight=False)
+    if num_interrupted:
+        left_out = f"{counted(num_interrupted, 'problem')} left out: interrupted"
+        console.print(Text(left_out, "yellow"))
+    problem_ids = [outcome.problem.problem_id for outcome in baseline.outcomes]
+    common = common_part(problem_ids)
+    names = ", ".join([baseline.policy, *(run.policy for run in others)])
+    same = f", live on the same {counted(len(problem_ids), 'problem')}"
+    source = f" of {common.rstrip('/_-')}" if common else ""
+    console.print()
+    console.print(Text.assemble((names, "bold"), same, (source, "dim")))
+    for table in (_problems([baseline, *others], common), _totals(baseline, others)):
+        # A number that is cut short is a wrong number: rather let a narrow terminal wrap the line.
+        room = console.options.update_width(WIDEST)
+        table.width = Measurement.get(console, room, table).maximum
+        console.print()
+        console.print(table, crop=False)
+    console.print()
+    for run in others:
+        saved = fewer(run.bill.generated_tokens, baseline.bill.generated_tokens)
+        verdict = (f"{run.policy} generated {saved} tokens than {baseline.policy}", "bold green")
+        console.print(Text.assemble(verdict, f": the same answer on {_num_agree(baseline, run)}."))
+
+
+def _problems(runs: Sequence[PolicyRun], common: str) -> Table:
+    """A row for each problem; `common` is what their ids begin with."""
+    first, *rest = [run.policy for run in runs]
+    below = [f"\n{name}" for name in rest]
+    table = new_table(
+        None, "problem", "ref.", f"answer\n{first}", *below, f"tokens\n{first}", *below
+    )
+    for outcomes in zip(*(run.outcomes for run in runs), strict=True):
+        problem = outcomes[0].problem
+        table.add_row(
+            Text(one_line(problem.problem_id.removeprefix(common), 40)),
+            Text(shown_answer(problem.reference, CELL_CHARS)),
+            *map(_marked_answer, outcomes),
+            *(f"{outcome.ledger.generated_tokens:,}" for outcome in outcomes),
+        )
+    return table
+
+
+def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
+    """A row for each policy."""
+    table = new_table(
+        *(None, "all problems", "right", "tokens", "fewer"),
+        *("judge's\ntokens", "pairs\njudged", f"same as\n{baseline.policy}", "wall s"),
+    )
+    before = baseline.bill.generated_tokens
+    for run in (baseline, *others):
+        bill = run.bill
+        beside = ("", "", "", "")
+        if run is not baseline:
+            beside = (
+                f"{1 - bill.generated_tokens / max(1, before):.0%}",
+                f"{bill.judge_computed_tokens:,}",
+                f"{bill.judge_pairs:,}",
+                _num_agree(baseline, run),
+            )
+        table.add_row(
+            *(run.policy, num_correct(run.outcomes), f"{bill.generated_tokens:,}"),
+            *(*beside, f"{run.wall_s:.1f}"),
+        )
+    return table
+
+
+def _num_agree(baseline: PolicyRun, run: PolicyRun) -> str:
+    same = sum(map(agree, baseline.outcomes, run.outcomes))
+    return f"{same} of {len(run.outcomes)}"
+
+
+def _marked_answer(outcome: Outcome) -> Text:
+    correct = mark(is_correct(outcome))
+    return Text.assemble(shown_answer(outcome.answer, CELL_CHARS), " " if correct else "", correct)

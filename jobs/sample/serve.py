@@ -1,0 +1,64 @@
+"""`deepprune serve`: an endpoint, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from cluster.configs import resolve_config, shipped_serve_configs
+from deepprune.serve_config import ServeConfig, load_serve_config
+from jobs.overrides import settings_of
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the configuration, the models or the cluster cannot work.
+    """
+    config = _configuration(options)
+    _say("checking the configuration")
+    from actors.connection import connected, running_cluster
+    from actors.serving.deploy import check_endpoint, serving
+
+    check_endpoint(config)
+    address = running_cluster(options.address)
+    if address is None and config.http.request_log is None:
+        config = _with_log_file(config)
+    ended = threading.Event()
+    _say("starting Ray" if address is None else f"connecting to {address}")
+    with connected(address):
+        _say(f"starting the engines of {', '.join(config.models)}")
+        with serving(config, cluster_ends_too=address is None) as url:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: ended.set())
+            log = config.http.request_log
+            _say(f"ready at {url}/v1" + (f"; requests are logged in {log}" if log else ""))
+            while not ended.wait(timeout=1):
+                pass
+            _say("ending")
+    return 0
+
+
+def _configuration(options: argparse.Namespace) -> ServeConfig:
+    overrides = settings_of(options.settings, example="http.port=8000")
+    for name in ("host", "port"):
+        if getattr(options, name) is not None:
+            overrides[f"http.{name}"] = getattr(options, name)
+    return load_serve_config(resolve_config(options.config, shipped_serve_configs()), overrides)
+
+
+def _with_log_file(config: ServeConfig) -> ServeConfig:
+    folder = Path("runs") / f"serve-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    http = config.http.model_copy(update={"request_log": (folder / "requests.jsonl").resolve()})
+    return config.model_copy(update={"http": http})
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"serve: {text}\n")
+    sys.stderr.flush()

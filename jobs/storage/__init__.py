@@ -1,0 +1,1 @@
+"""Runs, recordings and benchmarks on disk."""

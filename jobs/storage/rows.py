@@ -1,0 +1,164 @@
+"""Results as rows of the tables on disk (`deepprune/schemas.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepprune.config import Reads, RunConfig, VllmGeneratorConfig
+from deepprune.ledger import Fate
+from deepprune.policy_config import JudgingConfig, PaperRules, PolicyConfig
+from deepprune.schemas import LEDGER_FIELDS
+from deepprune.session import Outcome
+from jobs.render.terminal import is_correct
+
+if TYPE_CHECKING:
+    from actors.coordinator import Solved
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The models that live results come from."""
+
+    model: str
+    judge: str | None
+    reads: Reads | None
+    confidence_window: int | None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Origin:
+        """Those of a run."""
+        generator, window = config.generator, None
+        if isinstance(generator, VllmGeneratorConfig):
+            model = generator.engine.model
+            window = generator.confidence_window if generator.confidence else None
+        else:
+            model = generator.model
+        judge = config.judge
+        if judge is None:
+            return cls(model, None, None, window)
+        return cls(model, judge.name, judge.reads, window)
+
+
+def outcome_row(
+    outcome: Outcome,
+    policy: PolicyConfig,
+    *,
+    model: str,
+    driver: str,
+    judge: str | None,
+    seed: int,
+) -> dict[str, Any]:
+    """One row; `judge` names the judge where there is one, `driver` is `live` or `replay`."""
+    problem, decision = outcome.problem, outcome.decision
+    judging = policy if isinstance(policy, JudgingConfig) else None
+    return {
+        "benchmark": benchmark_of(problem.problem_id),
+        "problem_id": problem.problem_id,
+        "reference": problem.reference,
+        "model": model,
+        "driver": driver,
+        "policy": outcome.policy,
+        "judge": judge if judging else None,
+        "num_traces": policy.num_traces,
+        "checkpoint": judging.checkpoint if judging else None,
+        "tau": policy.tau if isinstance(policy, PaperRules) else None,
+        "settings": policy.model_dump_json(),
+        "seed": seed,
+        "answer": outcome.answer,
+        "correct": is_correct(outcome),
+        "complete": outcome.complete,
+        "votes": [
+            {
+                "answer": answer,
+                "count": len(samples),
+                "samples": samples,
+                "weight": decision.weights[place] if decision.weights else float(len(samples)),
+            }
+            for place, (answer, samples) in enumerate(decision.votes)
+        ],
+        "clusters": decision.clusters,
+        "ends": [
+            {
+                "sample": end.sample,
+                "fate": end.fate.value,
+                "reason": end.reason,
+                "num_tokens": end.num_tokens,
+            }
+            for end in outcome.ends
+        ],
+        "events": [{"kind": kind, "sample": sample} for kind, sample in outcome.events],
+        "rounds": outcome.rounds,
+        **{name: getattr(outcome.ledger, name) for name, _ in LEDGER_FIELDS},
+    }
+
+
+def benchmark_of(problem_id: str) -> str:
+    """The benchmark in a problem id, `benchmark/id`."""
+    return problem_id.partition("/")[0]
+
+
+def live_outcome_row(solved: Solved, origin: Origin) -> dict[str, Any]:
+    """The outcome of a problem that was solved live."""
+    return outcome_row(
+        solved.outcome,
+        solved.policy,
+        model=origin.model,
+        driver="live",
+        judge=origin.judge,
+        seed=solved.seed,
+    )
+
+
+def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
+    """One row for each pair that was judged."""
+    assert isinstance(solved.policy, JudgingConfig)
+    problem_id = solved.outcome.problem.problem_id
+    return [
+        {
+            "benchmark": benchmark_of(problem_id),
+            "problem_id": problem_id,
+            "model": origin.model,
+            "policy": solved.outcome.policy,
+            "judge": origin.judge,
+            "reads": origin.reads,
+            "checkpoint": solved.policy.checkpoint,
+            "first": first,
+            "second": second,
+            "p_same": p_same,
+        }
+        for (first, second), p_same in solved.scores.items()
+    ]
+
+
+def trace_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
+    """One row for each trace that was launched."""
+    problem = solved.outcome.problem
+    rows = []
+    for end in solved.outcome.ends:
+        trace = solved.traces[end.sample]
+        rows.append(
+            {
+                "benchmark": benchmark_of(problem.problem_id),
+                "problem_id": problem.problem_id,
+                "problem": problem.text,
+                "reference": problem.reference,
+                "model": origin.model,
+                "policy": solved.outcome.policy,
+                "sample": end.sample,
+                "seed": trace.seed,
+                "text": trace.text,
+                "token_ids": list(trace.token_ids),
+                "num_tokens": end.num_tokens,
+                "prefix_chars": trace.prefix_chars,
+                "prefix_tokens": trace.prefix_tokens,
+                "finish_reason": trace.finish_reason,
+                "fate": end.fate.value,
+                "reason": end.reason,
+                "answer": trace.answer,
+                "confidence": trace.confidence,
+                "confidence_window": origin.confidence_window,
+                "error": end.reason if end.fate is Fate.LOST else None,
+            }
+        )
+    return rows

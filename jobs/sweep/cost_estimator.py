@@ -1,0 +1,250 @@
+"""Predictions of a plan: every policy on every mix of nodes, replayed in virtual time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cluster.gpu_specs import ACCELERATORS, Accelerator
+from cluster.model_shapes import ModelShape, model_shape
+from cluster.node_types import NODE_TYPES, NodeType
+from cluster.roofline import judge_speed, replica_speed
+from deepprune import judges
+from deepprune.config import (
+    EncoderJudgeConfig,
+    EngineConfig,
+    RunConfig,
+    VllmGeneratorConfig,
+    VllmJudgeConfig,
+)
+from deepprune.errors import UserError
+from deepprune.fleet import Fleet, replay_together
+from deepprune.judges import Calibration
+from deepprune.ledger import Ledger
+from deepprune.plan_config import PlanConfig
+from deepprune.policy_config import JudgingConfig, OracleConfig, PolicyConfig
+from deepprune.recordings import Recording, load_recordings
+from deepprune.replay import PairJudge
+from deepprune.replay_dataset import Material
+from deepprune.speed import SpeedConfig
+from deepprune.synthetic_traces import drawn_anew, made_up
+from jobs.render.terminal import is_correct
+from jobs.sweep.replay_judges import informed, noisy_scores
+
+Mix = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a policy takes on a mix of nodes. `cost` is in GPU-hours where nothing is priced."""
+
+    policy: str
+    mix: Mix
+    hours: float
+    gpu_hours: float
+    cost: float
+    busy: float
+    """Share of the time that the generators have something to decode."""
+    num_generators: int
+    num_judges: int
+    generated_tokens: int
+    judge_tokens: int
+    correct: int | None
+    """Problems whose vote is right, where references are known."""
+
+
+class Planner:
+    """A plan with its traces made ready: `predict` any policy on any mix.
+
+    Raises:
+        UserError: models, nodes, or the recording cannot be planned with.
+    """
+
+    def __init__(self, plan: PlanConfig, run: RunConfig, base: Path) -> None:
+        if not isinstance(run.generator, VllmGeneratorConfig):
+            raise UserError("a plan needs a run with a vllm generator: others set their own speed")
+        self.plan = plan
+        self._run = run
+        self._generator = run.generator
+        self.policies = plan.sized_policies()
+        most = max(policy.num_traces for policy in self.policies)
+        if plan.recording is None and any(_needs_words(policy) for policy in self.policies):
+            raise UserError(
+                "traces that are made up have no words: set checkpoint tokens:K, or a recording"
+            )
+        self._materials = [Material(r, plan.chars_per_token) for r in self._recordings(base, most)]
+        self._calibration = self._calibrated()
+        lengths = [t for m in self._materials for t in m.lengths]
+        self.mean_tokens, self.longest_tokens = sum(lengths) / len(lengths), max(lengths)
+        self._judges: dict[int, PairJudge] = {}
+
+    def predict(self, policy: PolicyConfig, mix: Mix) -> Prediction:
+        """Replay the whole sweep under one policy on one mix."""
+        nodes = _nodes(mix)
+        judged = isinstance(policy, JudgingConfig)
+        generators, judge_pool = self._replicas(nodes, judged)
+        fleet = Fleet(generators, judge_pool)
+        in_flight = self.plan.max_problems or self.plan.num_problems
+        policy = informed(policy, self.plan.judge, self._calibration)
+        replays = (
+            material.prepared(
+                policy,
+                judge=self._judge(place, policy) if judged else None,
+                fleet=fleet,
+                prompt_tokens=self.plan.prompt_tokens,
+            )
+            for place, material in enumerate(self._materials)
+        )
+        outcomes = list(replay_together(fleet, replays, in_flight))
+        ledger = sum((outcome.ledger for outcome in outcomes), Ledger())
+        hours = fleet.now_s / 3600
+        gpus = sum(max(1, node.gpus) for node in nodes)
+        gpu_hours = hours * gpus
+        price = sum(self.plan.prices.get(name, 0.0) * count for name, count in mix.items())
+        known = [c for o in outcomes if (c := is_correct(o)) is not None]
+        return Prediction(
+            policy.name,
+            mix,
+            hours,
+            gpu_hours,
+            hours * price if self.plan.prices else gpu_hours,
+            fleet.busy_s / (fleet.now_s * len(generators)),
+            len(generators),
+            len(judge_pool) if judged else 0,
+            ledger.generated_tokens,
+            ledger.judge_computed_tokens,
+            sum(known) if known else None,
+        )
+
+    def _recordings(self, base: Path, num_traces: int) -> Sequence[Recording]:
+        plan = self.plan
+        if plan.recording is None:
+            return made_up(
+                plan.lengths,
+                plan.num_problems,
+                num_traces,
+                max_tokens=self._generator.sampling.max_tokens,
+                length_scale=plan.length_scale,
+                seed=plan.seed,
+            )
+        path = Path(plan.recording).expanduser()
+        recordings = load_recordings(
+            path if path.exists() or path.is_absolute() else base / path,
+            kind=plan.answer_kind,
+            chars_per_token=plan.chars_per_token,
+        )
+        return drawn_anew(
+            recordings,
+            plan.num_problems,
+            num_traces,
+            length_scale=plan.length_scale,
+            seed=plan.seed,
+        )
+
+    def _calibrated(self) -> Calibration:
+        """What the planned judge's scores mean: it is calibrated on these very problems."""
+        pairs = [judges.oracle(material.answers) for material in self._materials]
+        answers = [material.answers for material in self._materials]
+        return judges.calibrate(pairs, answers)[0]
+
+    def _judge(self, place: int, policy: PolicyConfig) -> PairJudge:
+        material, name = self._materials[place], self.plan.judge
+        if isinstance(policy, OracleConfig) or name == "oracle":
+            return judges.oracle(material.answers)
+        if place not in self._judges:
+            scores = noisy_scores(name, material, self._calibration, self.plan.seed)
+            if self._run.judge is not None:
+                scores = replace(scores, reads=self._run.judge.reads)
+            self._judges[place] = scores
+        return self._judges[place]
+
+    def _replicas(
+        self, nodes: Sequence[NodeType], judged: bool
+    ) -> tuple[list[SpeedConfig], list[SpeedConfig]]:
+        """Speeds of the generators and of the judges that the nodes have room for.
+
+        Judges come first, one after another on the nodes as they are listed.
+        """
+        if self.plan.speed is not None:
+            return [self.plan.speed] * len(nodes), [self.plan.speed]
+        total = sum(node.gpus for node in nodes)
+        judge = self._run.judge
+        asked = judged and isinstance(judge, VllmJudgeConfig | EncoderJudgeConfig)
+        wanted = max(1, int(total / self.plan.gpus_per_judge)) if asked else 0
+        shards, judge_shards = _gpus(self._generator.engine), 1
+        judge_model: ModelShape | None = None
+        if judged and isinstance(judge, VllmJudgeConfig):
+            judge_shards = _gpus(judge.engine)
+            judge_model = model_shape(judge.engine.model)
+        if judged and isinstance(judge, EncoderJudgeConfig):
+            if not judge.gpus:
+                raise UserError("a plan knows the speed of GPUs only: set judge.gpus in its run")
+            judge_model = model_shape(judge.folder)
+        model = model_shape(self._generator.engine.model)
+        generators: list[SpeedConfig] = []
+        judge_pool: list[SpeedConfig] = []
+        efficiency = self.plan.efficiency
+        for node in nodes:
+            gpu, free = _gpu(node), node.gpus
+            while judge_model and len(judge_pool) < wanted and free >= judge_shards:
+                judge_pool.append(judge_speed(gpu, judge_shards, judge_model, efficiency))
+                free -= judge_shards
+            speed = replica_speed(
+                gpu,
+                shards,
+                model,
+                efficiency,
+                max_num_seqs=self._generator.engine.max_num_seqs,
+                trace_tokens=self.plan.prompt_tokens + self.longest_tokens,
+            )
+            generators += [speed] * (free // shards)
+        if not generators or len(judge_pool) < wanted:
+            raise UserError(
+                f"{shown_mix(Counter(node.name for node in nodes))} has no room for a generator "
+                f"of {shards} GPUs{' beside its judges' if wanted else ''}: add nodes"
+            )
+        return generators, judge_pool
+
+
+def shown_mix(mix: Mapping[str, int]) -> str:
+    """A mix in words: `2×a100x4+1×h20x8`."""
+    return "+".join(f"{count}×{name}" for name, count in mix.items())
+
+
+def cheapest(predictions: Sequence[Prediction], within_h: float | None) -> list[Prediction]:
+    """The cheapest mix of each policy among those that are done in time, if any is."""
+    in_time = [p for p in predictions if within_h is None or p.hours <= within_h]
+    best: dict[str, Prediction] = {}
+    for prediction in sorted(in_time, key=lambda p: (p.cost, p.hours)):
+        best.setdefault(prediction.policy, prediction)
+    return list(best.values())
+
+
+def _nodes(mix: Mix) -> list[NodeType]:
+    for name in mix:
+        if name not in NODE_TYPES:
+            known = ", ".join(sorted(NODE_TYPES))
+            raise UserError(f"mixes: there is no node type {name!r}; known are {known}")
+    return [NODE_TYPES[name] for name, count in mix.items() for _ in range(count)]
+
+
+def _gpu(node: NodeType) -> Accelerator:
+    if node.accelerator not in ACCELERATORS:
+        raise UserError(
+            f"nothing is known of the speed of a node of type {node.name!r}: give `speed` as "
+            "measured, or plan with nodes of " + ", ".join(ACCELERATORS)
+        )
+    return ACCELERATORS[node.accelerator]
+
+
+def _needs_words(policy: PolicyConfig) -> bool:
+    return isinstance(policy, JudgingConfig) and policy.checkpoint.startswith("reasoning_words")
+
+
+def _gpus(engine: EngineConfig) -> int:
+    """GPUs of one replica; a replica on a part of one is planned as if it had it to itself."""
+    shards = engine.tensor_parallel * engine.pipeline_parallel
+    return max(1, math.ceil(shards * engine.gpus_per_shard))

@@ -1,0 +1,148 @@
+"""`deepprune plan`: what a sweep will take, by replay on described hardware. Needs no cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.configs import resolve_config
+from deepprune.config import load_config
+from deepprune.loading import find
+from deepprune.plan_config import PlanConfig, load_plan
+from jobs.overrides import settings_of
+from jobs.render.progress import Progress
+from jobs.render.theme import counted, new_table
+from jobs.report.format import amount, percent
+from jobs.report.markdown import text
+from jobs.sweep.cost_estimator import Planner, Prediction, cheapest, shown_mix
+
+PLANS = Path(__file__).parents[1] / "configs" / "plans"
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the plan, its run, its recording or its nodes cannot be planned with.
+    """
+    path = find(options.config, list(PLANS.glob("*.yaml")), "plan")
+    config = load_plan(path, settings_of(options.settings, example="num_problems=60"))
+    base = path.parent
+    run = base / config.run if (base / config.run).is_file() else resolve_config(config.run)
+    with Progress("planning", len(config.mixes) * len(config.policies)) as progress:
+        progress.phase("preparing traces")
+        planner = Planner(config, load_config(run), base)
+        predictions = []
+        for policy in planner.policies:
+            for mix in config.mixes:
+                predictions.append(planner.predict(policy, mix))
+                progress.step()
+    best = cheapest(predictions, config.within_h)
+    if options.json:
+        sys.stdout.write(json.dumps(_as_json(predictions, best), indent=2) + "\n")
+    else:
+        _print(config, planner, predictions, best)
+    if options.markdown is not None:
+        options.markdown.write_text(_markdown(config, planner, predictions, best), "utf-8")
+    return 0
+
+
+def _title(config: PlanConfig, planner: Planner) -> str:
+    source = config.recording or "made up"
+    return (
+        f"{config.run}: {counted(config.num_problems, 'problem')}, traces of "
+        f"{planner.mean_tokens:,.0f} tokens ({source}), judge {config.judge}"
+    )
+
+
+def _cells(config: PlanConfig, p: Prediction) -> dict[str, str]:
+    """The columns of the table, by their headings; none that would say nothing."""
+    cells = {
+        "nodes": shown_mix(p.mix),
+        "engines": f"{p.num_generators}+{p.num_judges}" if p.num_judges else f"{p.num_generators}",
+        "hours": f"{p.hours:.3g}",
+        "GPU-h": f"{p.gpu_hours:.3g}",
+    }
+    if config.prices:
+        cells["cost"] = f"{p.cost:,.2f}"
+    cells |= {
+        "busy": percent(p.busy, 0),
+        "tokens": amount(p.generated_tokens),
+        "judged": amount(p.judge_tokens),
+    }
+    if p.correct is not None:
+        cells["right"] = str(p.correct)
+    return cells
+
+
+def _verdict(config: PlanConfig, best: Sequence[Prediction]) -> list[str]:
+    """Which mix is the cheapest for each policy, and the cheapest of all."""
+    limit = f" within {config.within_h:g} h" if config.within_h is not None else ""
+    if not best:
+        return [f"No mix is done{limit}: name larger ones."]
+    unit = "" if config.prices else " GPU-hours"
+    said = [
+        f"{p.policy}: cheapest{limit} on {shown_mix(p.mix)}, {p.cost:,.2f}{unit}, {p.hours:.3g} h"
+        for p in best
+    ]
+    return [*said, f"Cheapest of all: {best[0].policy} on {shown_mix(best[0].mix)}"]
+
+
+def _print(
+    config: PlanConfig,
+    planner: Planner,
+    predictions: Sequence[Prediction],
+    best: Sequence[Prediction],
+) -> None:
+    table = new_table(_title(config, planner), "policy", *_cells(config, predictions[0]))
+    before = None
+    for prediction in predictions:
+        style = "green" if prediction in best else None
+        name = "" if prediction.policy == before else prediction.policy
+        table.add_row(name, *_cells(config, prediction).values(), style=style)
+        before = prediction.policy
+    console = Console(highlight=False)
+    console.print(table)
+    for line in _verdict(config, best):
+        console.print(line, markup=False)
+
+
+def _markdown(
+    config: PlanConfig,
+    planner: Planner,
+    predictions: Sequence[Prediction],
+    best: Sequence[Prediction],
+) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    headings = tuple(_cells(config, predictions[0]))
+    rows = [
+        line([text(cell) for cell in (p.policy, *_cells(config, p).values())]) for p in predictions
+    ]
+    return "\n".join(
+        [
+            f"## {text(_title(config, planner))}",
+            "",
+            line(("policy", *headings)),
+            line((":--", ":--", *("--:" for _ in headings[1:]))),
+            *rows,
+            "",
+            *(f"- {text(said)}" for said in _verdict(config, best)),
+            "",
+        ]
+    )
+
+
+def _as_json(predictions: Sequence[Prediction], best: Sequence[Prediction]) -> dict[str, Any]:
+    return {
+        "predictions": [asdict(p) for p in predictions],
+        "cheapest": [asdict(p) for p in best],
+    }

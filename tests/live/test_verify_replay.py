@@ -1,0 +1,56 @@
+"""What a live run writes down is enough to come to the same decisions again, without an engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepprune.policy_config import (
+    AdaptiveConfig,
+    ConsConfig,
+    DeepConfConfig,
+    EscConfig,
+    PlusConfig,
+    PolicyConfig,
+)
+from deepprune.verify_replay import retell
+from jobs.storage.run_store import RunStore, load_outcomes, load_scores, load_traces
+
+pytestmark = pytest.mark.live
+
+POLICIES: list[PolicyConfig] = [
+    ConsConfig(num_traces=16, stop_when_decided=True),
+    EscConfig(name="esc", num_traces=16, window=4),
+    AdaptiveConfig(name="adaptive", num_traces=16, wave="needed"),
+    DeepConfConfig(name="deepconf-low", num_traces=24, warmup=8, wave=8),
+    PlusConfig(name="deepprune+", num_traces=32, checkpoint="tokens:54"),
+]
+
+
+def test_a_live_run_told_again_comes_to_the_same_decisions(live_system, problems, tmp_path):
+    policies = [*POLICIES, live_system.config.policy]
+    store = RunStore(tmp_path / "run", live_system.config)
+    for policy in policies:
+        for solved in live_system.solve(problems[:2], policy, live_system.config.seed):
+            store.write(solved)
+    traces, scores = load_traces(store.folder), load_scores(store.folder)
+    rows = load_outcomes(store.folder)
+    assert len(rows) == 2 * len(policies)
+    for row in rows:
+        mine = [t for t in traces if _key(t) == _key(row)]
+        told = retell(row, mine, [s for s in scores if _key(s) == _key(row)])
+        assert told.answer == row["answer"]
+        assert [list(c) for c in told.decision.clusters] == row["clusters"]
+        assert [(a, list(s)) for a, s in told.decision.votes] == [
+            (vote["answer"], vote["samples"]) for vote in row["votes"]
+        ]
+        assert {(e.sample, e.fate.value, e.reason) for e in told.ends} == {
+            (e["sample"], e["fate"], e["reason"]) for e in row["ends"]
+        }
+        assert told.rounds == row["rounds"]
+        assert told.ledger.finished_tokens == row["finished_tokens"]
+        # Live, what the judge was still at when the vote was decided is billed too.
+        assert 0 <= told.ledger.judge_pairs <= row["judge_pairs"]
+
+
+def _key(row):
+    return row["problem_id"], row["policy"]

@@ -1,0 +1,54 @@
+"""Work ends with who asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from ray.exceptions import RayActorError
+
+from actors.caller_watch import Askers
+
+
+class Asker:
+    """A coordinator as a replica sees it: one call that stays open until it dies."""
+
+    def __init__(self) -> None:
+        self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.until_death = self
+        self.num_calls = 0
+
+    def remote(self) -> asyncio.Future[None]:
+        self.num_calls += 1
+        return self.death
+
+
+async def work(askers: Askers, asker: Asker | None, seconds: float) -> str:
+    with askers.working_for(asker):
+        await asyncio.sleep(seconds)
+    return "done"
+
+
+async def test_what_a_dead_coordinator_asked_for_is_cancelled_and_nothing_else():
+    askers, dying, living = Askers(), Asker(), Asker()
+    short = asyncio.create_task(work(askers, dying, 0))
+    assert await short == "done"
+    orphans = [asyncio.create_task(work(askers, dying, 60)) for _ in range(3)]
+    others = [asyncio.create_task(work(askers, asker, 0.05)) for asker in (living, None)]
+    await asyncio.sleep(0)
+    dying.death.set_exception(RayActorError())
+    assert await asyncio.gather(*others) == ["done", "done"]
+    for orphan in orphans:
+        with pytest.raises(asyncio.CancelledError):
+            await orphan
+    assert (dying.num_calls, living.num_calls) == (1, 1)
+
+
+async def test_a_coordinator_that_comes_back_is_watched_anew():
+    askers, asker = Askers(), Asker()
+    asker.death.set_exception(RayActorError())
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(work(askers, asker, 60))
+    asker.death = asyncio.get_running_loop().create_future()
+    assert await asyncio.create_task(work(askers, asker, 0)) == "done"
+    assert asker.num_calls == 2

@@ -1,0 +1,167 @@
+"""A request at work, over generators that are scripted: bounds, leaving, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from actors.messages import TraceRequest, TraceUpdate
+from actors.serving.admission import Admission
+from actors.serving.errors import ApiError
+from actors.serving.fairness import FairGate, FairGenerators
+from actors.serving.request_runner import ServedModel, Solving, solution_of
+from actors.serving.spec import Offer, read_chat_request
+from deepprune.config import SamplingConfig
+from deepprune.policy_config import ConsConfig
+from deepprune.serve_config import CeilingsConfig, QueueConfig, parse_serve_config
+from tests.unit.test_chat_request import body
+
+CONFIG = parse_serve_config(
+    {
+        "nodes": {"laptop": 1},
+        "models": {
+            "m": {
+                "generator": {"engine": {"model": "miniature/reasoner", "gpus_per_shard": 0}},
+                "policy": {"name": "cons"},
+            }
+        },
+    },
+    "x",
+)
+
+
+class Ticking:
+    """Each trace gains ten tokens a tick, and answers 7 after `num_ticks`; None: it never ends."""
+
+    def __init__(self, num_ticks: int | None) -> None:
+        self.num_ticks = num_ticks
+        self.num_running = 0
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        self.num_running += 1
+        try:
+            tick = 0
+            while self.num_ticks is None or tick < self.num_ticks:
+                tick += 1
+                yield TraceUpdate("so ", (1,) * 10, 10 * tick)
+                await asyncio.sleep(0.001)
+            yield TraceUpdate("\\boxed{7}", (1,), 10 * tick + 1, finish_reason="stop")
+        finally:
+            self.num_running -= 1
+
+
+def model(engines: Ticking, queue: QueueConfig | None = None) -> ServedModel:
+    gate = FairGate(4)
+    offer = Offer({"cons": ConsConfig(num_traces=6)}, "cons", SamplingConfig(), CeilingsConfig())
+    return ServedModel(
+        config=CONFIG.run("m"),
+        offer=offer,
+        generators=FairGenerators(engines, gate),
+        judges=None,
+        replica=None,
+        trace_gate=gate,
+        judge_gate=FairGate(1),
+        admission=Admission(queue or QueueConfig()),
+    )
+
+
+def start(served: ServedModel, **controls: Any) -> Solving:
+    spec = read_chat_request(body(deepprune=controls), {"m": served.offer})
+    return Solving("r1", "me", spec, served, None)
+
+
+async def test_a_vote_is_told_from_its_start_to_its_end():
+    engines = Ticking(3)
+    solving = start(model(engines))
+    solution = await solution_of(solving)
+    assert solution.result.answer == "7" and solution.finish_reason == "stop"
+    solving.narrator.end(solution, solving.stopped_by)
+    events, grown = solving.narrator.take()
+    kinds = [event["type"] for event in events]
+    assert kinds.count("launch") == kinds.count("finish") == 6
+    assert kinds[-1] == "end" and events[-1]["status"] == "done"
+    assert events[-1]["tokens"] == dict.fromkeys(range(6), 31)
+    assert [e["votes"] for e in events if e["type"] == "vote"][-1] == [
+        {"answer": "7", "count": 6, "share": 1.0}
+    ]
+    assert grown == dict.fromkeys(range(6), 30)
+    assert solving.narrator.take() == ([], {})
+
+
+async def test_tokens_over_all_traces_are_bounded():
+    engines = Ticking(None)
+    solution = await solution_of(start(model(engines), max_total_tokens=200))
+    assert solution.stopped_by == "max_total_tokens"
+    assert solution.finish_reason == "length"
+    assert 200 <= solution.usage.deepprune.generated_tokens < 300
+    assert solution.completion.choices[0].message.content.startswith("so so")
+    assert engines.num_running == 0
+
+
+async def test_a_deadline_ends_the_vote_as_it_stands():
+    engines = Ticking(None)
+    solution = await solution_of(start(model(engines), deadline_s=0.05))
+    assert solution.stopped_by == "deadline" and not solution.outcome.complete
+    assert engines.num_running == 0
+
+
+async def test_who_stops_waiting_stops_the_traces_and_is_billed():
+    engines = Ticking(None)
+    served = model(engines)
+    solving = start(served)
+    waiting = asyncio.create_task(solution_of(solving))
+    await solving.admitted
+    await asyncio.sleep(0.01)
+    assert engines.num_running == 4, "as many as there are slots"
+    waiting.cancel()
+    await asyncio.wait([waiting, solving.task])
+    assert solving.stopped_by == "disconnected" and engines.num_running == 0
+    assert solving.task.result().usage.deepprune.generated_tokens > 0
+    assert served.trace_gate.share.num_held == served.trace_gate.share.num_waiting == 0
+    assert served.admission.num_running == 0
+
+
+async def test_who_leaves_the_queue_never_reaches_the_engines():
+    engines = Ticking(None)
+    served = model(engines, QueueConfig(max_running=1, max_waiting=1))
+    first = start(served)
+    await first.admitted
+    second = start(served)
+    waiting = asyncio.create_task(solution_of(second))
+    await asyncio.sleep(0.01)
+    assert served.admission.num_waiting == 1
+    third = start(served)
+    with pytest.raises(ApiError) as refused:
+        await solution_of(third)
+    assert refused.value.status == 429 and not third.is_admitted
+    waiting.cancel()
+    await asyncio.wait([waiting, second.task])
+    assert served.admission.num_waiting == 0 and not second.is_admitted
+    first.stop("deadline")
+    await solution_of(first)
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_an_overload():
+    served = model(Ticking(None), QueueConfig(max_running=1, max_waiting=1))
+    first = start(served)
+    await first.admitted
+    with pytest.raises(ApiError) as refused:
+        await solution_of(start(served, deadline_s=0.02))
+    assert refused.value.status == 429 and "deadline_s" in str(refused.value)
+    first.stop("deadline")
+    await solution_of(first)
+
+
+async def test_a_defect_is_said_to_be_one(caplog):
+    class Broken(Ticking):
+        async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+            raise ZeroDivisionError
+            yield
+
+    with pytest.raises(ApiError) as failed:
+        await solution_of(start(model(Broken(1))))
+    assert failed.value.status == 500
+    assert "r1 failed" in caplog.text

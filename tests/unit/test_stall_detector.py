@@ -1,0 +1,25 @@
+"""When an engine counts as hung."""
+
+from __future__ import annotations
+
+from actors import stall_detector as vigil
+from actors.stall_detector import Vigil
+
+
+def test_an_engine_hangs_when_it_has_work_and_says_nothing(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(vigil.time, "monotonic", lambda: now)
+    watch = Vigil(stall_s=10)
+    now = 100
+    assert not watch.stalled, "it has nothing to say"
+    with watch.request():
+        now = 109
+        assert not watch.stalled
+        with watch.request():
+            now = 111
+            assert watch.stalled, "another request is no sign of life"
+            watch.heard()
+            assert not watch.stalled
+        now = 122
+        assert watch.stalled
+    assert not watch.stalled

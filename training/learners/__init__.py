@@ -1,0 +1,1 @@
+"""Judges in training: models, losses, engines and the loop."""

@@ -1,0 +1,190 @@
+"""The pairwise judge as a module: a causal language model that is asked for one of two tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from actors.language_model import without_additions
+from actors.models import PLAIN_QUESTION, resolve_model
+from actors.padding import Prompt, scoring_batches, tokens_at_once
+from deepprune.config import JudgePrompt
+from deepprune.errors import UserError
+from training.learners.base_model import save_language_model
+from training.learners.batches import collate, lengths_of
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+
+JUDGE_FILE = "judge.json"
+PAIRS_AT_ONCE = 64
+"""Pairs that share the keys and values of their beginning; bounds the memory they take."""
+
+
+class JudgeModel(nn.Module):
+    """A language model's logits for the two answers, at the end of each prompt.
+
+    The head is applied to those positions only: a vocabulary of logits for every token of a pair
+    would take more memory than the model.
+    """
+
+    def __init__(self, language_model: Any, answer_ids: tuple[int, int]) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.answer_ids = answer_ids
+
+    def forward(self, tokens: Tensor, last: Tensor, read: Tensor | None = None) -> Any:
+        """(batch, 2) logits, "different" first, of prompts (batch, length) that end at `last`.
+
+        With `read`, (batch, length), also the mean cross-entropy of predicting these tokens.
+        """
+        hidden = self._bare().get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+        logits = self._answer_logits(hidden, last)
+        if read is None:
+            return logits
+        inside = read[:, 1:]
+        predicted = self._bare().get_output_embeddings()(hidden[:, :-1][inside]).float()
+        return logits, nn.functional.cross_entropy(predicted, tokens[:, 1:][inside])
+
+    def continued(self, beginning: Tensor, tokens: Tensor, last: Tensor) -> Tensor:
+        """The same for prompts that all start with `beginning`, (1, shared), computed once."""
+        from transformers import DynamicCache
+
+        decoder = self._bare().get_decoder()
+        cache = DynamicCache(config=decoder.config)
+        if beginning.shape[1]:
+            decoder(input_ids=beginning, past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(len(tokens))
+        out = decoder(input_ids=tokens, past_key_values=cache, use_cache=True)
+        return self._answer_logits(out.last_hidden_state, last)
+
+    def _answer_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
+        ends = hidden[torch.arange(len(last), device=last.device), last]
+        logits: Tensor = self._bare().get_output_embeddings()(ends)
+        return logits[:, list(self.answer_ids)].float()
+
+    def _bare(self) -> Any:
+        return without_additions(self.language_model)
+
+
+def prompt_for(config: TrainConfig) -> JudgePrompt:
+    """How the judge is going to be asked.
+
+    Raises:
+        UserError: the base model's `judge.json` does not validate.
+    """
+    return config.prompt or prompt_beside(config.model)
+
+
+def prompt_beside(model: str) -> JudgePrompt:
+    """What `judge.json` in a model's folder says, else the plain question.
+
+    Raises:
+        UserError: it does not validate.
+    """
+    beside = Path(resolve_model(model)) / JUDGE_FILE
+    if not beside.is_file():
+        return PLAIN_QUESTION
+    try:
+        return JudgePrompt.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{beside} does not validate: {_line(error)}") from None
+
+
+def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:
+    """Write a Hugging Face folder that vLLM loads, with `judge.json` in it; LoRA is merged."""
+    save_language_model(language_model, tokenizer, folder)
+    save_prompt(prompt, folder)
+
+
+def save_prompt(prompt: JudgePrompt, folder: Path) -> None:
+    """Write `judge.json`: how to ask, at which checkpoint, with which threshold."""
+    text = json.dumps(prompt.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
+    (folder / JUDGE_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def score_prompts(
+    forward: Callable[[Tensor, Tensor], Tensor],
+    prompts: Sequence[Prompt],
+    device: torch.device,
+    *,
+    tokens_per_batch: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> npt.NDArray[np.float64]:
+    """(pairs,): the judge's log-odds of P(same) of each prompt.
+
+    Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
+    needs. Each returns zeros for the pairs of others: the sum over the workers is the result.
+    """
+    lengths = lengths_of(prompts)
+    scores = np.zeros(len(prompts))
+    for index in scoring_batches(lengths, (tokens_per_batch or tokens_at_once(device)) * world):
+        mine = index[rank::world]
+        shown = mine if len(mine) else index[:1]
+        unknown = np.zeros(len(shown), dtype=np.bool_)
+        batch = collate([prompts[i] for i in shown], unknown, 0)
+        logits = forward(batch.tokens.to(device), batch.last.to(device))
+        z = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+        scores[mine] = z[: len(mine)]
+    return scores
+
+
+@torch.no_grad()
+def score_sharing(
+    module: JudgeModel,
+    prompts: Sequence[Prompt],
+    first: npt.NDArray[np.int64],
+    device: torch.device,
+    seen: Callable[[int], None] = lambda num_pairs: None,
+) -> npt.NDArray[np.float64]:
+    """Like `score_prompts` in one process, but what pairs with an equal `first` share is read once.
+
+    The beginning that a group's prompts have in common goes through the model once, and its keys
+    and values serve all of them, as the engine's prefix cache does. That saves half of the work
+    where each trace meets many others. `seen` is told how many more pairs are done.
+    """
+    scores = np.zeros(len(prompts))
+    order = np.argsort(first, kind="stable")
+    for group in _runs(order, first, PAIRS_AT_ONCE):
+        shared = _common_length([prompts[i] for i in group])
+        rests = [prompts[i][shared:] for i in group]
+        batch = collate(rests, np.zeros(len(group), dtype=np.bool_), 0)
+        beginning = torch.from_numpy(prompts[group[0]][None, :shared].astype(np.int64))
+        logits = module.continued(
+            beginning.to(device), batch.tokens.to(device), batch.last.to(device)
+        )
+        scores[group] = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+        seen(len(group))
+    return scores
+
+
+def _runs(
+    order: npt.NDArray[np.int64], values: npt.NDArray[np.int64], longest: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Stretches of `order` with an equal value, cut where they are too long."""
+    bounds = np.flatnonzero(np.diff(values[order])) + 1
+    for run in np.split(order, bounds):
+        for start in range(0, len(run), longest):
+            yield run[start : start + longest]
+
+
+def _common_length(prompts: Sequence[Prompt]) -> int:
+    """Tokens that all prompts begin with, leaving each at least one of its own."""
+    length = min(len(prompt) for prompt in prompts) - 1
+    for prompt in prompts[1:]:
+        differs = np.flatnonzero(prompt[:length] != prompts[0][:length])
+        length = int(differs[0]) if len(differs) else length
+    return length
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,195 @@
+"""Trains a judge on Ray Train, over any number of workers, and fetches the best one.
+
+Checkpoints go to any file system that pyarrow knows. A worker that dies is replaced, and training
+goes on from the last checkpoint; so it does when the whole program is run again on its folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepprune.errors import UserError
+from training.config import TrainConfig
+from training.learners.trainer import Progress
+from training.learners.worker import JUDGE, LEARNERS, Assignment, train_worker
+from training.pairs.data import chosen_checkpoint, load_pairs
+
+if TYPE_CHECKING:
+    from ray.train import Result
+
+RUN = "training"
+POLL_S = 0.5
+NUM_KEPT = 2
+"""Checkpoints in the storage: the best ones; and the last, from which training goes on."""
+
+
+class Monitor:
+    """An actor between workers and driver: steps go through it, and what the user has to know."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Gauge
+
+        self._steps: list[Progress | str] = []
+        self._failure: str | None = None
+        self._gauges = {
+            name: Gauge(f"deepprune_train_{name}", f"Of a judge in training: {name}")
+            for name in ("step", "loss", "learning_rate", "pairs_per_s", "auroc", "mean_auroc")
+        }
+
+    def progress(self, progress: Progress) -> None:
+        """A step is done."""
+        self._steps.append(progress)
+        for name, gauge in self._gauges.items():
+            value = getattr(progress, name)
+            if value is not None:
+                gauge.set(value)
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        self._steps.append(text)
+
+    def take(self) -> list[Progress | str]:
+        """The steps and notes since the last call."""
+        steps, self._steps = self._steps, []
+        return steps
+
+    def failed(self, message: str) -> None:
+        """Training cannot go on."""
+        self._failure = self._failure or message
+
+    def failure(self) -> str | None:
+        """Why training cannot go on."""
+        return self._failure
+
+
+def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> tuple[str, int]:
+    """The pairs' checkpoint and the steps of a training, once what can be wrong is ruled out.
+
+    Raises:
+        UserError: pairs of one class only, a split that leaks, a tokenizer without the answer
+            tokens, or a problem that leaves no room for prefixes.
+    """
+    from actors.language_model import load_tokenizer
+
+    learner = LEARNERS[config.kind]
+    train = load_pairs(folder, ["train"], checkpoint)
+    learner.check(config, load_tokenizer(config.model), train)
+    return chosen_checkpoint(folder, checkpoint), learner.steps_of(config, train)
+
+
+def run(
+    config: TrainConfig,
+    pairs: Path,
+    checkpoint: str,
+    storage: str,
+    seen: Callable[[Progress | str], None],
+) -> Result:
+    """Train, telling `seen` about each step and whatever is worth a note; Ray has to be up.
+
+    Raises:
+        UserError: training cannot go on; the last good checkpoint is in the storage.
+    """
+    import ray
+    from ray import train
+    from ray.exceptions import RayActorError
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    monitor = ray.remote(Monitor).options(num_cpus=0).remote()
+    workers = config.workers
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"assignment": Assignment(config, pairs.absolute(), checkpoint, monitor)},
+        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+        scaling_config=train.ScalingConfig(
+            num_workers=workers.num,
+            use_gpu=workers.gpus > 0,
+            resources_per_worker={
+                "CPU": workers.cpus,
+                **({"GPU": workers.gpus} if workers.gpus else {}),
+            },
+        ),
+        run_config=train.RunConfig(
+            name=RUN,
+            storage_path=storage,
+            failure_config=train.FailureConfig(max_failures=workers.max_failures),
+            checkpoint_config=train.CheckpointConfig(
+                num_to_keep=NUM_KEPT, checkpoint_score_attribute="score"
+            ),
+            worker_runtime_env={"env_vars": _environment(config)},
+        ),
+    )
+    with _watched(monitor, seen):
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            failure = ray.get(monitor.failure.remote())
+            if failure is not None:
+                raise UserError(failure) from None
+            failures = getattr(error, "worker_failures", {}).values()
+            if failures and all(isinstance(failure, RayActorError) for failure in failures):
+                raise UserError(
+                    f"workers died {workers.max_failures + 1} times (out of memory?): see Ray's "
+                    "logs, and run the same command again to go on from the last checkpoint"
+                ) from None
+            raise
+    failure = ray.get(monitor.failure.remote())
+    if failure is not None:
+        raise UserError(failure)
+    return result
+
+
+def fetch_best(result: Result, folder: Path) -> int:
+    """Copy the best judge out of the storage; returns its step."""
+    import pyarrow.fs
+
+    assert result.best_checkpoints, "a training ends with a checkpoint"
+    best, metrics = max(
+        result.best_checkpoints, key=lambda entry: (entry[1]["score"], entry[1]["step"])
+    )
+    folder.mkdir(exist_ok=True)
+    pyarrow.fs.copy_files(
+        f"{best.path}/{JUDGE}",
+        str(folder.absolute()),
+        source_filesystem=best.filesystem,
+        destination_filesystem=pyarrow.fs.LocalFileSystem(),
+    )
+    return int(metrics["step"])
+
+
+@contextmanager
+def _watched(monitor: Any, seen: Callable[[Progress | str], None]) -> Iterator[None]:
+    """While it lasts, `seen` is told what comes to the monitor; what `seen` raises comes out."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(_watch, monitor, seen, over)
+        try:
+            yield
+        finally:
+            over.set()
+        watching.result()
+
+
+def _watch(monitor: Any, seen: Callable[[Progress | str], None], over: threading.Event) -> None:
+    import ray
+
+    last = False
+    while not last:
+        last = over.wait(POLL_S)
+        for item in ray.get(monitor.take.remote()):
+            seen(item)
+
+
+def _environment(config: TrainConfig) -> dict[str, str]:
+    """Of each worker: DeepSpeed is told which device it has instead of looking for compilers."""
+    return {
+        "DS_ACCELERATOR": "cuda" if config.workers.gpus else "cpu",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

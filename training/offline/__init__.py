@@ -1,0 +1,1 @@
+"""Evaluation of judges on recorded pairs."""

@@ -1,0 +1,1 @@
+"""Labelled pairs of prefixes, built by Ray Data from recorded traces."""
