@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jobs.report.drawing import (
+from jobs.render.figures import (
     INK,
     QUIET,
     drawing,

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from deepprune.errors import UserError
 from deepprune.section import Section
-from jobs.report import markdown
+from jobs.render import markdown
 from jobs.report.tables import Cell, Table
 from training.config import load
 

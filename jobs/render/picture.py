@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from deepprune.grading import num_correct, same_outcome
 from deepprune.ledger import Fate
 from deepprune.session import Outcome
 from deepprune.voting import same_answer
-from jobs.render.terminal import agree, num_correct
 from jobs.render.theme import (
     FATE_NAMES,
     OTHER_COLOUR,
@@ -134,7 +134,7 @@ def draw_totals(baseline: Sequence[Outcome], pruned: Sequence[Outcome], path: Pa
     problem_ids = [outcome.problem.problem_id for outcome in baseline]
     common = common_part(problem_ids)
     labels = [one_line(problem_id.removeprefix(common), 12) for problem_id in problem_ids]
-    differs = [not same for same in map(agree, baseline, pruned)]
+    differs = [not same for same in map(same_outcome, baseline, pruned)]
     marked = [f"{label}\n≠" if d else label for label, d in zip(labels, differs, strict=True)]
     axes.set_xticks(range(num), marked, fontsize=9, **PLAIN)
     note = "   ≠ the two answer differently" if any(differs) else ""
@@ -155,7 +155,7 @@ def _summary_title(baseline: Sequence[Outcome], pruned: Sequence[Outcome]) -> st
     parts, totals = [], []
     for outcomes in (baseline, pruned):
         totals.append(sum(outcome.ledger.generated_tokens for outcome in outcomes))
-        right = num_correct(outcomes)
+        right = "{} of {}".format(*num_correct(outcomes))
         parts.append(f"{outcomes[0].policy}: {totals[-1]:,} tokens, {right} right")
     saved = fewer(totals[1], totals[0])
     return f"{counted(len(baseline), 'problem')}, {saved} tokens\n" + "      ".join(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepprune.answers import equivalent
+from deepprune.grading import is_correct
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
-from deepprune.voting import same_answer
 from jobs.render.theme import (
     FATE_NAMES,
     colour,
@@ -35,27 +33,6 @@ VOTE_BAR_WIDTH = 24
 MAX_CLUSTERS_SHOWN = 8
 CELL_CHARS = 16
 """Of an answer in a table with many columns."""
-
-
-def is_correct(outcome: Outcome) -> bool | None:
-    """Whether the answer equals the reference; None where there is no reference."""
-    reference = outcome.problem.reference
-    if reference is None:
-        return None
-    return outcome.answer is not None and equivalent(outcome.answer, reference)
-
-
-def num_correct(outcomes: Sequence[Outcome]) -> str:
-    """How many answers are right, of those that have a reference."""
-    known = [outcome for outcome in outcomes if outcome.problem.reference is not None]
-    return f"{sum(is_correct(outcome) is True for outcome in known)} of {len(known)}"
-
-
-def agree(a: Outcome, b: Outcome) -> bool:
-    """Whether two outcomes have the same answer."""
-    if a.answer is None or b.answer is None:
-        return a.answer == b.answer
-    return same_answer(a.answer, b.answer)
 
 
 def answer_json(solved: Solved) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from jobs.render.theme import FATE_NAMES, one_line
-from jobs.report.drawing import (
+from jobs.render.figures import (
     FAINT,
     FATE_COLOURS,
     JUDGE_COLOUR,
@@ -22,7 +21,8 @@ from jobs.report.drawing import (
     legend_below,
     policy_colour,
 )
-from jobs.report.format import amount, percent, rate, tick
+from jobs.render.format import amount, percent, rate, tick
+from jobs.render.theme import FATE_NAMES, one_line
 from jobs.report.load import Run
 from jobs.report.summary import Setting, Summary
 

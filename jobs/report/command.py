@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from deepprune.errors import UserError
+from jobs.render import markdown
 from jobs.render.theme import counted, one_line
-from jobs.report import html, markdown
+from jobs.report import html
 from jobs.report.load import Run, load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import Setting, summarise

@@ -8,10 +8,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from deepprune.errors import UserError
+from jobs.render.figures import as_data_uri, save_png
+from jobs.render.format import amount, percent, rate
 from jobs.render.theme import FATE_NAMES
 from jobs.report.bars import cluster_shares, draw_clusters, draw_fates
-from jobs.report.drawing import as_data_uri, save_png
-from jobs.report.format import amount, percent, rate
 from jobs.report.html import Plot
 from jobs.report.load import Run
 from jobs.report.pareto import draw_judge_curve, draw_pareto

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+from jobs.render.format import percent, percent_range, points, points_range
+from jobs.render.text import visible
 from jobs.render.theme import common_part, one_line
-from jobs.report.format import percent, percent_range, points, points_range
 from jobs.report.pages import Page, Pages
 from jobs.report.summary import Setting
 from jobs.report.tables import Cell, Table
-from jobs.report.texts import visible
 from jobs.report.verdict import Glance
 
 MAX_ID_CHARS = 80

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from jobs.render.figures import PAPER, PLAIN, QUIET, drawing
 from jobs.render.theme import one_line
-from jobs.report.drawing import PAPER, PLAIN, QUIET, drawing
 
 SIZE = 9
 MAX_CHARS = 48

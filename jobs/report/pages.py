@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepprune.checkpoints import CheckpointSpec, truncate
+from jobs.render.text import limit_for, shortened, units, visible
 from jobs.render.theme import one_line
 from jobs.report.load import Detail, Row, Run
 from jobs.report.summary import Setting, Summary
-from jobs.report.texts import limit_for, shortened, units, visible
 from jobs.report.trace_texts import Shelf, Text, Texts
 
 FATES = ("finished", "cancelled_after_checkpoint", "cancelled_before_checkpoint", "lost")

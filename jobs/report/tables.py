@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from jobs.render.theme import counted
-from jobs.report import published
-from jobs.report.bootstrap import Estimate
-from jobs.report.format import (
+from jobs.render.format import (
     DASH,
     amount,
     amount_range,
@@ -24,6 +21,9 @@ from jobs.report.format import (
     rate_range,
     seconds,
 )
+from jobs.render.theme import counted
+from jobs.report import published
+from jobs.report.bootstrap import Estimate
 from jobs.report.summary import Setting, Summary
 from jobs.report.variants import description
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from deepprune.answers import equivalent
+from jobs.render.format import DASH, amount, amount_range, percent, percent_range, published_tokens
 from jobs.report import bootstrap, published
 from jobs.report.bootstrap import Estimate
-from jobs.report.format import DASH, amount, amount_range, percent, percent_range, published_tokens
 from jobs.report.load import Run
 from jobs.report.summary import Setting, Summary
 from jobs.report.tables import Cell, Table, estimated

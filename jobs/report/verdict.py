@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from jobs.render.format import amount, percent, percent_range, points, points_range, rate, seconds
 from jobs.render.theme import counted
 from jobs.report import bootstrap
-from jobs.report.format import amount, percent, percent_range, points, points_range, rate, seconds
 from jobs.report.summary import Setting, Summary, Versus
 
 MARGIN = 0.01

@@ -10,9 +10,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from deepprune.grading import is_correct, num_correct, same_outcome
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
-from jobs.render.terminal import CELL_CHARS, agree, is_correct, num_correct
+from jobs.render.terminal import CELL_CHARS
 from jobs.render.theme import (
     common_part,
     counted,
@@ -116,14 +117,18 @@ def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
                 _num_agree(baseline, run),
             )
         table.add_row(
-            *(run.policy, num_correct(run.outcomes), f"{bill.generated_tokens:,}"),
+            *(
+                run.policy,
+                "{} of {}".format(*num_correct(run.outcomes)),
+                f"{bill.generated_tokens:,}",
+            ),
             *(*beside, f"{run.wall_s:.1f}"),
         )
     return table
 
 
 def _num_agree(baseline: PolicyRun, run: PolicyRun) -> str:
-    same = sum(map(agree, baseline.outcomes, run.outcomes))
+    same = sum(map(same_outcome, baseline.outcomes, run.outcomes))
     return f"{same} of {len(run.outcomes)}"
 
 

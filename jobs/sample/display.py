@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from jobs.render.terminal import is_correct
+from deepprune.grading import is_correct
 from jobs.render.theme import clock_time, colour, fewer, mark, one_line, shown_answer
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepprune.config import Reads, RunConfig, VllmGeneratorConfig
+from deepprune.grading import is_correct
 from deepprune.ledger import Fate
 from deepprune.policy_config import JudgingConfig, PaperRules, PolicyConfig
 from deepprune.schemas import LEDGER_FIELDS
 from deepprune.session import Outcome
-from jobs.render.terminal import is_correct
 
 if TYPE_CHECKING:
     from actors.coordinator import Solved

@@ -22,6 +22,7 @@ from deepprune.config import (
 )
 from deepprune.errors import UserError
 from deepprune.fleet import Fleet, replay_together
+from deepprune.grading import is_correct
 from deepprune.judges import Calibration
 from deepprune.ledger import Ledger
 from deepprune.plan_config import PlanConfig
@@ -31,7 +32,6 @@ from deepprune.replay import PairJudge
 from deepprune.replay_dataset import Material
 from deepprune.speed import SpeedConfig
 from deepprune.synthetic_traces import drawn_anew, made_up
-from jobs.render.terminal import is_correct
 from jobs.sweep.replay_judges import informed, noisy_scores
 
 Mix = dict[str, int]

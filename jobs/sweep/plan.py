@@ -17,10 +17,10 @@ from deepprune.config import load_config
 from deepprune.loading import find
 from deepprune.plan_config import PlanConfig, load_plan
 from jobs.overrides import settings_of
+from jobs.render.format import amount, percent
+from jobs.render.markdown import text
 from jobs.render.progress import Progress
 from jobs.render.theme import counted, new_table
-from jobs.report.format import amount, percent
-from jobs.report.markdown import text
 from jobs.sweep.cost_estimator import Planner, Prediction, cheapest, shown_mix
 
 PLANS = Path(__file__).parents[1] / "configs" / "plans"

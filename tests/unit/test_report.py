@@ -12,12 +12,12 @@ import pytest
 
 from deepprune.errors import UserError
 from jobs.cli import main
-from jobs.report import markdown
+from jobs.render import markdown
+from jobs.render.text import limit_for, shortened, units, visible
 from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
 from jobs.report.tables import Cell, Table
-from jobs.report.texts import limit_for, shortened, units, visible
 from jobs.report.trace_texts import Shelf
 from tests.unit.report_made import AFTER, end, outcome, realistic, trace, write_run
 

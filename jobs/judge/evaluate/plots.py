@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from deepprune.errors import UserError
 from jobs.judge.evaluate.judged import Judged, Place
-from jobs.render.theme import colour, one_line
-from jobs.report.drawing import (
+from jobs.render.figures import (
     FAINT,
     INK,
     PLAIN,
@@ -21,6 +20,7 @@ from jobs.report.drawing import (
     new_figure,
     save_png,
 )
+from jobs.render.theme import colour, one_line
 from jobs.report.html import Plot
 from training.offline.cascade import Step
 

@@ -12,9 +12,10 @@ from typing import Any
 from deepprune.errors import UserError
 from jobs.judge.evaluate.judged import ALL, Judged, Place, places
 from jobs.judge.evaluate.plots import draw_plots
+from jobs.render import markdown
+from jobs.render.format import DASH, amount, percent
 from jobs.render.theme import counted, one_line
-from jobs.report import html, markdown
-from jobs.report.format import DASH, amount, percent
+from jobs.report import html
 from jobs.report.tables import Cell, Table
 from training.offline.cascade import Step, cascade
 from training.offline.evaluation import Evaluation, Figure

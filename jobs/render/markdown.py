@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from jobs.render.text import visible
 from jobs.render.theme import one_line
 from jobs.report.tables import Cell, Table
-from jobs.report.texts import visible
 from jobs.report.verdict import Glance, rule
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#$~])")
