@@ -73,7 +73,7 @@ def build(
         if (out / MANIFEST).is_file():
             done: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
             return done
-        from actors.connection import connected, running_cluster
+        from actors.deploy.connection import connected, running_cluster
 
         with connected(running_cluster(address)):
             work = PairsBuild(files, survey, config, out.absolute())

@@ -58,7 +58,7 @@ def _train(
     storage: str,
     address: str | None,
 ) -> None:
-    from actors.connection import connected, running_cluster
+    from actors.deploy.connection import connected, running_cluster
     from training.learners.log import TrainLog
     from training.learners.run import fetch_best, run
     from training.learners.trainer import Progress

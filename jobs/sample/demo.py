@@ -26,7 +26,7 @@ from jobs.sample.run import (
 )
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
     from deepprune.config import RunConfig
 
 PROBLEM_SEED = 2026
@@ -97,7 +97,7 @@ def demo(num_problems: int, options: RunOptions) -> None:
 
 def _beyond(config: RunConfig) -> list[PolicyConfig]:
     """`deepprune+` beside deepprune, with the settings that both have."""
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
 
     if not isinstance(config.policy, DeepPruneConfig):
         return []

@@ -21,8 +21,8 @@ from deepprune.policy_config import ConsConfig, PolicyConfig, renamed
 from deepprune.traces import Problem
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
-    from actors.deploy import System
+    from actors.deploy.system import System
+    from actors.driver.coordinator import Solved
     from jobs.render.progress import Progress
     from jobs.sample.display import Display
 
@@ -70,7 +70,7 @@ def configuration(options: RunOptions) -> RunConfig:
     path = resolve_config(options.config)
     if options.policy is not None:
         overrides = {"policy": renamed(load_config(path).policy, options.policy)} | overrides
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
 
     return with_calibration(load_config(path, overrides))
 
@@ -102,11 +102,11 @@ def system_for(
         UserError: something in the configuration, the problems or the cluster cannot work.
     """
     display.phase("checking the configuration")
-    from actors.preflight import check
+    from actors.deploy.preflight import check
 
     check(config, problems)
-    from actors.connection import connected, running_cluster
-    from actors.deploy import running
+    from actors.deploy.connection import connected, running_cluster
+    from actors.deploy.system import running
 
     address = running_cluster(address)
     display.phase("starting Ray" if address is None else f"connecting to {address}")

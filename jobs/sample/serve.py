@@ -22,7 +22,7 @@ def serve(config_name: str, overrides: dict[str, Any], address: str | None) -> N
     path = resolve_config(config_name, shipped_serve_configs())
     config = load_serve_config(path, overrides)
     _say("checking the configuration")
-    from actors.connection import connected, running_cluster
+    from actors.deploy.connection import connected, running_cluster
     from actors.serving.deploy import check_endpoint, serving
 
     check_endpoint(config)
