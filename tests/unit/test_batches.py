@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.padding import scoring_batches
-from actors.preflight import load_tokenizer
+from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.learners.batches import PairEncoder, training_batches
