@@ -21,8 +21,8 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 import numpy as np
 
-from actors.detokenizer import Detokenizer
-from actors.generator import _Trace
+from actors.generators.detokenizer import Detokenizer
+from actors.generators.generator import _Trace
 from actors.messages import TraceRequest
 from actors.models import resolve_model
 from actors.tokenizer import load_tokenizer

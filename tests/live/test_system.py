@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from actors.encoder_config import EncoderSettings
-from actors.prefix_encoder import SavedEncoder
+from actors.judges.encoder_config import EncoderSettings
+from actors.judges.prefix_encoder import SavedEncoder
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
@@ -30,7 +30,7 @@ def unfinished_requests(calls: int = 8) -> int:
     """Requests that generator engines still hold, over enough calls to meet every replica."""
     from ray import serve
 
-    from actors.deploy import GENERATOR_APP
+    from actors.deploy.system import GENERATOR_APP
 
     handle = serve.get_app_handle(GENERATOR_APP)
     return sum(handle.num_unfinished.remote().result(timeout_s=HANG_S) for _ in range(calls))
@@ -167,10 +167,10 @@ def solved_with(judge, live_system, problems):
     import ray
     from ray import serve
 
-    from actors.coordinator import JUDGE
-    from actors.deploy import GENERATOR_APP, judge_app
-    from actors.preflight import check, with_calibration
-    from actors.shards import Shards
+    from actors.deploy.preflight import check, with_calibration
+    from actors.deploy.system import GENERATOR_APP, judge_app
+    from actors.driver.coordinator import JUDGE
+    from actors.driver.shards import Shards
 
     policy = PlusConfig(name="deepprune+", num_traces=32, checkpoint="tokens:54")
     run = live_system.config.model_copy(update={"judge": judge, "policy": policy})

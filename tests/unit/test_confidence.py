@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.confidence import ConfidenceMeter
+from actors.generators.confidence import ConfidenceMeter
 
 
 def flat(*positions: list[float]) -> SimpleNamespace:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.detokenizer import Detokenizer
-from actors.generator import _Trace, prompt_token_ids
+from actors.driver.live_trace import LiveTrace
+from actors.generators.detokenizer import Detokenizer
+from actors.generators.generator import _Trace, prompt_token_ids
 from actors.messages import TraceRequest, TraceUpdate
 from actors.tokenizer import load_tokenizer
-from actors.trace import LiveTrace
 from deepprune.answers.reply import split_reply
 from deepprune.config import SamplingConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
