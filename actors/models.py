@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from actors.encoder_config import EncoderSettings
+from actors.judges.encoder_config import EncoderSettings
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.padding import scoring_batches
-from actors.preflight import load_tokenizer
+from actors.deploy.preflight import load_tokenizer
+from actors.judges.padding import scoring_batches
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.learners.batches import PairEncoder, training_batches

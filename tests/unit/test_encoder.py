@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.encoder_config import ENCODER_FILE, EncoderSettings
+from actors.judges.encoder_config import ENCODER_FILE, EncoderSettings
 from actors.language_model import load_language_model, load_tokenizer
 from deepprune.errors import UserError
 from tests.unit.made_judging import MODEL, Kept, encoder_trainer, made_pairs, train_encoder

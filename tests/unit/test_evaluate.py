@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.deploy.preflight import with_calibration
 from actors.models import MINIATURE
-from actors.preflight import with_calibration
 from cluster.configs import resolve_config
 from deepprune.config import load_config
 from jobs.cli import main

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from actors.encoder_config import EncoderSettings
+from actors.judges.encoder_config import EncoderSettings
 from miniature.judge_spec import PROMPT
 from miniature.problems import (
     ALL_DIFFICULTIES,

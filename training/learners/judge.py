@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from actors.judges.padding import Prompt, scoring_batches, tokens_at_once
 from actors.language_model import without_additions
 from actors.models import PLAIN_QUESTION, resolve_model
-from actors.padding import Prompt, scoring_batches, tokens_at_once
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.learners.base_model import save_language_model

@@ -153,7 +153,7 @@ def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> No
     Raises:
         UserError: the judge has no folder that it could be written into.
     """
-    from actors.encoder_config import ENCODER_FILE
+    from actors.judges.encoder_config import ENCODER_FILE
     from training.learners.judge import JUDGE_FILE
 
     names = (JUDGE_FILE, ENCODER_FILE, FEATURES_FILE)
