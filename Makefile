@@ -58,7 +58,7 @@ bench: setup ## our generator path beside the bare engine; cancel lag
 	$(BIN)/python -m benchmarks.generator_path
 
 soak: setup ## ten minutes of mixed faults on several nodes, as root
-	$(BIN)/python -m tests.nodes.soak --seconds 600
+	$(BIN)/python -m tests.support.nodes.soak --seconds 600
 
 soak-short: setup ## one minute of them
 	$(BIN)/pytest tests/nodes -k short_soak

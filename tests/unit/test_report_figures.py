@@ -11,7 +11,7 @@ from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import Shelf, count_pairs
 from jobs.report.variants import EntryReader, labels
 from jobs.report.verdict import glance
-from tests.unit.report_made import outcome, trace, write_run
+from tests.support.sample_runs import outcome, trace, write_run
 
 
 def settings_of(folder, rows):
