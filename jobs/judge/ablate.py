@@ -17,8 +17,7 @@ from pydantic import Field
 
 from deepprune.errors import UserError
 from deepprune.section import Section
-from jobs.render import markdown
-from jobs.report.tables import Cell, Table
+from jobs.render.table import Cell, Table
 from training.config import load
 
 TABLE = "ablation.md"
@@ -75,7 +74,7 @@ def ablate(options: argparse.Namespace) -> int:
             judges = [arg for name in (judge, *config.judges) for arg in ("--judge", name)]
             _run("evaluate", str(pairs), *judges, "--out", str(evaluation), *at)
             rows += list(_rows(evaluation, judge, checkpoint, loss, times))
-    _write(options.out / TABLE, markdown.table(_table(rows)) + "\n")
+    _write(options.out / TABLE, _table(rows).markdown() + "\n")
     sys.stderr.write(f"saved in {options.out / TABLE}\n")
     return 0
 
@@ -103,7 +102,7 @@ def _rows(
         trained = name == judge
         settings = (checkpoint, loss, f"×{times}") if trained else (checkpoint, "", "")
         yield (
-            Cell("trained" if trained else name, kind="name"),
+            Cell("trained" if trained else name),
             *map(Cell, settings),
             *(_figure(found[column]) for column in ("within", "pooled", "tnr")),
         )

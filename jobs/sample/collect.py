@@ -18,8 +18,8 @@ from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.traces import Problem
 from jobs.cli import EXIT_INTERRUPTED
+from jobs.render.format import counted
 from jobs.render.progress import Progress
-from jobs.render.theme import counted
 from jobs.sample.run import (
     CoordinatorDeaths,
     Interrupted,
