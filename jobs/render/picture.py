@@ -29,7 +29,7 @@ from jobs.render.text import common_part, one_line, shown_answer
 from jobs.render.theme import FATE_NAMES, OTHER_COLOUR, PALETTE, colour
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
 
 INK, QUIET, FAINT = "#2f3437", "#777d84", "#e3e6e9"
 DPI = 140

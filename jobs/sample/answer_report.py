@@ -19,7 +19,7 @@ from jobs.render.text import excerpt, shown_answer
 from jobs.render.theme import FATE_NAMES, colour
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
 
 NARROW_COLUMNS = 28
 """Characters in a row about a cluster, beside the excerpt."""

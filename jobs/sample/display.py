@@ -25,7 +25,7 @@ from jobs.render.text import one_line, shown_answer
 from jobs.render.theme import colour
 
 if TYPE_CHECKING:
-    from actors.live import Snapshot
+    from actors.driver.live import Snapshot
     from deepprune.session import Outcome
 
 BASELINE = "cons"
