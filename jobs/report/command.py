@@ -42,7 +42,7 @@ METHOD = (
 
 def write_report(
     folders: Sequence[Path], out: Path | None, markdown_file: Path | None, max_text_mb: float
-) -> int:
+) -> None:
     """Write `report.html` and the PNGs into `out`, and the tables into `markdown_file`.
 
     Raises:
@@ -88,7 +88,6 @@ def write_report(
         where = f"{verdict.scenario.name}: " if len(verdicts) > 1 else ""
         sys.stdout.write(f"{one_line(where + verdict.headline, 2000)}\n")
     sys.stderr.write(f"report in {folder / FILE}\n")
-    return 0
 
 
 class _Tables:
