@@ -9,15 +9,9 @@ from jobs.report.pareto import front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import Shelf, count_pairs
-<<<<<<< HEAD
-from jobs.report.variants import EntryReader, labels
-from jobs.report.verdict import glance
-from tests.support.sample_runs import outcome, trace, write_run
-=======
 from jobs.report.variants import VariantReader, labels
 from jobs.report.verdict import verdict_of
 from tests.support.sample_runs import outcome, trace, write_run
->>>>>>> house
 
 
 def scenarios_of(folder, rows):
