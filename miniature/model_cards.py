@@ -36,9 +36,9 @@ Sample at temperature {temperature:g}, up to {max_tokens:.0f} tokens; in vLLM on
 `miniature/problems.py` generates all problems and worked solutions; there is no other data. The
 reasoner trains from random weights with cross-entropy on the solutions, in two stages. First the
 solutions are correct. Then they contain errors: products of four or five factors are off by one or
-two, more often with more large factors, and the rest of the solution carries the error on. Without the
-second stage a model of this size solves nearly every problem, and votes have nothing to decide. A
-hash of the expression assigns a problem to its split, so the measured problems are not in the
+two, more often with more large factors, and the rest of the solution carries the error on. Without
+the second stage a model of this size solves nearly every problem, and votes have nothing to decide.
+A hash of the expression assigns a problem to its split, so the measured problems are not in the
 training data.
 
 `python -m miniature.build` builds all models of the miniature in {duration} on
@@ -84,8 +84,8 @@ _ENCODER = (
 
 A Llama of {parameters:,.0f} parameters ({megabytes:.1f} MB in float16) and a small head,
 `head.safetensors`. It reads a problem and the first {checkpoint} tokens of a trace of the
-miniature reasoner once, and encodes them as one vector. The head compares two vectors and returns P(same): the probability
-that their traces end in the same answer.
+miniature reasoner once, and encodes them as one vector. The head compares two vectors and returns
+P(same): the probability that their traces end in the same answer.
 
 ## Use
 
@@ -94,8 +94,8 @@ does. `encoder.json` holds the checkpoint, the calibration and the threshold, {t
 
 ## Data and training
 
-The pairs are those of the pairwise judge. Training starts from the reasoner's weights. A batch is all
-pairs of 16 traces of a problem; the loss is cross-entropy on the label.
+The pairs are those of the pairwise judge. Training starts from the reasoner's weights. A batch is
+all pairs of 16 traces of a problem; the loss is cross-entropy on the label.
 
 """
     + _JUDGED
