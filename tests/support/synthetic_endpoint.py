@@ -20,8 +20,8 @@ from types import SimpleNamespace
 
 import uvicorn
 
+from actors.driver.metrics import Metrics
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
-from actors.metrics import Metrics
 from actors.serving.admission import Admission
 from actors.serving.fairness import FairGate
 from actors.serving.http import build_http
