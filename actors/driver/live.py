@@ -22,10 +22,10 @@ from actors.messages import (
     JudgeReply,
     JudgeRequest,
     Judges,
-    NoRoom,
+    NotStarted,
+    PromptTooLong,
     TraceRequest,
     TraceUpdate,
-    Unheard,
 )
 from deepprune.answers import read_value
 from deepprune.config import LimitsConfig, SamplingConfig
@@ -250,7 +250,7 @@ class LiveProblem:
                     await self._stream(sample, trace, to_checkpoint)
                 except EngineGone as gone:
                     error = gone
-                    died = not isinstance(gone, Unheard)
+                    died = not isinstance(gone, NotStarted)
                     logger.warning("%s: %s", self._name(sample), gone)
                 if self._streaming.get(sample) is not attempt:
                     # It came to its turn, whatever happened to the stream after that, and may
@@ -308,7 +308,7 @@ class LiveProblem:
         parts = [members[start : start + size] for start in range(0, len(members), size)]
         try:
             replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
-        except (EngineGone, NoRoom) as error:
+        except (EngineGone, PromptTooLong) as error:
             logger.warning("%s: goes on without a judge: %s", self._name(sample), error)
             self._tell(JudgeLost(sample))
             return
@@ -339,7 +339,7 @@ class LiveProblem:
                 return await self.judges.score(request)
             except EngineGone as error:
                 logger.warning("%s: judge: %s", self._name(sample), error)
-                deaths += not isinstance(error, Unheard)
+                deaths += not isinstance(error, NotStarted)
                 if deaths > self.limits.retries:
                     raise
 
