@@ -206,7 +206,7 @@ class LiveProblem:
     def _task_ended(self, sample: int, task: asyncio.Task[None]) -> None:
         ours = self._tasks.get(sample, set())
         if task in ours and task.cancelled():
-            self._fail(RuntimeError(f"{task.get_name()} was cancelled, but not by its problem"))
+            self._fail(RuntimeError(f"{task.get_name()} was cancelled, and not by its problem"))
         ours.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._fail(error)
