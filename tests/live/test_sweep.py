@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from actors.deploy.connection import START_TIMED_OUT
-from tests.command import deepprune
-from tests.waiting import HANG_S, until_hit, wait_for
+from tests.support.command import deepprune
+from tests.support.waiting import HANG_S, until_hit, wait_for
 
 pytestmark = pytest.mark.live
 
