@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from actors.deploy.connection import START_TIMED_OUT
 from tests.support.command import deepprune
 from tests.support.waiting import HANG_S, until_hit, wait_for
 
