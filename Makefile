@@ -58,7 +58,7 @@ bench: setup ## throughput against the bare engine; cancel lag
 	$(BIN)/python -m benchmarks.generator_path
 
 soak: setup ## inject mixed faults on several nodes for ten minutes, as root
-	$(BIN)/python -m tests.nodes.soak --seconds 600
+	$(BIN)/python -m tests.support.nodes.soak --seconds 600
 
 soak-short: setup ## inject faults for one minute
 	$(BIN)/pytest tests/nodes -k short_soak
