@@ -77,7 +77,6 @@ TEMPORARY = {
     ("training.learners.trainer", "training.offline.calibration"),
     ("training.learners.trainer", "training.offline.metrics"),
     ("jobs.render.format", "jobs.report.bootstrap"),
-    ("actors.serving.http", "actors.serving.ingress"),
     ("deepprune.fleet", "deepprune.replay"),
     ("jobs.report.notes", "jobs.report.summary"),
 }
