@@ -14,11 +14,11 @@ from cluster.placement import replica_placement
 from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up, unfinished_requests
-from tests.nodes import faults
 from tests.nodes.conftest import ManyNodes
-from tests.nodes.faults import GENERATORS
-from tests.nodes.soak import Injector, table
-from tests.waiting import HANG_S, wait_for, whole
+from tests.support.nodes import faults
+from tests.support.nodes.faults import GENERATORS
+from tests.support.nodes.soak import Injector, table
+from tests.support.waiting import HANG_S, wait_for, whole
 
 pytestmark = pytest.mark.faults
 
@@ -136,9 +136,9 @@ def test_a_driver_dies_and_its_engines_end(many_nodes):
     driver = f"""
 import ray, time
 from ray import serve
-from actors.deploy.app_reaper import watched
+from actors.deploy.app_reaper import reaped_with_driver
 ray.init({many_nodes.hosts.address!r}, log_to_driver=False)
-with watched(["orphan"]):
+with reaped_with_driver(["orphan"]):
     serve.run(serve.deployment(type("Orphan", (), {{}})).bind(), name="orphan", route_prefix=None)
     print("up", flush=True)
     time.sleep(600)
