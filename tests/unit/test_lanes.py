@@ -12,7 +12,7 @@ from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
 from jobs.report.trace_texts import Shelf
-from tests.unit.report_made import AFTER, BEFORE, end, outcome, trace, write_run
+from tests.support.sample_runs import AFTER, BEFORE, end, outcome, trace, write_run
 
 HOSTILE = "$\\undefined{ \n $\\frac{1}$ \x1b[31m"
 
