@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deepprune.belief import Array
+from deepprune.statistics import Floats
 from deepprune.voting import same_answer
 
 MAX_LOG_RATIO = 4.0
@@ -119,7 +119,7 @@ class Evidence:
         odds = self._base_odds * math.exp(self.log_ratio(sample, cluster))
         return odds / (1 + odds)
 
-    def likelihoods(self, samples: Sequence[int]) -> Array:
+    def likelihoods(self, samples: Sequence[int]) -> Floats:
         """(samples, clusters + 1): of what the judge said, if a trace belongs to each cluster."""
         home = {t: i for i, cluster in enumerate(self.clusters) for t in cluster.traces}
         rows = np.ones((len(samples), len(self.clusters) + 1))

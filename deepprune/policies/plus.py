@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepprune.belief import Array, Standing, expected_worth, fewest_votes, standing
+from deepprune.belief import Standing, expected_worth, fewest_votes, standing
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.events import (
     Command,
@@ -42,6 +42,7 @@ from deepprune.events import (
 )
 from deepprune.evidence import Cluster, Evidence
 from deepprune.policy_config import PlusConfig
+from deepprune.statistics import Floats
 
 DEFAULT_BASE_RATE = 0.7
 DEFAULT_AUROC = 0.87
@@ -188,7 +189,7 @@ class DeepPrunePlus:
 
     # --- belief ---------------------------------------------------------------------------------
 
-    def _standing(self, hoped: int = 0, likelihoods: Array | None = None) -> Standing:
+    def _standing(self, hoped: int = 0, likelihoods: Floats | None = None) -> Standing:
         """How things stand, or would with so many more votes for the leader.
 
         With probability `trust` what the judge says holds; else only finished traces count.
@@ -216,7 +217,7 @@ class DeepPrunePlus:
         anchors = self._evidence.anchors
         return [sample for sample in self._paused if sample not in anchors]
 
-    def _votes_needed(self, likelihoods: Array) -> int:
+    def _votes_needed(self, likelihoods: Floats) -> int:
         """The fewest further votes that would make the lead safe, at most a wave of them."""
         votes = range(1, self._config.max_wave)
         return 1 + bisect_left(

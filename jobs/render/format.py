@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from jobs.report.bootstrap import Estimate
+from deepprune.statistics import Estimate
 
 DASH = "–"
 

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from deepprune.statistics import Estimate
 from jobs.render.figures import FAINT, INK, PAPER, PLAIN, QUIET, new_figure, policy_colour
 from jobs.render.format import percent, points, tick
-from jobs.report.bootstrap import Estimate
 from jobs.report.labels import Point, label_directly
 from jobs.report.summary import Setting, Summary
 

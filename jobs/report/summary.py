@@ -14,11 +14,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from deepprune import statistics
 from deepprune.ledger import Fate
+from deepprune.statistics import Estimate, Floats
 from deepprune.voting import same_answer
 from jobs.render.theme import one_line
-from jobs.report import bootstrap
-from jobs.report.bootstrap import Array, Estimate
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
 from jobs.report.variants import Entry, EntryReader, in_order, labels
@@ -188,7 +188,7 @@ def _summary(entry: Entry, label: str, group: _Group, versus: Versus | None) -> 
         for name in names
     }
     judge = _by_problem(rows, problems, _judge_tokens)
-    means = {name: bootstrap.mean(values) for name, values in costs.items()}
+    means = {name: statistics.mean(values) for name, values in costs.items()}
     return Summary(
         entry=entry,
         label=label,
@@ -197,11 +197,11 @@ def _summary(entry: Entry, label: str, group: _Group, versus: Versus | None) -> 
         problems=problems,
         seeds=tuple(sorted({seed for _, seed in rows}, key=lambda s: (s is None, s or 0))),
         total_tokens=None if np.isnan(tokens).all() else float(np.nansum(tokens)),
-        accuracy=bootstrap.mean(accuracy),
-        tokens=bootstrap.mean(tokens),
+        accuracy=statistics.mean(accuracy),
+        tokens=statistics.mean(tokens),
         costs={name: estimate for name, estimate in means.items() if estimate is not None},
-        judge_tokens=bootstrap.mean(judge),
-        judge_share=bootstrap.ratio(judge, tokens),
+        judge_tokens=statistics.mean(judge),
+        judge_share=statistics.ratio(judge, tokens),
         by_problem={
             problem: (float(right), float(spent))
             for problem, right, spent in zip(problems, accuracy, tokens, strict=True)
@@ -221,12 +221,12 @@ def _versus(baseline: Entry, rows: Rows, plain: Rows) -> Versus | None:
     return Versus(
         baseline=baseline,
         num_problems=len(problems),
-        accuracy=bootstrap.difference(right, plain_right),
-        tokens=bootstrap.ratio(
+        accuracy=statistics.difference(right, plain_right),
+        tokens=statistics.ratio(
             _by_problem(ours, problems, lambda row: row.tokens),
             _by_problem(theirs, problems, lambda row: row.tokens),
         ),
-        same_answer=bootstrap.mean(
+        same_answer=statistics.mean(
             _by_problem(ours, problems, lambda row: same[row.problem_id, row.seed])
         ),
         changed={
@@ -253,7 +253,7 @@ def _baseline_of(entry: Entry, groups: Mapping[Entry, _Group]) -> Entry | None:
 
 def _by_problem(
     rows: Rows, problems: Sequence[str], figure: Callable[[Row], float | None]
-) -> Array:
+) -> Floats:
     """The mean of a figure over the seeds of each problem; NaN where there is none."""
     place = {problem: i for i, problem in enumerate(problems)}
     sums, counts = np.zeros(len(problems)), np.zeros(len(problems))
@@ -263,7 +263,7 @@ def _by_problem(
             sums[place[problem]] += value
             counts[place[problem]] += 1
     with np.errstate(invalid="ignore"):
-        means: Array = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return means
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from deepprune.statistics import Estimate
 from jobs.render.format import (
     DASH,
     amount,
@@ -23,7 +24,6 @@ from jobs.render.format import (
 )
 from jobs.render.theme import counted
 from jobs.report import published
-from jobs.report.bootstrap import Estimate
 from jobs.report.summary import Setting, Summary
 from jobs.report.variants import description
 

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from deepprune import statistics
 from jobs.render.format import amount, percent, percent_range, points, points_range, rate, seconds
 from jobs.render.theme import counted
-from jobs.report import bootstrap
 from jobs.report.summary import Setting, Summary, Versus
 
 MARGIN = 0.01
@@ -106,13 +106,13 @@ def _versus(summary: Summary) -> Versus:
     return summary.versus
 
 
-def _share(summary: Summary) -> bootstrap.Estimate:
+def _share(summary: Summary) -> statistics.Estimate:
     share = _versus(summary).tokens
     assert share is not None
     return share
 
 
-def _accuracy(summary: Summary) -> bootstrap.Estimate:
+def _accuracy(summary: Summary) -> statistics.Estimate:
     accuracy = _versus(summary).accuracy
     assert accuracy is not None
     return accuracy
@@ -164,7 +164,7 @@ def _next_best(pick: Summary, others: Sequence[Summary]) -> tuple[str, ...]:
     ours, theirs = (
         np.array([s.by_problem[problem][1] for problem in problems]) for s in (pick, following)
     )
-    ratio = bootstrap.ratio(ours, theirs)
+    ratio = statistics.ratio(ours, theirs)
     told = ratio is not None and ratio.high < 1
     words = "The next policy that keeps up" if told else "Not told apart from it by the data"
     return (f"{words}: {following.label}, {percent(_share(following).value)} of the tokens.",)
