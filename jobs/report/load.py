@@ -132,7 +132,7 @@ def _read(part: Path) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _as_declared(column: pa.ChunkedArray, field: pa.Field, part: Path) -> pa.Floats:
+def _as_declared(column: pa.ChunkedArray, field: pa.Field, part: Path) -> pa.Array:
     try:
         if column.type == field.type or field.name not in NESTED:
             return column.cast(field.type)
