@@ -17,7 +17,7 @@ from typing import Any
 from deepprune.checkpoints import CheckpointSpec, truncate
 from jobs.render.text import limit_for, one_line, shortened, units, visible
 from jobs.report.load import Detail, Row, Run
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 from jobs.report.trace_texts import Shelf, Text, Texts
 
 FATES = ("finished", "cancelled_after_checkpoint", "cancelled_before_checkpoint", "lost")

@@ -13,7 +13,7 @@ from jobs.render.table import Cell, Table
 from jobs.report import bootstrap, published
 from jobs.report.bootstrap import Estimate
 from jobs.report.load import Run
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 from jobs.report.tables import estimated
 from jobs.report.trace_texts import Pairs, Shelf
 
