@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deepprune.ledger import Fate
+from deepprune.statistics import Estimate
 from jobs.render.text import one_line
-from jobs.report.bootstrap import Estimate
 from jobs.report.load import Row
 from jobs.report.variants import Variant
 

@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from deepprune import statistics
+from deepprune.statistics import Estimate
 from jobs.render.format import (
     amount,
     counted,
@@ -23,8 +25,6 @@ from jobs.render.format import (
     rate,
     seconds,
 )
-from jobs.report import bootstrap
-from jobs.report.bootstrap import Estimate
 from jobs.report.scenario import Scenario, Summary
 
 MARGIN = 0.01
@@ -179,7 +179,7 @@ def _next_best(pick: Summary, others: Sequence[Summary]) -> tuple[str, ...]:
     ours, theirs = (
         np.array([s.by_problem[problem][1] for problem in problems]) for s in (pick, following)
     )
-    ratio = bootstrap.ratio(ours, theirs)
+    ratio = statistics.ratio(ours, theirs)
     told = ratio is not None and ratio.high < 1
     words = "The next policy that keeps up" if told else "Not told apart from it by the data"
     return (f"{words}: {following.label}, {percent(_share(following).value)} of the tokens.",)
