@@ -5,20 +5,17 @@ It starts from the reasoner's weights: `training/configs/miniature.yaml` says ho
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import PreTrainedTokenizerFast
 
 from deepprune.schemas import TRACES
 from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
-from miniature.judging import Pair, prefixes_of
+from miniature.measure import MODEL
 from miniature.sample import Sampled
 from training.config import PairsConfig, TrainConfig, load
 from training.learners.trainer import Progress
@@ -27,7 +24,6 @@ from training.pairs.data import MANIFEST
 from training.pairs.scan_sources import look_at
 
 CONFIG = "miniature"
-MODEL = "miniature/reasoner"
 PAIRS = "pairs"
 """Where the pairs are, in the folder that a training works in."""
 
@@ -94,24 +90,6 @@ def write_traces(sampled: Sequence[Sampled], path: Path) -> None:
         for trace, token_ids in zip(item.traces, item.token_ids, strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(rows, TRACES), path)
-
-
-def make_pairs(
-    sampled: Sequence[Sampled], tokenizer: PreTrainedTokenizerFast, per_problem: int, seed: int
-) -> list[Pair]:
-    """Pairs to measure a judge on, in random order, cut at the sampled tokens themselves."""
-    rng = random.Random(f"pairs-{seed}")
-    pairs = []
-    for j, item in enumerate(sampled):
-        prefixes = prefixes_of(item, tokenizer)
-        answers = [trace.answer for trace in item.traces]
-        usable = [i for i, answer in enumerate(answers) if answer is not None]
-        every = list(itertools.combinations(usable, 2))
-        for a, b in rng.sample(every, min(per_problem, len(every))):
-            if rng.random() < 0.5:
-                a, b = b, a
-            pairs.append(Pair(j, prefixes[a], prefixes[b], answers[a] == answers[b]))
-    return pairs
 
 
 def say(progress: Progress | str) -> None:
