@@ -15,7 +15,7 @@ from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
 from deepprune.errors import UserError
 from deepprune.statistics import sigmoid
-from tests.unit.made_judging import MODEL, made_pairs, train_encoder
+from tests.support.judge_training import MODEL, made_pairs, train_encoder
 from training.config import TrainConfig
 from training.offline.scoring import open_judge
 

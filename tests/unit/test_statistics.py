@@ -26,7 +26,7 @@ from deepprune.statistics import (
     threshold_at_fnr,
     tnr_at_fnr,
 )
-from tests.unit.made_judging import made_pairs
+from tests.support.judge_training import made_pairs
 from training.offline.cascade import cascade
 from training.offline.evaluation import evaluate
 

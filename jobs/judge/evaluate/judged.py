@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepprune.statistics import Bools, Floats, Platt, log_odds
-from jobs.render.theme import one_line
+from jobs.render.text import one_line
 from training.offline.evaluation import Evaluation, evaluate
 from training.pairs.data import PairSet
 
