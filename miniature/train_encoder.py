@@ -9,7 +9,7 @@ from actors.judges.encoder_config import EncoderSettings
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.model import load_model, save_model
 from miniature.tokenizer import load_tokenizer
-from miniature.train_judge import PAIRS, say
+from miniature.train_judge import PAIRS, log_step
 from training.config import TrainConfig, load
 
 CONFIG = "miniature-encoder"
@@ -31,7 +31,7 @@ def train_encoder_judge(
     config = config.model_copy(update={"epochs": config.epochs * scale})
     checkpoint, storage = f"tokens:{CHECKPOINT_TOKENS}", str(work / "encoder-checkpoints")
     with connected(None):
-        result = run(config, work / PAIRS, checkpoint, storage, say)
+        result = run(config, work / PAIRS, checkpoint, storage, log_step)
         logger.info("the best encoder is that of step %d", fetch_best(result, folder))
     save_model(load_model(folder), load_tokenizer(reasoner), folder)
     return EncoderSettings.load(folder).tau or 0.5

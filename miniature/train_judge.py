@@ -18,7 +18,7 @@ from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
 from miniature.measure import MODEL
 from miniature.sample import Sampled
 from training.config import PairsConfig, TrainConfig, load
-from training.learners.trainer import Progress
+from training.learners.trainer import StepMetrics
 from training.pairs.build import PairsBuild, described
 from training.pairs.data import MANIFEST
 from training.pairs.scan_sources import look_at
@@ -64,7 +64,7 @@ def train_judge(
         logger.info("cut %d traces", sum(build.cut()))
         logger.info("paired the traces of %d problems", sum(build.pair()))
         (pairs / MANIFEST).write_text(json.dumps(build.manifest(described([traces])), indent=2))
-        result = run(config, pairs, checkpoint, str(work / "checkpoints"), say)
+        result = run(config, pairs, checkpoint, str(work / "checkpoints"), log_step)
         logger.info("the best judge is that of step %d", fetch_best(result, judge))
     return judge
 
@@ -92,7 +92,7 @@ def write_traces(sampled: Sequence[Sampled], path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, TRACES), path)
 
 
-def say(progress: Progress | str) -> None:
+def log_step(step: StepMetrics | str) -> None:
     """Log a step now and then."""
-    if isinstance(progress, str) or progress.step % 50 == 0:
-        logger.info("%s", progress)
+    if isinstance(step, str) or step.step % 50 == 0:
+        logger.info("%s", step)
