@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from actors.judges.encoder_config import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.model import load_model, save_model
 from miniature.tokenizer import load_tokenizer

@@ -4,9 +4,8 @@ import pytest
 from deepprune import statistics
 from deepprune.statistics import Estimate
 from jobs.report import published
-from jobs.report.labels import Point
 from jobs.report.load import load_runs
-from jobs.report.pareto import front
+from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import Shelf, count_pairs
