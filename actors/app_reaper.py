@@ -1,66 +1,118 @@
-"""The warden: takes the engines down when the program that started them died without doing so.
+"""The app reaper: takes a Serve application down once no driver uses it any more.
 
-Serve's deployments outlive a driver, by design. A sweep that is killed would hold its GPUs until
-somebody notices; a sweep that is run again before the warden acts keeps its engines.
+Serve's deployments outlive a driver, by design. Here each driver counts as a user of the
+applications that it needs. An application stays while it has a user, so drivers may share one, and
+it ends with the last of them, even with one that was killed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
 from ray import serve
 from ray._private.state import jobs
+from ray.exceptions import ActorDiedError, RayError
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 logger = logging.getLogger(__name__)
 
-NAME, NAMESPACE = "deepprune-warden", "deepprune"
+NAME, NAMESPACE = "deepprune-app-reaper", "deepprune"
+KEY = b"users"
 POLL_S = 1.0
+TRIES = 10
 
 
-class Warden:
-    """A detached actor that outlives the driver of the job `job_id`, but not for long."""
+class AppReaper:
+    """A detached actor that knows the users of each application, by their job ids.
 
-    def __init__(self, job_id: str, apps: Sequence[str]) -> None:
-        self._job_id, self._apps = job_id, apps
+    Calls are answered one at a time: an application is not taken down while a driver begins to use
+    it. The users are kept in the cluster's key-value store, where they survive a restart of the
+    actor. It ends itself when there are none.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        stored = _internal_kv_get(KEY, namespace=NAMESPACE)
+        self._users: dict[str, list[str]] = json.loads(stored) if stored else {}
         threading.Thread(target=self._watch, daemon=True).start()
 
+    def use(self, job_id: str, apps: Sequence[str]) -> None:
+        """Count a job as a user of `apps`."""
+        with self._lock:
+            for app in apps:
+                self._users.setdefault(app, []).append(job_id)
+            self._store()
+
+    def release(self, job_id: str, apps: Sequence[str]) -> None:
+        """Undo one `use`; return once the applications that have no other user have ended."""
+        with self._lock:
+            left = {app: list(users) for app, users in self._users.items()}
+            for app in apps:
+                with suppress(ValueError, KeyError):  # a restarted actor may be asked again
+                    left[app].remove(job_id)
+            self._keep(left)
+
     def _watch(self) -> None:
-        while not any(job["JobID"] == self._job_id and job["IsDead"] for job in jobs()):
+        while True:
             time.sleep(POLL_S)
-        logger.warning("the driver is gone; its engines end")
-        take_down(self._apps)
-        ray.kill(ray.get_runtime_context().current_actor)
+            with self._lock, suppress(RayError):  # Serve's controller restarts: try again
+                dead = {job["JobID"] for job in jobs() if job["IsDead"]}
+                if dead & {user for users in self._users.values() for user in users}:
+                    logger.warning("a driver is gone; applications that only it used end")
+                    self._keep(
+                        {
+                            app: [user for user in users if user not in dead]
+                            for app, users in self._users.items()
+                        }
+                    )
+                if not self._users:
+                    ray.kill(ray.get_runtime_context().current_actor)
+
+    def _keep(self, left: dict[str, list[str]]) -> None:
+        """Have only the users that are `left`, and no application without one."""
+        take_down([app for app, users in left.items() if not users])
+        self._users = {app: users for app, users in left.items() if users}
+        self._store()
+
+    def _store(self) -> None:
+        _internal_kv_put(KEY, json.dumps(self._users), namespace=NAMESPACE)
 
 
 @contextmanager
-def watched(apps: Sequence[str]) -> Iterator[None]:
-    """Have a warden see to `apps` for as long as this driver serves them."""
-    dismiss()
+def used(apps: Sequence[str]) -> Iterator[None]:
+    """Count this driver as a user of `apps`, and at the end take down what no other driver uses."""
     job_id = ray.get_runtime_context().get_job_id()
-    options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
-    warden = ray.remote(Warden).options(num_cpus=0, **options).remote(job_id, apps)
+    _ask("use", job_id, apps)
     try:
         yield
     finally:
-        ray.kill(warden)
+        _ask("release", job_id, apps)
 
 
-def dismiss() -> None:
-    """Keep the warden of an earlier driver from acting any more."""
-    try:
-        ray.kill(ray.get_actor(NAME, NAMESPACE))
-    except ValueError:
-        return
+def _ask(method: str, job_id: str, apps: Sequence[str]) -> None:
+    options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "num_cpus": 0}
+    restarts = {"max_restarts": -1, "max_task_retries": -1}
+    actor = ray.remote(AppReaper).options(**options, **restarts, get_if_exists=True)
+    for attempt in range(1, TRIES + 1):
+        try:
+            ray.get(getattr(actor.remote(), method).remote(job_id, apps))
+        except ActorDiedError:  # it has just ended itself; the next one takes the call
+            if attempt == TRIES:
+                raise
+            time.sleep(POLL_S / TRIES)
+        else:
+            return
 
 
 def take_down(apps: Sequence[str]) -> None:
     """End applications, and Serve itself where it serves nothing else."""
-    for name in apps:
+    for name in serve.status().applications.keys() & set(apps):
         serve.delete(name)
     if not serve.status().applications:
         serve.shutdown()

@@ -20,7 +20,8 @@ from ray.serve.schema import (
     DeploymentStatusTrigger,
 )
 
-from actors.app_reaper import take_down, watched
+from actors.app_names import generator_app_name, judge_app_name
+from actors.app_reaper import used
 from actors.coordinator import GENERATOR, JUDGE
 from actors.encoder_judge import EncoderJudge
 from actors.feature_judge import FeatureJudgeReplica
@@ -41,8 +42,8 @@ from deepprune.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-GENERATOR_APP = "deepprune-generator"
-JUDGE_APP = "deepprune-judge"
+SHARED = {ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY}
+"""States of an application that starts, works, or is being mended: others may use it."""
 MAX_JUDGE_CALLS = 4096
 """Calls a judge replica takes on; its engine queues what it cannot score at once."""
 PAIRS_PER_CALL = 16
@@ -72,7 +73,8 @@ class System:
 def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[System]:
     """Start generators, judges and coordinator on the connected cluster; stop them at the end.
 
-    With `cluster_ends_too`, stopping is left to the cluster, whose processes all end with it.
+    Engines that another driver has started for an equal configuration are shared, and stay until
+    the last driver that uses them ends. With `cluster_ends_too`, stopping is left to the cluster.
 
     Raises:
         UserError: the engines do not fit, or do not start; the message says why.
@@ -80,29 +82,27 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     place(config)
     targets = _targets(config)
     apps = [target.name for target in targets]
-    serve.start(proxy_location="Disabled")
-    coordinator: Shards | None = None
-    try:
-        with watched(apps) if apps and not cluster_ends_too else nullcontext():
-            if targets:
-                serve.run_many(
-                    targets,
-                    wait_for_ingress_deployment_creation=False,
-                    wait_for_applications_running=False,
-                )
-            coordinator = Shards.start(
-                config,
-                GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
-                JUDGE_APP if config.judge else None,
-            )
-            if targets:  # which start while the coordinator does
-                wait_until_running(apps, config.limits.start_s)
+    with used(apps) if apps and not cluster_ends_too else nullcontext():
+        if targets:
+            _deploy(targets)
+        coordinator = Shards.start(config, generator_app_name(config), judge_app_name(config))
+        try:
+            wait_until_running(apps, config.limits.start_s)  # they start while the coordinator does
             yield System(coordinator, config)
-    finally:
-        if not cluster_ends_too:
-            if coordinator is not None:
+        finally:
+            if not cluster_ends_too:
                 coordinator.stop()
-            take_down(apps)
+
+
+def _deploy(targets: list[serve.RunTarget]) -> None:
+    """Have Serve start the applications that no other driver has started before."""
+    serve.start(proxy_location="Disabled")
+    known = serve.status().applications
+    new = [t for t in targets if t.name not in known or known[t.name].status not in SHARED]
+    if new:
+        serve.run_many(
+            new, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        )
 
 
 def generator_app(config: VllmGeneratorConfig, stall_s: float, name: str) -> serve.Application:
@@ -137,11 +137,13 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
 
 def _targets(config: RunConfig) -> list[serve.RunTarget]:
     targets = []
-    if isinstance(config.generator, VllmGeneratorConfig):
-        app = generator_app(config.generator, config.limits.stall_s, GENERATOR)
-        targets.append(_target(app, GENERATOR_APP))
-    if config.judge is not None:
-        targets.append(_target(judge_app(config.judge, config.limits.stall_s, JUDGE), JUDGE_APP))
+    stall_s = config.limits.stall_s
+    if name := generator_app_name(config):
+        assert isinstance(config.generator, VllmGeneratorConfig)
+        targets.append(_target(generator_app(config.generator, stall_s, GENERATOR), name))
+    if name := judge_app_name(config):
+        assert config.judge is not None
+        targets.append(_target(judge_app(config.judge, stall_s, JUDGE), name))
     return targets
 
 
