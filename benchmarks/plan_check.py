@@ -21,12 +21,12 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.app_names import judge_app_name
-from actors.connection import connected
-from actors.deploy import System, running
+from actors.deploy.app_names import judge_app_name
+from actors.deploy.connection import connected
+from actors.deploy.preflight import with_calibration
+from actors.deploy.system import System, running
+from actors.driver.serve_client import ServeJudges
 from actors.messages import JudgeRequest
-from actors.preflight import with_calibration
-from actors.serve_client import ServeJudges
 from cluster.configs import resolve_config
 from deepprune.config import LimitsConfig, RunConfig, VllmGeneratorConfig, load_config
 from deepprune.ledger import Ledger

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from actors.app_reaper import KEY, NAMESPACE
+from actors.deploy.app_reaper import KEY, NAMESPACE
 from tests.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.faults
@@ -17,7 +17,7 @@ DRIVER = """
 import sys
 import ray
 from ray import serve
-from actors.app_reaper import used
+from actors.deploy.app_reaper import used
 
 ray.init(sys.argv[1], log_to_driver=False)
 with used(["shared"]):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from actors.app_names import generator_app_name, judge_app_name
+from actors.deploy.app_names import generator_app_name, judge_app_name
 from deepprune.config import load_config
 from tests.command import deepprune
 from tests.processes import started

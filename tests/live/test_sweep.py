@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from actors.connection import TOO_SLOW
+from actors.deploy.connection import TOO_SLOW
 from tests.command import deepprune
 from tests.waiting import HANG_S, until_hit, wait_for
 
@@ -135,7 +135,7 @@ def test_more_traces_than_are_recorded_are_refused_before_anything_starts(config
 @pytest.mark.core
 def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, capsys):
     """Ctrl-C, then all of it: what was solved is not solved again, and all can be replayed."""
-    from actors.deploy import System
+    from actors.deploy.system import System
     from deepprune.recordings import load_recordings
     from jobs.cli import main
     from jobs.sweep.command import live as live_sweep

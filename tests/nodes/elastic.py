@@ -19,8 +19,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from actors import deploy
-from actors.app_names import GENERATOR_APP
+from actors.deploy import system as deploy
+from actors.deploy.app_names import GENERATOR_APP
 from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import ConsConfig
 from deepprune.traces import Problem

@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
-from actors.app_names import GENERATOR_APP, JUDGE_APP
-from actors.deploy import System
+from actors.deploy.app_names import GENERATOR_APP, JUDGE_APP
+from actors.deploy.system import System
 from cluster.placement import replica_placement
 from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
@@ -137,7 +137,7 @@ def test_a_driver_dies_and_its_engines_end(many_nodes):
     driver = f"""
 import ray, time
 from ray import serve
-from actors.app_reaper import used
+from actors.deploy.app_reaper import used
 ray.init({many_nodes.hosts.address!r}, log_to_driver=False)
 with used(["orphan"]):
     serve.run(serve.deployment(type("Orphan", (), {{}})).bind(), name="orphan", route_prefix=None)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from actors.app_names import generator_app_name, judge_app_name
+from actors.deploy.app_names import generator_app_name, judge_app_name
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, load_config
 

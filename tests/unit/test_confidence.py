@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.confidence import ConfidenceMeter
+from actors.generators.confidence import ConfidenceMeter
 
 
 def positions(*confidences: float) -> list[dict]:

@@ -16,8 +16,8 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
+from actors.driver.live_trace import LiveTrace
 from actors.messages import EngineGone, Generators
-from actors.trace import LiveTrace
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.errors import UserError
 from deepprune.seeds import stable_seed

@@ -12,11 +12,11 @@ import math
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from actors.engine import check_engine, leave_the_pool, start_engine
-from actors.judge_replica import JudgeReplica, p_same
+from actors.judges.pair_prompt import PairPrompt
+from actors.judges.replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest, NoRoom
-from actors.pair_prompt import PairPrompt
-from actors.stall_detector import Vigil
+from actors.replica.engine import check_engine, leave_the_pool, start_engine
+from actors.replica.stall_detector import Vigil
 from deepprune.config import JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 

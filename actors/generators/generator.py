@@ -15,12 +15,12 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from actors.caller_watch import Askers
-from actors.confidence import ConfidenceMeter
-from actors.engine import check_engine, leave_the_pool, start_engine
-from actors.heartbeat import with_beats
+from actors.generators.confidence import ConfidenceMeter
 from actors.messages import TraceRequest, TraceUpdate
-from actors.stall_detector import Vigil
+from actors.replica.caller_watch import Askers
+from actors.replica.engine import check_engine, leave_the_pool, start_engine
+from actors.replica.heartbeat import with_beats
+from actors.replica.stall_detector import Vigil
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
 from deepprune.traces import Message

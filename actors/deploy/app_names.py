@@ -15,7 +15,7 @@ from typing import Any
 from actors.models import judge_prompt, resolve_model
 from deepprune.config import RunConfig, VllmGeneratorConfig, VllmJudgeConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GENERATOR_APP = "deepprune-generator"
 JUDGE_APP = "deepprune-judge"
 

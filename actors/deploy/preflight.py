@@ -54,7 +54,7 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
     elif config.judge is not None:
         encoder_judge(config.judge)
     if isinstance(config.generator, EndpointGeneratorConfig):
-        from actors.endpoint import EndpointGenerators
+        from actors.generators.endpoint import EndpointGenerators
 
         asyncio.run(EndpointGenerators(config.generator).check())
     else:
@@ -109,7 +109,7 @@ def _check_checkpoint(policy: PolicyConfig, max_tokens: int) -> None:
 
 
 def _check_judge(engine: EngineConfig, prompt: Any) -> None:
-    from actors.pair_prompt import answer_token_id
+    from actors.judges.pair_prompt import answer_token_id
 
     tokenizer = load_tokenizer(engine.model)
     for answer in (prompt.same_token, prompt.different_token):
@@ -117,7 +117,7 @@ def _check_judge(engine: EngineConfig, prompt: Any) -> None:
 
 
 def _check_generator(engine: EngineConfig, problems: Sequence[Problem]) -> None:
-    from actors.generator import prompt_token_ids
+    from actors.generators.generator import prompt_token_ids
 
     tokenizer = load_tokenizer(engine.model)
     context = engine.max_model_len or _context(engine.model)

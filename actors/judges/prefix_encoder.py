@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from actors.encoder_config import HEAD_FILE, EncoderSettings
+from actors.judges.encoder_config import HEAD_FILE, EncoderSettings
+from actors.judges.padding import Prompt, padded, scoring_batches, tokens_at_once
 from actors.language_model import load_language_model, load_tokenizer, without_additions
-from actors.padding import Prompt, padded, scoring_batches, tokens_at_once
 
 TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
 DIMENSIONS = 128
