@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 import ray
 from ray import serve
 from ray._private.state import jobs
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 logger = logging.getLogger(__name__)
@@ -59,20 +60,21 @@ class AppReaper:
             self._keep(left)
 
     def _watch(self) -> None:
-        while True:
-            time.sleep(POLL_S)
-            with self._lock, suppress(RayError):  # Serve's controller restarts: try again
-                dead = {job["JobID"] for job in jobs() if job["IsDead"]}
-                if dead & {user for users in self._users.values() for user in users}:
-                    logger.warning("a driver is gone; applications that only it used end")
-                    self._keep(
-                        {
-                            app: [user for user in users if user not in dead]
-                            for app, users in self._users.items()
-                        }
-                    )
-                if not self._users:
-                    ray.kill(ray.get_runtime_context().current_actor)
+        try:
+            while True:
+                time.sleep(POLL_S)
+                with self._lock:
+                    self._forget({job["JobID"] for job in jobs() if job["IsDead"]})
+                    if not self._users:
+                        ray.kill(ray.get_runtime_context().current_actor)
+        finally:
+            os._exit(1)  # Serve was not there: Ray starts the actor again, and it connects anew
+
+    def _forget(self, dead: set[str]) -> None:
+        left = {app: [u for u in users if u not in dead] for app, users in self._users.items()}
+        if left != self._users:
+            logger.warning("a driver is gone; the applications that only it used end")
+            self._keep(left)
 
     def _keep(self, left: dict[str, list[str]]) -> None:
         """Have only the users that are `left`, and no application without one."""

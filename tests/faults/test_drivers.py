@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from actors.deploy.app_reaper import KEY, NAMESPACE
+from tests.processes import started
 from tests.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.faults
@@ -49,9 +50,7 @@ def users() -> dict[str, list[str]]:
 
 
 def is_served() -> bool:
-    from ray import serve
-
-    return "shared" in serve.status().applications
+    return any("ray::ServeReplica:shared" in one.title for one in started())
 
 
 def test_an_application_stays_until_its_last_driver_ends(bare_cluster):
@@ -63,7 +62,7 @@ def test_an_application_stays_until_its_last_driver_ends(bare_cluster):
     assert is_served()
     assert second.communicate("\n", timeout=HANG_S) == ("", None)
     assert second.returncode == 0
-    assert not is_served()
+    wait_for(lambda: not is_served())
     assert users() == {}
 
     third, _ = driver(bare_cluster)  # the reaper has ended, or is about to
