@@ -56,7 +56,7 @@ async def collect(
     ended: asyncio.Queue[asyncio.Task[Collected]] = asyncio.Queue()
 
     async def follow(sample: int) -> Collected:
-        trace = LiveTrace(stable_seed(seed, problem.problem_id, sample))
+        trace = LiveTrace(stable_seed(seed, problem.problem_id, sample), stop=sampling.stop)
         try:
             error = await _to_its_end(
                 f"{key}/{sample}", problem, trace, sampling, generators, limits.retries, report_to

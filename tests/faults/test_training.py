@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
 from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from tests.command import deepprune
 from tests.processes import started
 from training.config import PairsConfig, TrainConfig, load

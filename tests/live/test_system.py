@@ -91,7 +91,7 @@ def test_the_served_judge_says_what_its_weights_say(live_system, problems):
 
 
 def test_a_resumed_trace_is_one_text(live_system, problems):
-    from actors.deploy.preflight import load_tokenizer
+    from actors.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(live_system.config.generator.engine.model)
     (solved,) = live_system.solve(problems[:1], live_system.config.policy)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.deploy.preflight import load_tokenizer
 from actors.judges.padding import scoring_batches
 from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.learners.batches import PairEncoder, training_batches

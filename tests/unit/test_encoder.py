@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from actors.judges.encoder_config import ENCODER_FILE, EncoderSettings
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
 from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from deepprune.errors import UserError
 from tests.unit.made_judging import MODEL, Kept, encoder_trainer, made_pairs, train_encoder
 from training.config import LoraConfig, LossConfig, TrainConfig, WorkersConfig

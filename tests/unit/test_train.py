@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
 from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs

@@ -202,8 +202,9 @@ class _Pairwise:
     is_probability = True
 
     def __init__(self, name: str, max_tokens: int | None) -> None:
-        from actors.language_model import load_language_model, load_tokenizer
+        from actors.language_model import load_language_model
         from actors.models import load_prompt
+        from actors.tokenizer import load_tokenizer
         from training.learners.batches import PairEncoder
         from training.learners.judge import JudgeModel
 
