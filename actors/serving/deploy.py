@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
+from actors.deploy.app_reaper import used
 from actors.deploy.preflight import check
 from actors.deploy.system import QUIET, generator_app, judge_app, scale_options, wait_until_running
 from actors.serving.capacity_shares import Census
@@ -109,16 +110,16 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
 def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[str]:
     """Start the endpoint on the connected cluster, and stop it at the end; yields its URL.
 
-    With `cluster_ends_too`, stopping is left to the cluster.
+    What else Serve serves there stays. With `cluster_ends_too`, stopping is left to the cluster.
 
     Raises:
         UserError: it does not start.
     """
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": config.http.host, "port": config.http.port},
-    )
-    try:
+    with nullcontext() if cluster_ends_too else used([APP]):
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": config.http.host, "port": config.http.port},
+        )
         serve.run_many(
             [serve.RunTarget(endpoint_app(config), name=APP, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,
@@ -126,6 +127,3 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
         )
         wait_until_running([APP], max(m.limits.start_s for m in config.models.values()))
         yield f"http://{config.http.host}:{config.http.port}"
-    finally:
-        if not cluster_ends_too:
-            serve.shutdown()
