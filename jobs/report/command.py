@@ -46,7 +46,7 @@ METHOD = (
 
 def write_report(
     folders: Sequence[Path], out: Path | None, markdown_file: Path | None, max_text_mb: float
-) -> int:
+) -> None:
     """Write `report.html` and the PNGs into `out`, and the tables into `markdown_file`.
 
     Raises:
@@ -91,7 +91,6 @@ def write_report(
         where = f"{answer.setting.name}: " if len(glances) > 1 else ""
         sys.stdout.write(f"{one_line(where + answer.headline, 2000)}\n")
     sys.stderr.write(f"report in {folder / FILE}\n")
-    return 0
 
 
 class _Tables:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from cluster.configs import resolve_config
 from deepprune.config import load_config
 from deepprune.loading import find
 from deepprune.plan_config import PlanConfig, load_plan
-from jobs.overrides import settings_of
 from jobs.render.format import amount, percent
 from jobs.render.markdown import text
 from jobs.render.progress import Progress
@@ -26,14 +24,14 @@ from jobs.sweep.cost_estimator import Planner, Prediction, cheapest, shown_mix
 PLANS = Path(__file__).parents[1] / "configs" / "plans"
 
 
-def plan(options: argparse.Namespace) -> int:
-    """Run the command.
+def plan(config_name: str, overrides: dict[str, Any], as_json: bool, markdown: Path | None) -> None:
+    """Predict each policy on each mix of nodes; print the predictions.
 
     Raises:
         UserError: the plan, its run, its recording or its nodes cannot be planned with.
     """
-    path = find(options.config, list(PLANS.glob("*.yaml")), "plan")
-    config = load_plan(path, settings_of(options.settings, example="num_problems=60"))
+    path = find(config_name, list(PLANS.glob("*.yaml")), "plan")
+    config = load_plan(path, overrides)
     base = path.parent
     run = base / config.run if (base / config.run).is_file() else resolve_config(config.run)
     with Progress("planning", len(config.mixes) * len(config.policies)) as progress:
@@ -45,13 +43,12 @@ def plan(options: argparse.Namespace) -> int:
                 predictions.append(planner.predict(policy, mix))
                 progress.step()
     best = cheapest(predictions, config.within_h)
-    if options.json:
+    if as_json:
         sys.stdout.write(json.dumps(_as_json(predictions, best), indent=2) + "\n")
     else:
         _print(config, planner, predictions, best)
-    if options.markdown is not None:
-        options.markdown.write_text(_markdown(config, planner, predictions, best), "utf-8")
-    return 0
+    if markdown is not None:
+        markdown.write_text(_markdown(config, planner, predictions, best), "utf-8")
 
 
 def _title(config: PlanConfig, planner: Planner) -> str:
