@@ -1,7 +1,7 @@
 """Names of the Serve applications of a run: equal engines have equal names, so runs share them.
 
-A name holds a digest of all that decides how a replica works: its section of the configuration, the
-files of its model, and this code. A model that is trained again at the same path has another name.
+A name ends in a digest of all that determines a replica: its section of the configuration, the
+files of its model, and this code. Training a model again at the same path changes the name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The app reaper: takes a Serve application down once no driver uses it any more.
+"""Delete each Serve application when its last driver ends.
 
-Serve's deployments outlive a driver, by design. Here each driver counts as a user of the
-applications that it needs. An application stays while it has a user, so drivers may share one, and
-it ends with the last of them, even with one that was killed.
+Serve keeps deployments alive after their driver, by design. The app reaper counts the drivers that
+use an application: drivers share it, and it ends with the last of them, also with one that was
+killed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TRIES = 10
 
 
 class AppReaper:
-    """A detached actor that knows the users of each application, by their job ids.
+    """A detached actor: counts the users of each application, by job id.
 
-    Calls are answered one at a time: an application is not taken down while a driver begins to use
-    it. The users are kept in the cluster's key-value store, where they survive a restart of the
-    actor. It ends itself when there are none.
+    Take one call at a time, so that no application is deleted while a driver begins to use it. Keep
+    the users in the cluster's key-value store, which survives a restart of the actor. Exit when
+    there are none.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class AppReaper:
             self._store()
 
     def release(self, job_id: str, apps: Sequence[str]) -> None:
-        """Undo one `use`; return once the applications that have no other user have ended."""
+        """Undo one `use`; return when the applications without another user are deleted."""
         with self._lock:
             left = {app: list(users) for app, users in self._users.items()}
             for app in apps:
@@ -68,17 +68,17 @@ class AppReaper:
                     if not self._users:
                         ray.kill(ray.get_runtime_context().current_actor)
         finally:
-            os._exit(1)  # Serve was not there: Ray starts the actor again, and it connects anew
+            os._exit(1)  # Serve did not answer: Ray restarts the actor, which connects again
 
     def _forget(self, dead: set[str]) -> None:
         left = {app: [u for u in users if u not in dead] for app, users in self._users.items()}
         if left != self._users:
-            logger.warning("a driver is gone; the applications that only it used end")
+            logger.warning("a driver died: deleting the applications that only it used")
             self._keep(left)
 
     def _keep(self, left: dict[str, list[str]]) -> None:
-        """Have only the users that are `left`, and no application without one."""
-        take_down([app for app, users in left.items() if not users])
+        """Set the users; delete applications that have none."""
+        delete_apps([app for app, users in left.items() if not users])
         self._users = {app: users for app, users in left.items() if users}
         self._store()
 
@@ -88,7 +88,7 @@ class AppReaper:
 
 @contextmanager
 def used(apps: Sequence[str]) -> Iterator[None]:
-    """Count this driver as a user of `apps`, and at the end take down what no other driver uses."""
+    """Count this driver as a user of `apps` within the context, then delete those without one."""
     job_id = ray.get_runtime_context().get_job_id()
     _ask("use", job_id, apps)
     try:
@@ -104,7 +104,7 @@ def _ask(method: str, job_id: str, apps: Sequence[str]) -> None:
     for attempt in range(1, TRIES + 1):
         try:
             ray.get(getattr(actor.remote(), method).remote(job_id, apps))
-        except ActorDiedError:  # it has just ended itself; the next one takes the call
+        except ActorDiedError:  # it has just exited; start the next one
             if attempt == TRIES:
                 raise
             time.sleep(POLL_S / TRIES)
@@ -112,8 +112,8 @@ def _ask(method: str, job_id: str, apps: Sequence[str]) -> None:
             return
 
 
-def take_down(apps: Sequence[str]) -> None:
-    """End applications, and Serve itself where it serves nothing else."""
+def delete_apps(apps: Sequence[str]) -> None:
+    """Delete applications, and shut Serve down where it serves no others."""
     for name in serve.status().applications.keys() & set(apps):
         serve.delete(name)
     if not serve.status().applications:

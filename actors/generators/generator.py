@@ -11,18 +11,17 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from actors.generators.confidence import ConfidenceMeter
 from actors.generators.detokenizer import Decoder, Detokenizer
 from actors.messages import TraceRequest, TraceUpdate
-from actors.replica.caller_watch import Askers
-from actors.replica.engine import check_engine, leave_the_pool, start_engine
-from actors.replica.heartbeat import with_beats
-from actors.replica.stall_detector import Vigil
-from actors.tokenizer import load_tokenizer
+from actors.replica.caller_watch import CallerWatch
+from actors.replica.engine import check_engine, exit_replica, start_engine
+from actors.replica.heartbeat import with_heartbeats
+from actors.replica.stall_detector import StallDetector
+from actors.tokenizer import load_tokenizer, prompt_token_ids
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
 from deepprune.traces import Message
@@ -42,19 +41,24 @@ class Generator:
         self, config: VllmGeneratorConfig, executor_backend: str | None, stall_s: float
     ) -> None:
         self._config = config
-        self._vigil = Vigil(stall_s)
+        self._stall_detector = StallDetector(stall_s)
         self._stall_s = stall_s
-        self._askers = Askers()
+        self._callers = CallerWatch()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = load_tokenizer(config.engine.tokenizer)
         self._detokenizer = Detokenizer(tokenizer)
-        self._encode = partial(prompt_token_ids, tokenizer)
+        self._encode = partial(
+            prompt_token_ids,
+            tokenizer,
+            kwargs=config.chat_template_kwargs,
+            date=config.chat_template_date,
+        )
         # All traces of a problem share its prompt.
         self._prompt = lru_cache(maxsize=64)(self._encode)
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that is gone."""
-        await check_engine(self._engine, self._vigil)
+        await check_engine(self._engine, self._stall_detector)
 
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""
@@ -84,7 +88,7 @@ class Generator:
             return
         # It may wait in the engine for its turn, at first or when memory runs out.
         async with aclosing(
-            with_beats(self._updates(request, prompt, trace), self._stall_s)
+            with_heartbeats(self._updates(request, prompt, trace), self._stall_s)
         ) as news:
             async for update in news:
                 yield update or trace.beat()
@@ -98,11 +102,11 @@ class Generator:
 
         ended = False
         try:
-            with self._vigil.request(), self._askers.working_for(request.report_to):
+            with self._stall_detector.request(), self._callers.working_for(request.report_to):
                 async for output in self._engine.generate(
                     tokens_input(prompt), trace.sampling_params(), request.request_id
                 ):
-                    self._vigil.heard()
+                    self._stall_detector.record_output()
                     update = trace.take(output)
                     # Set before the last yield: a consumer may never come back from it.
                     ended = trace.ended
@@ -111,7 +115,7 @@ class Generator:
                     if ended:
                         return
         except EngineDeadError:
-            leave_the_pool()
+            exit_replica()
         finally:
             if not ended and request.report_to is not None:
                 request.report_to.settle.remote(
@@ -121,23 +125,6 @@ class Generator:
     def __del__(self) -> None:
         """Called by Serve when it retires the replica: end the engine's processes with it."""
         self._engine.shutdown()
-
-
-def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
-    """What the model is asked, through its chat template, or as plain text where it has none.
-
-    Raises:
-        jinja2.TemplateError: the template refuses the conversation, such as its system message.
-    """
-    if getattr(tokenizer, "chat_template", None) is None:
-        plain = "\n\n".join(message.content for message in chat)
-        ids: list[int] = tokenizer.encode(plain)  # type: ignore[attr-defined]
-        return ids
-    text: str = tokenizer.apply_chat_template(  # type: ignore[attr-defined]
-        [asdict(message) for message in chat], add_generation_prompt=True, tokenize=False
-    )
-    ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
-    return ids
 
 
 class _Trace:

@@ -19,8 +19,7 @@ from deepprune.section import Section
 from jobs.judge.evaluate.command import Options, evaluate_judges
 from jobs.judge.pairs import pairs
 from jobs.judge.train import train
-from jobs.render import markdown
-from jobs.report.tables import Cell, Table
+from jobs.render.table import Cell, Table
 from training.config import load
 
 TABLE = "ablation.md"
@@ -69,7 +68,7 @@ def ablate(config_file: Path, out: Path, address: str | None) -> None:
             judges = tuple(dict.fromkeys((judge, *config.judges)))
             evaluate_judges(Options(built, judges, evaluation, checkpoint))
             rows += list(_rows(evaluation, judge, checkpoint, loss, times))
-    _write(out / TABLE, markdown.table(_table(rows)) + "\n")
+    _write(out / TABLE, _table(rows).markdown() + "\n")
     sys.stderr.write(f"saved in {out / TABLE}\n")
 
 
@@ -82,7 +81,7 @@ def _rows(
         trained = name == judge
         settings = (checkpoint, loss, f"×{times}") if trained else (checkpoint, "", "")
         yield (
-            Cell("trained" if trained else name, kind="name"),
+            Cell("trained" if trained else name),
             *map(Cell, settings),
             *(_figure(found[column]) for column in ("within", "pooled", "tnr")),
         )

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from deepprune.errors import UserError
+from jobs.render.format import counted
 from jobs.render.progress import Progress
-from jobs.render.theme import counted, new_table, one_line
+from jobs.render.table import Cell, Table
+from jobs.render.text import one_line
 from jobs.storage.run_dir import ResultFolder
 from training.config import PairsConfig, load
 from training.pairs.data import MANIFEST, SPLITS
@@ -94,32 +95,29 @@ def build(
 
 
 def similarity_tables(manifest: dict[str, Any]) -> list[Table]:
-    """How many pairs agree, by model: the paper's Table 4, once for each checkpoint."""
+    """Pairs that agree, by model: the paper's Table 4, once for each checkpoint."""
     tables = []
     for checkpoint in manifest["prefixes"]:
-        table = new_table(f"Pairs at {checkpoint}", "model", *_COLUMNS)
         by_model: dict[str, Counter[str]] = defaultdict(Counter)
         for row in manifest["counts"]:
             if row["checkpoint"] == checkpoint:
                 by_model[row["model"] or "unnamed"].update(_numbers(row))
-        for model, total in sorted(by_model.items()):
-            table.add_row(one_line(model, MAX_NAME_CHARS), *_cells(total))
+        rows = [
+            _row(one_line(model, MAX_NAME_CHARS), by_model[model]) for model in sorted(by_model)
+        ]
         if len(by_model) > 1:
-            table.add_row("together", *_cells(sum(by_model.values(), Counter())))
-        tables.append(table)
+            rows.append(_row("together", sum(by_model.values(), Counter())))
+        tables.append(Table(f"Pairs at {checkpoint}", ("model", *_COLUMNS), tuple(rows)))
     return tables
 
 
 def split_table(manifest: dict[str, Any]) -> Table:
-    """What is learned from, and what is held out, over all checkpoints."""
-    table = new_table("Splits, by problem", "split", *_COLUMNS)
-    for split in SPLITS:
-        total: Counter[str] = Counter()
-        for row in manifest["counts"]:
-            if row["split"] == split:
-                total.update(_numbers(row))
-        table.add_row(split, *_cells(total))
-    return table
+    """Pairs of each split, over all checkpoints."""
+    totals: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for row in manifest["counts"]:
+        totals[row["split"]].update(_numbers(row))
+    rows = tuple(_row(split, total) for split, total in totals.items())
+    return Table("Splits, by problem", ("split", *_COLUMNS), rows)
 
 
 _COLUMNS = ("pairs", "same answer", "ratio")
@@ -129,9 +127,10 @@ def _numbers(row: dict[str, Any]) -> dict[str, int]:
     return {name: row[name] for name in ("pairs", "same")}
 
 
-def _cells(total: Counter[str]) -> list[str]:
+def _row(name: str, total: Counter[str]) -> tuple[Cell, ...]:
     ratio = f"{total['same'] / total['pairs']:.4f}" if total["pairs"] else "–"
-    return [f"{total['pairs']:,}", f"{total['same']:,}", ratio]
+    cells = (name, f"{total['pairs']:,}", f"{total['same']:,}", ratio)
+    return tuple(map(Cell, cells))
 
 
 def _excluded(manifest: dict[str, Any]) -> str:

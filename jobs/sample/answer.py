@@ -9,7 +9,7 @@ from pathlib import Path
 from deepprune.errors import UserError
 from deepprune.policy_config import JudgingConfig
 from deepprune.traces import Problem
-from jobs.render.terminal import answer_json, answer_report
+from jobs.sample.answer_report import answer_json, answer_report
 from jobs.sample.display import Display
 from jobs.sample.run import (
     Interrupted,

@@ -17,8 +17,8 @@ from deepprune.config import RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.traces import Problem
+from jobs.render.format import counted
 from jobs.render.progress import Progress
-from jobs.render.theme import counted
 from jobs.sample.run import (
     CoordinatorDeaths,
     Interrupted,

@@ -24,7 +24,7 @@ def engines(options: RunOptions) -> None:
 
     address = running_cluster(options.address)
     if address is None:
-        raise UserError("engines are kept on a cluster that runs: give its --address, such as auto")
+        raise UserError("engines are kept on a running cluster: give its --address, such as auto")
     check(config, ())
     ended = threading.Event()
     _say(f"connecting to {address}")
@@ -36,7 +36,7 @@ def engines(options: RunOptions) -> None:
             _say(f"ready: commands with --address and equal engines use them ({options.config})")
             while not ended.wait(timeout=1):
                 pass
-            _say("ending, as soon as no command uses them")
+            _say("stopping, unless a command uses them")
 
 
 def _say(text: str) -> None:

@@ -19,7 +19,7 @@ from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.schemas import TRACES
 from deepprune.table_io import Kind, data_files, placed_rows
-from jobs.render.theme import counted
+from jobs.render.format import counted
 from jobs.storage.rows import benchmark_of
 from jobs.storage.run_dir import ResultFolder
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from actors.deploy.app_reaper import KEY, NAMESPACE
-from tests.processes import started
-from tests.waiting import HANG_S, wait_for
+from tests.support.processes import started
+from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.faults
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from jobs.storage.run_store import load_outcomes
-from tests.command import deepprune
-from tests.waiting import HANG_S, wait_for
+from tests.support.command import deepprune
+from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live
 

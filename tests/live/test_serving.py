@@ -10,8 +10,8 @@ import httpx
 import openai
 import pytest
 
-from tests.live.serving import KEY, QUESTION
-from tests.waiting import HANG_S
+from tests.support.served_endpoint import KEY, QUESTION
+from tests.support.waiting import HANG_S
 
 pytestmark = pytest.mark.live
 

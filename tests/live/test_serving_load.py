@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.serving import KEY, Endpoint
-from tests.waiting import until_hit, wait_for
+from tests.support.served_endpoint import KEY, Endpoint
+from tests.support.waiting import until_hit, wait_for
 
 pytestmark = pytest.mark.live
 

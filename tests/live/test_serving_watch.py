@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.serving import KEY, OTHER_KEY
-from tests.waiting import HANG_S, wait_for
+from tests.support.served_endpoint import KEY, OTHER_KEY
+from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live
 

@@ -11,9 +11,9 @@ import pytest
 
 from actors.deploy.app_names import generator_app_name, judge_app_name
 from deepprune.config import load_config
-from tests.command import deepprune
-from tests.processes import started
-from tests.waiting import HANG_S, wait_for
+from tests.support.command import deepprune
+from tests.support.processes import started
+from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live
 

@@ -14,8 +14,8 @@ from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, RunConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
-from tests.unit.made_judging import made_pairs, train_encoder
-from tests.waiting import HANG_S, wait_for
+from tests.support.judge_training import made_pairs, train_encoder
+from tests.support.waiting import HANG_S, wait_for
 from training.config import TrainConfig
 from training.offline.calibration import sigmoid
 from training.offline.scoring import open_judge
@@ -170,8 +170,8 @@ def solved_with(judge, live_system, problems):
     from ray import serve
 
     from actors.deploy.app_names import generator_app_name
+    from actors.deploy.applications import judge_app
     from actors.deploy.preflight import check, with_calibration
-    from actors.deploy.system import judge_app
     from actors.driver.coordinator import JUDGE
     from actors.driver.shards import Shards
 

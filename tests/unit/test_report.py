@@ -12,14 +12,13 @@ import pytest
 
 from deepprune.errors import UserError
 from jobs.cli import main
-from jobs.render import markdown
+from jobs.render.table import Cell, Table
 from jobs.render.text import limit_for, shortened, units, visible
 from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
-from jobs.report.tables import Cell, Table
 from jobs.report.trace_texts import Shelf
-from tests.unit.report_made import AFTER, end, outcome, realistic, trace, write_run
+from tests.support.sample_runs import AFTER, end, outcome, realistic, trace, write_run
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>\0 \u202egnp.exe\u2066 {{main}} 🙂 \x1b[31m ]]> <!--"
@@ -159,9 +158,9 @@ def test_a_lane_knows_where_its_trace_was_cut(tmp_path):
     (pages,) = build_pages(settings, runs, Shelf(runs), 10_000_000)
     assert pages.note == "All 1 texts are embedded whole."
     (data,) = unpacked(f'<script type="application/octet-stream">{pages.pages[0].packed}</script>')
-    (entry,) = data["entries"]
-    assert entry["never"] == 2  # of four traces, two were launched
-    (group,) = entry["groups"]
+    (variant,) = data["variants"]
+    assert variant["never"] == 2  # of four traces, two were launched
+    (group,) = variant["groups"]
     sample, tokens, whole, fate, reason, answer, text, mark, cut = group["lanes"][1]
     assert (sample, tokens, whole, fate, data["reasons"][reason]) == (1, 4, 8, 1, "redundant")
     assert data["answers"][answer] == "41"  # what it would have said
@@ -248,7 +247,7 @@ def test_markdown_as_it_is_written():
         (("", 2), ("Qwen*", 1)),
         2,
     )
-    assert markdown.table(table) == "\n".join(
+    assert table.markdown() == "\n".join(
         [
             "## Two \\| columns",
             "",
