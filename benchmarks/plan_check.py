@@ -21,9 +21,10 @@ from typing import Any
 import ray
 from ray import serve
 
+from actors.deploy.app_names import judge_app_name
 from actors.deploy.connection import connected
 from actors.deploy.preflight import with_calibration
-from actors.deploy.system import JUDGE_APP, System, running
+from actors.deploy.system import System, running
 from actors.driver.serve_client import ServeJudges
 from actors.messages import JudgeRequest
 from cluster.configs import resolve_config
@@ -100,9 +101,11 @@ def calibrated(config: RunConfig, wall_s: float, solved: Sequence[Any]) -> Speed
         for place, s in enumerate(solved)
         for sample in range(2, len(s.traces))
     ]
-    asyncio.run(score(requests[:4]))  # warm up
-    judge_s, _ = asyncio.run(score(requests[4:5]))
-    judging_s, judged_tokens = asyncio.run(score(requests[5:]))
+    judge_app = judge_app_name(config)
+    assert judge_app is not None
+    asyncio.run(score(judge_app, requests[:4]))  # warm up
+    judge_s, _ = asyncio.run(score(judge_app, requests[4:5]))
+    judging_s, judged_tokens = asyncio.run(score(judge_app, requests[5:]))
     return SpeedConfig(
         streams=engine.max_num_seqs,
         step_s=0,
@@ -117,10 +120,10 @@ def cut(trace: Any) -> str:
     return str(trace.text[: len(trace.text) // 3])
 
 
-async def score(requests: Sequence[JudgeRequest]) -> tuple[float, int]:
+async def score(judge_app: str, requests: Sequence[JudgeRequest]) -> tuple[float, int]:
     """Seconds and computed tokens of calls to the judge, all at once."""
     limits = LimitsConfig()
-    judges = ServeJudges(serve.get_app_handle(JUDGE_APP), limits.start_s, limits.stall_s)
+    judges = ServeJudges(serve.get_app_handle(judge_app), limits.start_s, limits.stall_s)
     started = time.monotonic()
     replies = await asyncio.gather(*(judges.score(request) for request in requests))
     return time.monotonic() - started, sum(reply.computed_tokens for reply in replies)

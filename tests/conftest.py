@@ -7,9 +7,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 
 from deepprune.config import RunConfig, load_config
@@ -54,11 +57,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class LiveSystem:
-    """A pairwise judge and two generators on the laptop, and calls that wait for results."""
+    """A pairwise judge and two generators on the laptop, and calls that wait for results.
 
-    def __init__(self, coordinator: Any, config: RunConfig) -> None:
+    A command with `--address` and `--config` as here runs on the same engines.
+    """
+
+    def __init__(self, coordinator: Any, config: RunConfig, address: str, folder: Path) -> None:
         self.coordinator = coordinator
         self.config = config
+        self.address = address
+        self.config_path = str(folder / "live.yaml")
+        Path(self.config_path).write_text(yaml.safe_dump(config.model_dump(mode="json")))
 
     def start(self, problems: Sequence[Problem], policy: PolicyConfig, seed: int = 0) -> list[Any]:
         return [self.coordinator.solve(problem, policy, seed) for problem in problems]
@@ -74,8 +83,8 @@ class LiveSystem:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a system follow each other in one process, those that harm it at the end.
 
-    Starting one takes a minute or two. All that need a Ray cluster in their own process are one
-    group for xdist, all that need any other system a second one; the rest are dealt out.
+    Starting one takes a minute or two. All that run on the engines of `live_system` are one group
+    for xdist, all that need any other system a second one; the rest are dealt out.
     """
     systems = ("live_system", "one_system", "a system of its own", "endpoint", "none")
 
@@ -91,8 +100,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
     for item in items:
         if (system := system_of(item)) != "none":
-            inside = system in ("live_system", "one_system")
-            item.add_marker(pytest.mark.xdist_group("cluster" if inside else "commands"))
+            group = "engines" if system == "live_system" else "others"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -131,8 +140,9 @@ def _laptop() -> Iterator[LiveSystem]:
         logging_level=logging.WARNING,
     )
     try:
-        with running(config) as system:
-            yield LiveSystem(system.coordinator, config)
+        with running(config) as system, TemporaryDirectory() as folder:
+            address = ray.get_runtime_context().gcs_address
+            yield LiveSystem(system.coordinator, config, address, Path(folder))
     finally:
         ray.shutdown()
 

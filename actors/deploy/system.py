@@ -7,8 +7,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from ray import serve
+from ray.serve.schema import ApplicationStatus
 
-from actors.deploy.app_reaper import delete_apps, reaped_with_driver
+from actors.deploy.app_names import generator_app_name, judge_app_name
+from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app
 from actors.deploy.startup import wait_until_running
 from actors.driver.coordinator import GENERATOR, JUDGE
@@ -16,8 +18,8 @@ from actors.driver.shards import Shards
 from cluster.placement import place
 from deepprune.config import RunConfig, VllmGeneratorConfig
 
-GENERATOR_APP = "deepprune-generator"
-JUDGE_APP = "deepprune-judge"
+SHARED = {ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY}
+"""States of an application that another driver may use: it starts, runs, or recovers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class System:
 def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[System]:
     """Start generators, judges and coordinator on the connected cluster; stop them at the end.
 
-    With `cluster_ends_too`, leave stopping to the cluster, whose processes all end with it.
+    Share engines that another driver has started for an equal configuration; they stop with the
+    last driver that uses them. With `cluster_ends_too`, leave stopping to the cluster, whose
+    processes all end with it.
 
     Raises:
         UserError: the engines do not fit, or do not start; the message has the reason.
@@ -40,38 +44,39 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     place(config)
     targets = _targets(config)
     apps = [target.name for target in targets]
-    serve.start(proxy_location="Disabled")
-    coordinator: Shards | None = None
-    try:
-        with reaped_with_driver(apps) if apps and not cluster_ends_too else nullcontext():
-            if targets:
-                serve.run_many(
-                    targets,
-                    wait_for_ingress_deployment_creation=False,
-                    wait_for_applications_running=False,
-                )
-            coordinator = Shards.start(
-                config,
-                GENERATOR_APP if isinstance(config.generator, VllmGeneratorConfig) else None,
-                JUDGE_APP if config.judge else None,
-            )
+    with used(apps) if apps and not cluster_ends_too else nullcontext():
+        if targets:
+            _deploy(targets)
+        coordinator = Shards.start(config, generator_app_name(config), judge_app_name(config))
+        try:
             if targets:  # they start in parallel with the coordinator
                 wait_until_running(apps, config.limits.start_s)
             yield System(coordinator, config)
-    finally:
-        if not cluster_ends_too:
-            if coordinator is not None:
+        finally:
+            if not cluster_ends_too:
                 coordinator.stop()
-            delete_apps(apps)
+
+
+def _deploy(targets: list[serve.RunTarget]) -> None:
+    """Deploy the applications that no other driver has deployed."""
+    serve.start(proxy_location="Disabled")
+    known = serve.status().applications
+    new = [t for t in targets if t.name not in known or known[t.name].status not in SHARED]
+    if new:
+        serve.run_many(
+            new, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        )
 
 
 def _targets(config: RunConfig) -> list[serve.RunTarget]:
     targets = []
-    if isinstance(config.generator, VllmGeneratorConfig):
-        app = generator_app(config.generator, config.limits.stall_s, GENERATOR)
-        targets.append(_target(app, GENERATOR_APP))
-    if config.judge is not None:
-        targets.append(_target(judge_app(config.judge, config.limits.stall_s, JUDGE), JUDGE_APP))
+    stall_s = config.limits.stall_s
+    if name := generator_app_name(config):
+        assert isinstance(config.generator, VllmGeneratorConfig)
+        targets.append(_target(generator_app(config.generator, stall_s, GENERATOR), name))
+    if name := judge_app_name(config):
+        assert config.judge is not None
+        targets.append(_target(judge_app(config.judge, stall_s, JUDGE), name))
     return targets
 
 

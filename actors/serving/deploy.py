@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
+from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
 from actors.deploy.preflight import check
 from actors.deploy.startup import wait_until_running
@@ -115,11 +116,11 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
     Raises:
         UserError: it does not start.
     """
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": config.http.host, "port": config.http.port},
-    )
-    try:
+    with nullcontext() if cluster_ends_too else used([APP]):
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": config.http.host, "port": config.http.port},
+        )
         serve.run_many(
             [serve.RunTarget(endpoint_app(config), name=APP, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,
@@ -127,6 +128,3 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
         )
         wait_until_running([APP], max(m.limits.start_s for m in config.models.values()))
         yield f"http://{config.http.host}:{config.http.port}"
-    finally:
-        if not cluster_ends_too:
-            serve.shutdown()

@@ -83,6 +83,27 @@ def demo(
 
 
 @app.command()
+def engines(
+    config: Annotated[
+        str, Argument(help="Configuration file, or the name of a shipped one.")
+    ] = "laptop",
+    settings: Settings = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Keep engines running for other commands.
+
+    Start the generators and judges of a configuration on a running cluster, until interrupted.
+    Commands with --address and equal engines use them instead of starting their own.
+    """
+    from jobs.sample.engines import engines
+    from jobs.sample.run import RunOptions
+
+    changed = overrides(settings, example="generator.engine.max_num_seqs=64")
+    engines(RunOptions(config, None, changed, address))
+
+
+@app.command()
 def serve(
     config: Annotated[
         str, Argument(help="Endpoint's configuration file, or the name of a shipped one.")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,60 +24,22 @@ from tests.support.waiting import HANG_S, until_hit, wait_for
 pytestmark = pytest.mark.live
 
 NUM_PROBLEMS, NUM_TRACES = 4, 64
-AS_THE_FIXTURE = (
-    *("--set", "generator.confidence=true", "--set", "generator.confidence_top_k=5"),
-    *("--set", "generator.confidence_window=32"),
-)
-COMMAND_ON_THE_FIXTURES_ENGINES = """
-import sys
-from contextlib import contextmanager, suppress
-import ray
-import jobs.sample.collect
-from actors.deploy.system import System
-from jobs.cli import main
-
-address, namespace, *arguments = sys.argv[1:]
-
-@contextmanager
-def system_for(config, problems, _, display):
-    ray.init(address=address, namespace=namespace, log_to_driver=False)
-    yield System(ray.get(ray.get_actor("holder").coordinator.remote()), config)
-
-jobs.sample.collect.system_for = system_for
-sys.exit(main(arguments))
-"""
-
-
-class Holder:
-    """Hands the coordinator to another process of the same cluster."""
-
-    def __init__(self, held: list) -> None:
-        self.held = held
-
-    def coordinator(self):
-        return self.held[0]
 
 
 @pytest.fixture
-def command(live_system: LiveSystem):
-    """What starts the command in a process of its own."""
-    import ray
-
-    holder = ray.remote(Holder).options(name="holder", num_cpus=0)
-    held = holder.remote([live_system.coordinator])
-    context = ray.get_runtime_context()
+def command(live_system: LiveSystem) -> Callable[..., subprocess.Popen[str]]:
+    """What starts the command in a process of its own, on the engines that run."""
+    here = ("--config", live_system.config_path, "--address", live_system.address)
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        where = (context.gcs_address, context.namespace)
         return subprocess.Popen(
-            [sys.executable, "-c", COMMAND_ON_THE_FIXTURES_ENGINES, *where, *arguments],
+            [sys.executable, "-m", "jobs", *arguments, *here],
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    yield start
-    ray.kill(held)
+    return start
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -91,7 +54,7 @@ def test_killed_half_way_and_run_again_every_trace_is_there_once(command, tmp_pa
     out = tmp_path / "recording"
     arguments = (
         *("collect", "miniature", "--problems", f":{NUM_PROBLEMS}", "--out", str(out)),
-        *("--num-traces", str(NUM_TRACES), *AS_THE_FIXTURE),
+        *("--num-traces", str(NUM_TRACES)),
     )
 
     def kill_half_way() -> dict[Path, bytes] | None:
@@ -155,8 +118,11 @@ def test_a_bad_problem_is_recorded_and_stops_nothing(live_system, monkeypatch, t
     ]
     benchmark.write_text("\n".join(map(json.dumps, problems)))
     out = tmp_path / "recording"
-    arguments = ("collect", str(benchmark), "--num-traces", "4", "--out", str(out))
-    assert main([*arguments, *AS_THE_FIXTURE]) == 0
+    arguments = [
+        *("collect", str(benchmark), "--num-traces", "4", "--out", str(out)),
+        *("--config", live_system.config_path),
+    ]
+    assert main(arguments) == 0
     assert "8 of them errors" in capsys.readouterr().err
     errors = {row["problem_id"]: row["error"] for row in rows_of(out)}
     assert errors["mixed/0"] is None
@@ -166,8 +132,8 @@ def test_a_bad_problem_is_recorded_and_stops_nothing(live_system, monkeypatch, t
     assert len(recording.traces) == 4
 
     parts = parts_of(out)
-    assert main([*arguments, *AS_THE_FIXTURE]) == 0
+    assert main(arguments) == 0
     assert parts_of(out) == parts, "errors are kept unless they are to be tried again"
-    assert main([*arguments, *AS_THE_FIXTURE, "--retry-errors"]) == 0
+    assert main([*arguments, "--retry-errors"]) == 0
     keys = Counter((row["problem_id"], row["sample"]) for row in rows_of(out))
     assert set(keys.values()) == {1} and len(keys) == 12

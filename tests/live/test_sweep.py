@@ -73,8 +73,9 @@ def parts_of(folder: Path) -> list[Path]:
 CELLS = 3 + 1 + 1 + 2  # deepprune by tfidf; the oracle; deepprune+ by both
 
 
-def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, tmp_path):
-    arguments = ("sweep", str(config), "--out", "run")
+def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, bare_cluster, tmp_path):
+    sweep = ("sweep", str(config), "--address", bare_cluster)
+    arguments = (*sweep, "--out", "run")
     said = tmp_path / "said"
 
     def kill_half_way() -> dict[Path, bytes] | None:
@@ -107,7 +108,7 @@ def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, tmp_pa
     again = deepprune(*arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert all(part.read_bytes() == content for part, content in before.items())
-    whole = deepprune("sweep", str(config), "--out", "whole", cwd=tmp_path)
+    whole = deepprune(*sweep, "--out", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     rows = outcomes_of(tmp_path / "run")
     assert len(rows) == NUM_PROBLEMS * CELLS * 3

@@ -10,7 +10,7 @@ import torch
 
 from actors.encoder_config import EncoderSettings
 from actors.judges.prefix_encoder import SavedEncoder
-from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
+from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, RunConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.live
 CPU = torch.device("cpu")
 
 
-def unfinished_requests(calls: int = 8) -> int:
+def unfinished_requests(config: RunConfig, calls: int = 8) -> int:
     """Requests that generator engines still hold, over enough calls to meet every replica."""
     from ray import serve
 
-    from actors.deploy.system import GENERATOR_APP
+    from actors.deploy.app_names import generator_app_name
 
-    handle = serve.get_app_handle(GENERATOR_APP)
+    handle = serve.get_app_handle(generator_app_name(config))
     return sum(handle.num_unfinished.remote().result(timeout_s=HANG_S) for _ in range(calls))
 
 
@@ -118,7 +118,9 @@ def test_a_decided_vote_leaves_nothing_in_the_engine(live_system, problems):
     policy = ConsConfig(num_traces=64, stop_when_decided=True)
     for solved in live_system.solve(problems, policy):
         assert_adds_up(solved)
-    wait_for(lambda: unfinished_requests() == 0, every=0.2)  # cancelled traces left the engines
+    wait_for(
+        lambda: unfinished_requests(live_system.config) == 0, every=0.2
+    )  # cancelled traces left the engines
 
 
 def test_traces_may_run_on_while_they_are_judged(live_system, problems):
@@ -167,9 +169,9 @@ def solved_with(judge, live_system, problems):
     import ray
     from ray import serve
 
+    from actors.deploy.app_names import generator_app_name
     from actors.deploy.applications import judge_app
     from actors.deploy.preflight import check, with_calibration
-    from actors.deploy.system import GENERATOR_APP
     from actors.driver.coordinator import JUDGE
     from actors.driver.shards import Shards
 
@@ -178,7 +180,7 @@ def solved_with(judge, live_system, problems):
     check(run, problems)
     run = with_calibration(run)
     serve.run(judge_app(judge, 60, JUDGE), name="another", route_prefix=None)
-    shards = Shards.start(run, GENERATOR_APP, "another")
+    shards = Shards.start(run, generator_app_name(run), "another")
     try:
         refs = [shards.solve(problem, run.policy, 0) for problem in problems]
         results = ray.get(refs, timeout=HANG_S)

@@ -9,7 +9,8 @@ from itertools import count
 
 import pytest
 
-from actors.deploy.system import GENERATOR_APP, JUDGE_APP, System
+from actors.deploy.app_names import GENERATOR_APP, JUDGE_APP
+from actors.deploy.system import System
 from cluster.placement import replica_placement
 from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
@@ -108,9 +109,9 @@ def test_the_coordinator_dies_and_the_engines_let_go_of_its_traces(many_nodes, p
     # Hours of work on a slow machine, which would not end by itself while we look.
     asked = many_nodes.start(problems * 3, ConsConfig(num_traces=2048), seed=5)
     under_way(many_nodes)
-    wait_for(lambda: unfinished_requests() > 0)
+    wait_for(lambda: unfinished_requests(many_nodes.config) > 0)
     faults.kill_coordinator(many_nodes.scene)
-    wait_for(lambda: unfinished_requests() == 0, seconds=120)
+    wait_for(lambda: unfinished_requests(many_nodes.config) == 0, seconds=120)
     del asked
 
 
@@ -136,9 +137,9 @@ def test_a_driver_dies_and_its_engines_end(many_nodes):
     driver = f"""
 import ray, time
 from ray import serve
-from actors.deploy.app_reaper import reaped_with_driver
+from actors.deploy.app_reaper import used
 ray.init({many_nodes.hosts.address!r}, log_to_driver=False)
-with reaped_with_driver(["orphan"]):
+with used(["orphan"]):
     serve.run(serve.deployment(type("Orphan", (), {{}})).bind(), name="orphan", route_prefix=None)
     print("up", flush=True)
     time.sleep(600)
@@ -174,4 +175,4 @@ def test_a_short_soak_of_mixed_faults(many_nodes, problems, capsys):
         print(f"\n{num_results} results\n{table(injector.injected)}")
     assert len(injector.injected) >= 6
     assert all(fault.result_after_s is not None for fault in injector.injected)
-    wait_for(lambda: unfinished_requests() == 0)
+    wait_for(lambda: unfinished_requests(many_nodes.config) == 0)

@@ -51,7 +51,7 @@ def until_hit(attempt: Callable[[], T | None]) -> T:
 
 
 def whole() -> bool:
-    """Whether two generators and a judge serve, and nothing else does."""
+    """Whether two generators and a judge of runs serve, and no other engine of a run does."""
     from ray import serve
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
@@ -62,7 +62,8 @@ def whole() -> bool:
         return False
     running = {
         name: deployment.replica_states.get("RUNNING", 0)
-        for app in applications.values()
+        for app_name, app in applications.items()
+        if app_name.startswith("deepprune-")
         for name, deployment in app.deployments.items()
     }
     return running == {"generator": 2, "judge": 1}

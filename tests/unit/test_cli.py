@@ -97,7 +97,7 @@ def test_a_dead_endpoint_is_refused(laptop, tmp_path):
 
 
 COMMANDS = (
-    *("answer", "demo", "serve", "collect", "import", "sweep", "report", "plan"),
+    *("answer", "demo", "engines", "serve", "collect", "import", "sweep", "report", "plan"),
     *("pairs", "train", "cheap", "evaluate", "ablate"),
 )
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.deploy import system as deploy
+from actors.deploy.app_names import GENERATOR_APP
 from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import ConsConfig
 from deepprune.traces import Problem
@@ -80,9 +81,12 @@ def num_replicas() -> int:
     """Generator replicas that run."""
     from ray import serve
 
-    app = serve.status().applications.get(deploy.GENERATOR_APP)
-    states = [d.replica_states for d in app.deployments.values()] if app else []
-    return sum(state.get("RUNNING", 0) for state in states)
+    return sum(
+        deployment.replica_states.get("RUNNING", 0)
+        for name, app in serve.status().applications.items()
+        if name.startswith(GENERATOR_APP)
+        for deployment in app.deployments.values()
+    )
 
 
 @contextmanager

@@ -1,0 +1,44 @@
+"""`deepprune engines`: keep engines on a cluster between commands that need equal ones."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from deepprune.errors import UserError
+from jobs.sample.run import RunOptions, configuration
+
+
+def engines(options: RunOptions) -> None:
+    """Start the engines of a configuration and keep them until SIGINT or SIGTERM.
+
+    Raises:
+        UserError: the configuration or the cluster cannot work, or no cluster is given.
+    """
+    config = configuration(options)
+    _say("checking the configuration")
+    from actors.deploy.connection import connected, running_cluster
+    from actors.deploy.preflight import check
+    from actors.deploy.system import running
+
+    address = running_cluster(options.address)
+    if address is None:
+        raise UserError("engines are kept on a running cluster: give its --address, such as auto")
+    check(config, ())
+    ended = threading.Event()
+    _say(f"connecting to {address}")
+    with connected(address):
+        _say("starting the engines")
+        with running(config):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: ended.set())
+            _say(f"ready: commands with --address and equal engines use them ({options.config})")
+            while not ended.wait(timeout=1):
+                pass
+            _say("stopping, unless a command uses them")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"engines: {text}\n")
+    sys.stderr.flush()
