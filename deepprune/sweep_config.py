@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from deepprune.answers import AnswerKind, TruncatedAnswers
+from deepprune.cells import settings_key
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
@@ -138,8 +138,7 @@ class Cell:
     @property
     def key(self) -> str:
         """A short name that no other cell has."""
-        text = f"{self.policy.model_dump_json()}/{self.judge}"
-        return f"{self.policy.name}-{hashlib.blake2b(text.encode(), digest_size=5).hexdigest()}"
+        return settings_key(self.policy, self.judge)
 
 
 def _judges_of(policy: PolicyConfig, judges: tuple[str, ...], live: bool) -> tuple[str | None, ...]:

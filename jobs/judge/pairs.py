@@ -52,7 +52,7 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
         UserError: as `pairs` does.
     """
     from training.pairs.build import PairsBuild, described
-    from training.pairs.scan_sources import look_at, source_files
+    from training.pairs.scan_sources import scan_sources, source_files
 
     files = source_files(options.sources)
     if options.out.exists() and any(options.out.resolve() in file.parents for file in files):
@@ -60,7 +60,7 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
     with Progress("looking at traces", _num_traces(files)) as progress:
         progress.phase("hashing the sources")
         sources = described(files)
-        survey = look_at(files, progress.step)
+        scan = scan_sources(files, progress.step)
     recorded = {"pairs": config.model_dump(mode="json"), "sources": sources}
     with ResultFolder(options.out, recorded) as folder:
         if (options.out / MANIFEST).is_file():
@@ -69,8 +69,8 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
         from actors.connection import connected, running_cluster
 
         with connected(running_cluster(options.address)):
-            work = PairsBuild(files, survey, config, options.out.absolute())
-            with Progress("cutting traces", survey.num_traces) as progress:
+            work = PairsBuild(files, scan, config, options.out.absolute())
+            with Progress("cutting traces", scan.num_traces) as progress:
                 for num_traces in work.cut():
                     progress.step(num_traces)
             with Progress("pairing problems", work.num_problems) as progress:

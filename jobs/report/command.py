@@ -27,7 +27,7 @@ from jobs.report.tables import (
     what_entries_are,
 )
 from jobs.report.thresholds import similarity_table, threshold_table
-from jobs.report.trace_texts import Shelf, count_pairs
+from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.verdict import Glance, glance, overall, rule
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def write_report(
         settings = summarise(runs)
         glances = [glance(setting) for setting in settings]
         status.update("reading the traces")
-        shelf = Shelf(runs)
+        shelf = TraceTexts(runs)
         tables = _Tables(settings, runs, shelf)
         status.update("drawing")
         plots = _plots(settings, runs, folder)
@@ -97,7 +97,7 @@ def write_report(
 class _Tables:
     """All tables of a report."""
 
-    def __init__(self, settings: Sequence[Setting], runs: Sequence[Run], shelf: Shelf) -> None:
+    def __init__(self, settings: Sequence[Setting], runs: Sequence[Run], shelf: TraceTexts) -> None:
         self.paper = paper_form(settings)
         self.figures = [figures(setting) for setting in settings]
         self.judges = [judge_bill(setting) for setting in settings]
@@ -119,7 +119,7 @@ def _in_order(
     return [comparison, *single] if len(settings) > 1 else [*single, comparison]
 
 
-def _glances(glances: Sequence[Glance], shelf: Shelf) -> str:
+def _glances(glances: Sequence[Glance], shelf: TraceTexts) -> str:
     lead = overall(glances)
     notes = [rule(), *shelf.notes]
     return (

@@ -19,7 +19,7 @@ from jobs.render.text import limit_for, shortened, units, visible
 from jobs.render.theme import one_line
 from jobs.report.load import Detail, Row, Run
 from jobs.report.summary import Setting, Summary
-from jobs.report.trace_texts import Shelf, Text, Texts
+from jobs.report.trace_texts import Text, Texts, TraceTexts
 
 FATES = ("finished", "cancelled_after_checkpoint", "cancelled_before_checkpoint", "lost")
 MAX_PROBLEM_CHARS = 20_000
@@ -65,7 +65,7 @@ class _Draft:
 
 
 def build_pages(
-    settings: Sequence[Setting], runs: Sequence[Run], shelf: Shelf, max_bytes: int
+    settings: Sequence[Setting], runs: Sequence[Run], shelf: TraceTexts, max_bytes: int
 ) -> list[Pages]:
     """The pages of all settings, which together embed about `max_bytes` at most."""
     drafts = [
@@ -93,7 +93,7 @@ def _page(draft: _Draft, packed: str) -> Page:
     return Page(draft.problem_id, one_line(draft.data["problem"], 140), draft.rows, packed)
 
 
-def _note(drafts: Sequence[_Draft], limit: int, shelf: Shelf) -> str:
+def _note(drafts: Sequence[_Draft], limit: int, shelf: TraceTexts) -> str:
     texts = [text for draft in drafts for text in draft.texts]
     if not texts:
         return " ".join(["No texts of traces are at hand.", *shelf.notes])
@@ -107,7 +107,7 @@ def _note(drafts: Sequence[_Draft], limit: int, shelf: Shelf) -> str:
     )
 
 
-def _draft(setting: Setting, problem: str, runs: Sequence[Run], shelf: Shelf) -> _Draft:
+def _draft(setting: Setting, problem: str, runs: Sequence[Run], shelf: TraceTexts) -> _Draft:
     shown = dict(_shown(setting, problem))
     details = {label: runs[row.run].detail(row) for label, row in shown.items()}
     writer = _Writer(_voted(d for label, d in details.items() if shown[label].driver == "replay"))

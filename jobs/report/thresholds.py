@@ -14,10 +14,10 @@ from jobs.report.bootstrap import Estimate
 from jobs.report.load import Run
 from jobs.report.summary import Setting, Summary
 from jobs.report.tables import Cell, Table, estimated
-from jobs.report.trace_texts import Pairs, Shelf
+from jobs.report.trace_texts import Pairs, TraceTexts
 
 
-def threshold_table(setting: Setting, runs: Sequence[Run], shelf: Shelf) -> Table | None:
+def threshold_table(setting: Setting, runs: Sequence[Run], shelf: TraceTexts) -> Table | None:
     """Table 3's form, for a setting where a policy was tried with more than one threshold."""
     swept = [s for s in setting.summaries if s.entry.tau is not None]
     policies = {s.entry.policy for s in swept}
@@ -102,7 +102,7 @@ def similarity_table(found: Sequence[Pairs]) -> Table | None:
 
 
 def _greedy(
-    summary: Summary, runs: Sequence[Run], shelf: Shelf
+    summary: Summary, runs: Sequence[Run], shelf: TraceTexts
 ) -> tuple[Estimate | None, Estimate | None]:
     """Tokens per problem, and pass@k, if the first trace of each cluster finished and no other."""
     spent: dict[str, list[float]] = {problem: [] for problem in summary.problems}

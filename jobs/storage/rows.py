@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepprune.cells import cell_key
 from deepprune.config import Reads, RunConfig, VllmGeneratorConfig
 from deepprune.grading import is_correct
 from deepprune.ledger import Fate
@@ -59,6 +60,7 @@ def outcome_row(
         "model": model,
         "driver": driver,
         "policy": outcome.policy,
+        "cell": cell_key(policy, judge if judging else None, seed),
         "judge": judge if judging else None,
         "num_traces": policy.num_traces,
         "checkpoint": judging.checkpoint if judging else None,
@@ -120,6 +122,7 @@ def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
             "problem_id": problem_id,
             "model": origin.model,
             "policy": solved.outcome.policy,
+            "cell": _live_cell(solved, origin),
             "judge": origin.judge,
             "reads": origin.reads,
             "checkpoint": solved.policy.checkpoint,
@@ -145,6 +148,7 @@ def trace_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
                 "reference": problem.reference,
                 "model": origin.model,
                 "policy": solved.outcome.policy,
+                "cell": _live_cell(solved, origin),
                 "sample": end.sample,
                 "seed": trace.seed,
                 "text": trace.text,
@@ -162,3 +166,8 @@ def trace_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _live_cell(solved: Solved, origin: Origin) -> str:
+    judge = origin.judge if isinstance(solved.policy, JudgingConfig) else None
+    return cell_key(solved.policy, judge, solved.seed)

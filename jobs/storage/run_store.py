@@ -116,10 +116,11 @@ def _load(folder: Path, table: str, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _part_name(solved: Solved) -> str:
-    """A file name that is the same for the same problem and policy, and for no others."""
-    outcome = solved.outcome
-    key = (outcome.problem.problem_id, outcome.problem.text, outcome.policy)
-    readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{key[0]}-{key[2]}").strip("-.")[:80]
+    """A file name that is the same for the same problem and cell, and for no others."""
+    problem = solved.outcome.problem
+    key = (problem.problem_id, problem.text, solved.policy, solved.seed)
+    readable = f"{problem.problem_id}-{solved.outcome.policy}"
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", readable).strip("-.")[:80]
     return f"{readable}-{hashlib.blake2b(repr(key).encode(), digest_size=4).hexdigest()}"
 
 

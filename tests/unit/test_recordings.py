@@ -203,6 +203,18 @@ def test_of_several_policies_the_one_that_finished_most_is_the_recording(tmp_pat
     assert len(recording.traces) == 6
 
 
+def test_of_several_cells_the_fullest_is_the_recording_and_of_equals_the_first_seed(tmp_path):
+    cells = {"cons-a/1": 3, "cons-a/0": 3, "cons-b/0": 2}
+    rows = [
+        trace(sample=s, policy="cons", cell=cell, text=cell)
+        for cell, count in cells.items()
+        for s in range(count)
+    ]
+    (recording,) = load_recordings(parquet(tmp_path / "t.parquet", rows, TRACES))
+    assert [t.text for t in recording.traces] == ["cons-a/0"] * 3
+    assert recording.cell == "cons-a/0"
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 

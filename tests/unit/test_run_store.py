@@ -7,7 +7,14 @@ from deepprune.config import load_config
 from deepprune.errors import UserError
 from deepprune.ledger import Fate, Ledger
 from deepprune.traces import Problem
-from jobs.storage.run_store import OUTCOMES, TRACES, RunStore, load_outcomes, load_traces
+from jobs.storage.run_store import (
+    OUTCOMES,
+    TRACES,
+    RunStore,
+    load_outcomes,
+    load_scores,
+    load_traces,
+)
 from tests.unit import made
 
 CONFIG = load_config("cluster/laptop.yaml", {"seed": 3})
@@ -54,6 +61,17 @@ def test_any_reader_of_parquet_sees_one_table(store):
     assert pq.read_table(store.folder / "outcomes").num_rows == 4
     assert pq.read_table(store.folder / "traces").schema.equals(TRACES)
     assert pq.read_table(store.folder / "traces").num_rows == 2 * (6 + 5)
+
+
+def test_traces_and_scores_have_the_key_of_their_outcome(store):
+    again = replace(made.pruned(), seed=4)
+    for solved in (made.pruned(), again, made.cons()):
+        store.write(solved)
+    cells = {(row["policy"], row["seed"]): row["cell"] for row in load_outcomes(store.folder)}
+    assert len(set(cells.values())) == 3
+    assert {row["cell"] for row in load_traces(store.folder)} == set(cells.values())
+    scored = {row["cell"] for row in load_scores(store.folder)}
+    assert scored == {cells["deepprune", 3], cells["deepprune", 4]}
 
 
 def test_the_configuration_lies_beside_and_loads_again(store):
