@@ -34,19 +34,5 @@ def without_additions(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model.
-
-    Raises:
-        UserError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(resolve_model(name))
-    except (OSError, ValueError) as error:
-        raise UserError(f"the tokenizer of {name!r} cannot be loaded: {_line(error)}") from None
-
-
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

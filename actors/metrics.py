@@ -10,7 +10,7 @@ from deepprune.ledger import Fate
 from deepprune.session import Outcome
 
 if TYPE_CHECKING:
-    from actors.live import LiveProblem
+    from actors.driver.live import LiveProblem
 
 WORK = ("model", "policy")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from actors.encoder_config import EncoderSettings
+from actors.judges.encoder_config import EncoderSettings
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge
 
+JUDGE_FILE = "judge.json"
 MINIATURE = Path(__file__).parent.parent / "miniature" / "models"
 
 PLAIN_QUESTION = JudgePrompt(
@@ -50,13 +50,20 @@ def judge_prompt(config: VllmJudgeConfig) -> JudgePrompt:
     Raises:
         UserError: `judge.json` does not validate.
     """
-    if config.prompt is not None:
-        return config.prompt
-    beside = Path(resolve_model(config.engine.model)) / "judge.json"
+    return config.prompt or load_prompt(config.engine.model)
+
+
+def load_prompt(model: str) -> JudgePrompt:
+    """The prompt in `judge.json` of a model's folder, else the plain question.
+
+    Raises:
+        UserError: `judge.json` does not validate.
+    """
+    beside = Path(resolve_model(model)) / JUDGE_FILE
     if not beside.is_file():
         return PLAIN_QUESTION
     try:
-        return JudgePrompt.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+        return JudgePrompt.model_validate_json(beside.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{beside} does not validate: {' '.join(str(error).split())}") from None
 

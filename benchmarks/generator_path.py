@@ -21,11 +21,11 @@ from typing import Any
 
 import ray
 
-from actors.connection import connected
-from actors.deploy import running
-from actors.engine import start_engine
-from actors.generator import prompt_token_ids
-from actors.shards import Shards
+from actors.deploy.connection import connected
+from actors.deploy.system import running
+from actors.driver.shards import Shards
+from actors.generators.generator import prompt_token_ids
+from actors.replica.engine import start_engine
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, VllmGeneratorConfig, load_config
 from deepprune.policy_config import ConsConfig

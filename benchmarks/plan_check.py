@@ -21,11 +21,11 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.connection import connected
-from actors.deploy import JUDGE_APP, System, running
+from actors.deploy.connection import connected
+from actors.deploy.preflight import with_calibration
+from actors.deploy.system import JUDGE_APP, System, running
+from actors.driver.serve_client import ServeJudges
 from actors.messages import JudgeRequest
-from actors.preflight import with_calibration
-from actors.serve_client import ServeJudges
 from cluster.configs import resolve_config
 from deepprune.config import LimitsConfig, RunConfig, VllmGeneratorConfig, load_config
 from deepprune.ledger import Ledger

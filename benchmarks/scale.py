@@ -27,7 +27,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from actors.live import LiveProblem
+from actors.driver.live import LiveProblem
 from benchmarks.simulated import (
     REPLICAS_PER_NODE,
     SimulatedEngines,

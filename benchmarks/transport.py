@@ -18,10 +18,10 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.connection import connected
-from actors.deploy import MAX_JUDGE_CALLS
+from actors.deploy.connection import connected
+from actors.deploy.system import MAX_JUDGE_CALLS
+from actors.driver.shards import Shards
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
-from actors.shards import Shards
 from benchmarks.simulated import SimulatedEngines, problem_texts
 from cluster.configs import resolve_config
 from deepprune.config import load_config

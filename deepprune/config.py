@@ -78,6 +78,11 @@ class EngineConfig(Section):
     environment: dict[str, str] = Field({})
     """Environment variables of the engine's processes."""
 
+    @property
+    def tokenizer(self) -> str:
+        """The model whose tokenizer the engine uses."""
+        return str(self.engine_args.get("tokenizer", self.model))
+
     @model_validator(mode="after")
     def _a_shared_gpu_has_one_shard(self) -> EngineConfig:
         shards = self.tensor_parallel * self.pipeline_parallel

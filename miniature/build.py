@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from actors.models import load_prompt
 from deepprune.traces import Problem
 from miniature import train_judge, train_reasoner
 from miniature.judge_spec import CHECKPOINT_TOKENS
@@ -31,7 +32,7 @@ from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
 from miniature.simulate import score_table, simulate
 from miniature.tokenizer import load_tokenizer, train_tokenizer
 from miniature.train_encoder import encoder_scores, train_encoder_judge
-from training.learners.judge import prompt_beside, save_prompt
+from training.learners.judge import save_prompt
 
 MODELS = Path(__file__).parent / "models"
 NOMINAL_MINUTES = 35.0
@@ -82,7 +83,7 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
         trained = train_judge.train_judge(
             practice_traces, reasoner_folder, Path(work), PAIRS_PER_PROBLEM, share, seed
         )
-        model, prompt = load_model(trained), prompt_beside(str(trained))
+        model, prompt = load_model(trained), load_prompt(str(trained))
         encoder = models / "encoder"
         encoder_tau = train_encoder_judge(Path(work), reasoner_folder, encoder, share, seed)
     save_model(model, tokenizer, models / "judge")

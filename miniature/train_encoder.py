@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from actors.encoder_config import EncoderSettings
-from actors.prefix_encoder import SavedEncoder
+from actors.judges.encoder_config import EncoderSettings
+from actors.judges.prefix_encoder import SavedEncoder
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Pair
 from miniature.model import load_model, save_model
@@ -31,7 +31,7 @@ def train_encoder_judge(
 
     `scale` multiplies the number of epochs.
     """
-    from actors.connection import connected
+    from actors.deploy.connection import connected
     from training.learners.run import fetch_best, run
 
     config = load(TrainConfig, CONFIG, {"model": str(reasoner), "seed": seed})

@@ -46,7 +46,7 @@ def train_judge(
 
     `scale` multiplies the number of steps.
     """
-    from actors.connection import connected
+    from actors.deploy.connection import connected
     from training.learners.run import fetch_best, run
 
     checkpoint = f"tokens:{CHECKPOINT_TOKENS}"

@@ -104,8 +104,8 @@ def problems() -> list[Problem]:
 def _laptop() -> Iterator[LiveSystem]:
     import ray
 
-    from actors.deploy import running
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
+    from actors.deploy.system import running
 
     config = with_calibration(
         load_config(

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from actors.driver.live_trace import LiveTrace
 from actors.serving.spec import Spec
-from actors.trace import LiveTrace
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 

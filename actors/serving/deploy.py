@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from actors.deploy import QUIET, generator_app, judge_app, scale_options, wait_until_running
-from actors.preflight import check
+from actors.deploy.preflight import check
+from actors.deploy.system import QUIET, generator_app, judge_app, scale_options, wait_until_running
 from actors.serving.capacity_shares import Census
 from actors.serving.ingress import Ingress
 from actors.serving.keys import read_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from actors.live import LiveProblem
+from actors.driver.live import LiveProblem
 from actors.serving.completion import Solution, vote_shares
 from deepprune.events import (
     Cancel,

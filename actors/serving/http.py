@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from actors.serve_client import REPLICA_GONE, answered
+from actors.driver.serve_client import REPLICA_GONE, answered
 from actors.serving.errors import ApiError, bad_request, internal, unavailable, unknown_model
 from actors.serving.middleware import Door
 from actors.serving.prometheus import exported_metrics

@@ -21,11 +21,11 @@ from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 
-from actors.endpoint import EndpointGenerators
+from actors.deploy.preflight import with_calibration
+from actors.driver.serve_client import REPLICA_GONE, ServeGenerators, ServeJudges, answered
+from actors.generators.endpoint import EndpointGenerators
 from actors.messages import Generators
 from actors.metrics import Metrics
-from actors.preflight import with_calibration
-from actors.serve_client import REPLICA_GONE, ServeGenerators, ServeJudges, answered
 from actors.serving.admission import Admission
 from actors.serving.capacity_shares import share_by_need
 from actors.serving.fairness import FairGate, FairGenerators, FairJudges

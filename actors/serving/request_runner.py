@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.live import LiveProblem
+from actors.driver.live import LiveProblem
+from actors.driver.serve_client import REPLICA_GONE, answered
 from actors.messages import Generators, Judges
-from actors.serve_client import REPLICA_GONE, answered
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, overloaded, unavailable

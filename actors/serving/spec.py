@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.preflight import with_calibration
+from actors.deploy.preflight import with_calibration
 from actors.serving.chat import ChatRequest, Controls, parse_body
 from actors.serving.errors import bad_request, unknown_model
 from deepprune.config import RunConfig, SamplingConfig

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from actors.live import LiveProblem
+from actors.driver.live import LiveProblem
 
 
 @dataclass(frozen=True, slots=True)

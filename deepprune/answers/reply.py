@@ -31,6 +31,9 @@ _START_OF_THOUGHT = (
     "[THINK]",
     "◁think▷",
 )
+_HARMONY_TOKENS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
+SPECIAL_MARKS = frozenset((*END_OF_THOUGHT, *_START_OF_THOUGHT, *_HARMONY_TOKENS, "<|channel>"))
+"""Special tokens that a decoder must keep: they part the thought from the answer."""
 _HARMONY_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>\w*\s*)?<\|message\|>")
 _HARMONY_THOUGHT = "<|channel|>analysis"
 # Harmony without its special tokens: role and channel run into the text.

@@ -1,7 +1,7 @@
 """DeepConf: drop traces of low confidence, weigh the rest by it (Fu et al. 2025).
 
 The confidence of a trace is its lowest group confidence, the least of the readings its generator
-takes (`actors/confidence.py`).
+takes (`actors/generators/confidence.py`).
 """
 
 from __future__ import annotations

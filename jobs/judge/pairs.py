@@ -66,7 +66,7 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
         if (options.out / MANIFEST).is_file():
             done: dict[str, Any] = json.loads((options.out / MANIFEST).read_text("utf-8"))
             return done
-        from actors.connection import connected, running_cluster
+        from actors.deploy.connection import connected, running_cluster
 
         with connected(running_cluster(options.address)):
             work = PairsBuild(files, scan, config, options.out.absolute())

@@ -48,7 +48,7 @@ def train(options: argparse.Namespace) -> int:
 def _train(
     options: argparse.Namespace, config: TrainConfig, checkpoint: str, num_steps: int
 ) -> None:
-    from actors.connection import connected, running_cluster
+    from actors.deploy.connection import connected, running_cluster
     from training.learners.log import TrainLog
     from training.learners.run import fetch_best, run
     from training.learners.trainer import Progress

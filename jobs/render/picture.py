@@ -37,7 +37,7 @@ from jobs.render.theme import (
 )
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
 
 INK, QUIET, FAINT = "#2f3437", "#777d84", "#e3e6e9"
 DPI = 140

@@ -25,7 +25,7 @@ from jobs.render.theme import (
 )
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
 
 NARROW_COLUMNS = 28
 """Characters in a row about a cluster, beside the excerpt."""

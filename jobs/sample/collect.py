@@ -32,8 +32,8 @@ from jobs.storage.benchmarks import Benchmark, load_benchmark
 from jobs.storage.rows import Origin, benchmark_of
 
 if TYPE_CHECKING:
-    from actors.deploy import System
-    from actors.trace_collector import Collected
+    from actors.deploy.system import System
+    from actors.driver.trace_collector import Collected
     from jobs.storage.collect_store import CollectStore
 
 POLL_S = 1.0

@@ -20,7 +20,7 @@ from jobs.sample.display import Display
 from jobs.sample.run import Interrupted, Task, configuration, run_folder, solve, system_for
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
     from deepprune.config import RunConfig
 
 PROBLEM_SEED = 2026
@@ -93,7 +93,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def _beyond(config: RunConfig) -> list[PolicyConfig]:
     """`deepprune+` beside deepprune, with the settings that both have."""
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
 
     if not isinstance(config.policy, DeepPruneConfig):
         return []

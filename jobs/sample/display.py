@@ -22,7 +22,7 @@ from deepprune.grading import is_correct
 from jobs.render.theme import clock_time, colour, fewer, mark, one_line, shown_answer
 
 if TYPE_CHECKING:
-    from actors.live import Snapshot
+    from actors.driver.live import Snapshot
     from deepprune.session import Outcome
 
 BASELINE = "cons"

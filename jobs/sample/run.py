@@ -23,8 +23,8 @@ from deepprune.traces import Problem
 from jobs.overrides import settings_of
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
-    from actors.deploy import System
+    from actors.deploy.system import System
+    from actors.driver.coordinator import Solved
     from jobs.render.progress import Progress
     from jobs.sample.display import Display
 
@@ -62,7 +62,7 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     for name in POLICY_OPTIONS:
         if getattr(options, name) is not None:
             overrides[f"policy.{name}"] = getattr(options, name)
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
 
     return with_calibration(load_config(path, overrides))
 
@@ -102,11 +102,11 @@ def system_for(
         UserError: something in the configuration, the problems or the cluster cannot work.
     """
     display.phase("checking the configuration")
-    from actors.preflight import check
+    from actors.deploy.preflight import check
 
     check(config, problems)
-    from actors.connection import connected, running_cluster
-    from actors.deploy import running
+    from actors.deploy.connection import connected, running_cluster
+    from actors.deploy.system import running
 
     address = running_cluster(address)
     display.phase("starting Ray" if address is None else f"connecting to {address}")

@@ -22,7 +22,7 @@ def serve(options: argparse.Namespace) -> int:
     """
     config = _configuration(options)
     _say("checking the configuration")
-    from actors.connection import connected, running_cluster
+    from actors.deploy.connection import connected, running_cluster
     from actors.serving.deploy import check_endpoint, serving
 
     check_endpoint(config)

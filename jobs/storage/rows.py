@@ -14,7 +14,7 @@ from deepprune.schemas import LEDGER_FIELDS
 from deepprune.session import Outcome
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from deepprune.schemas import OUTCOMES, SCORES, TRACES
 from jobs.storage.rows import Origin, live_outcome_row, score_rows, trace_rows
 
 if TYPE_CHECKING:
-    from actors.coordinator import Solved
+    from actors.driver.coordinator import Solved
 
 
 class RunStore:

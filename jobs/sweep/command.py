@@ -77,7 +77,7 @@ def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None
         left = sum(map(len, todo.values()))
         if not todo:
             return
-        from actors.connection import connected, running_cluster
+        from actors.deploy.connection import connected, running_cluster
 
         with (
             connected(running_cluster(address)),

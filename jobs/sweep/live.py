@@ -99,7 +99,7 @@ def _run(name: str, base: Path, config: SweepConfig) -> RunConfig:
 
 
 def _calibrated(run: RunConfig, policy: PolicyConfig) -> PolicyConfig:
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
 
     return with_calibration(run.model_copy(update={"policy": policy})).policy
 

@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
+from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from tests.command import deepprune
 from tests.processes import started
 from training.config import PairsConfig, TrainConfig, load
 from training.learners.batches import PairEncoder
-from training.learners.judge import JudgeModel, prompt_beside, score_prompts
+from training.learners.judge import JudgeModel, score_prompts
 from training.learners.log import read_log
 from training.learners.run import run
 from training.offline.metrics import auroc
@@ -97,7 +99,7 @@ def test_training_goes_on_after_a_killed_worker_along_the_same_curve(
     evaluated = [float(row["mean_auroc"]) for row in whole if row["mean_auroc"]]
     assert float(best["mean_auroc"]) == max(evaluated)
     folder = str(tmp_path / "whole" / "judge")
-    prompt = prompt_beside(folder)
+    prompt = load_prompt(folder)
     assert prompt.checkpoint == "tokens:8"
     # So few pairs are told apart perfectly, and a threshold is kept off 1.
     assert prompt.tau == pytest.approx(min(0.999, float(best["tau"])), abs=1e-4)

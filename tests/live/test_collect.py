@@ -32,7 +32,7 @@ import sys
 from contextlib import contextmanager, suppress
 import ray
 import jobs.sample.collect
-from actors.deploy import System
+from actors.deploy.system import System
 from jobs.cli import main
 
 address, namespace, *arguments = sys.argv[1:]
@@ -140,7 +140,7 @@ def readings(num_tokens: int, window: int) -> int:
 
 
 def test_a_bad_problem_is_recorded_and_stops_nothing(live_system, monkeypatch, tmp_path, capsys):
-    from actors.deploy import System
+    from actors.deploy.system import System
 
     @contextmanager
     def system_for(config, *_):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
+from actors.tokenizer import load_tokenizer
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
 from training.config import DeepSpeedConfig, LoraConfig, LossConfig, TrainConfig
 from training.learners.base_model import base_model

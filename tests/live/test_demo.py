@@ -20,7 +20,7 @@ ARGUMENTS = ("demo", "--config", "laptop-pairwise", "--num-problems", "2", "--nu
 
 @pytest.fixture
 def on_a_running_system(live_system, monkeypatch):
-    from actors.deploy import System
+    from actors.deploy.system import System
 
     @contextmanager
     def system_for(*_):

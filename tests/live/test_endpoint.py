@@ -19,8 +19,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.endpoint import EndpointGenerators
-from actors.live import LiveProblem
+from actors.driver.live import LiveProblem
+from actors.generators.endpoint import EndpointGenerators
 from actors.messages import EngineGone, TraceRequest
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.config import EndpointGeneratorConfig, LimitsConfig, SamplingConfig

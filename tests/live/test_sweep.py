@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from actors.connection import TOO_SLOW
+from actors.deploy.connection import TOO_SLOW
 from tests.command import deepprune
 from tests.waiting import HANG_S, until_hit, wait_for
 
@@ -137,7 +137,7 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
 
     Two seeds: each outcome has its own texts in the report, and the folder is a recording.
     """
-    from actors.deploy import System
+    from actors.deploy.system import System
     from deepprune.recordings import load_recordings
     from deepprune.seeds import stable_seed
     from jobs.cli import main

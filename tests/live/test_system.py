@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from actors.encoder_config import EncoderSettings
-from actors.prefix_encoder import SavedEncoder
+from actors.judges.encoder_config import EncoderSettings
+from actors.judges.prefix_encoder import SavedEncoder
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
@@ -30,7 +30,7 @@ def unfinished_requests(calls: int = 8) -> int:
     """Requests that generator engines still hold, over enough calls to meet every replica."""
     from ray import serve
 
-    from actors.deploy import GENERATOR_APP
+    from actors.deploy.system import GENERATOR_APP
 
     handle = serve.get_app_handle(GENERATOR_APP)
     return sum(handle.num_unfinished.remote().result(timeout_s=HANG_S) for _ in range(calls))
@@ -91,7 +91,7 @@ def test_the_served_judge_says_what_its_weights_say(live_system, problems):
 
 
 def test_a_resumed_trace_is_one_text(live_system, problems):
-    from actors.preflight import load_tokenizer
+    from actors.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(live_system.config.generator.engine.model)
     (solved,) = live_system.solve(problems[:1], live_system.config.policy)
@@ -167,10 +167,10 @@ def solved_with(judge, live_system, problems):
     import ray
     from ray import serve
 
-    from actors.coordinator import JUDGE
-    from actors.deploy import GENERATOR_APP, judge_app
-    from actors.preflight import check, with_calibration
-    from actors.shards import Shards
+    from actors.deploy.preflight import check, with_calibration
+    from actors.deploy.system import GENERATOR_APP, judge_app
+    from actors.driver.coordinator import JUDGE
+    from actors.driver.shards import Shards
 
     policy = PlusConfig(name="deepprune+", num_traces=32, checkpoint="tokens:54")
     run = live_system.config.model_copy(update={"judge": judge, "policy": policy})

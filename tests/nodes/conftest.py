@@ -50,8 +50,8 @@ class ManyNodes(LiveSystem):
 
 @contextmanager
 def many_nodes_system() -> Iterator[ManyNodes]:
-    from actors.deploy import running
-    from actors.preflight import with_calibration
+    from actors.deploy.preflight import with_calibration
+    from actors.deploy.system import running
 
     with hosts_and_head() as scene:
         config = with_calibration(parse_config(run_settings(), "the test's configuration"))

@@ -19,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from actors import deploy
+from actors.deploy import system as deploy
 from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import ConsConfig
 from deepprune.traces import Problem

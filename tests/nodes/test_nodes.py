@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from actors.deploy import GENERATOR_APP, JUDGE_APP, System
+from actors.deploy.system import GENERATOR_APP, JUDGE_APP, System
 from cluster.placement import replica_placement
 from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
@@ -136,7 +136,7 @@ def test_a_driver_dies_and_its_engines_end(many_nodes):
     driver = f"""
 import ray, time
 from ray import serve
-from actors.app_reaper import watched
+from actors.deploy.app_reaper import watched
 ray.init({many_nodes.hosts.address!r}, log_to_driver=False)
 with watched(["orphan"]):
     serve.run(serve.deployment(type("Orphan", (), {{}})).bind(), name="orphan", route_prefix=None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actors.coordinator import Solved
-from actors.trace import LiveTrace
+from actors.driver.coordinator import Solved
+from actors.driver.live_trace import LiveTrace
 from deepprune.events import Decision
 from deepprune.ledger import Fate, Ledger, TraceEnd
 from deepprune.policy_config import ConsConfig, DeepPruneConfig

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
+from actors.tokenizer import load_tokenizer
 from training.config import TrainConfig
 from training.learners.encoder import EncoderLearner
 from training.learners.engines import PlainEngine

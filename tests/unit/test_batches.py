@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.padding import scoring_batches
-from actors.preflight import load_tokenizer
+from actors.judges.padding import scoring_batches
+from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from training.learners.batches import PairEncoder, training_batches
-from training.learners.judge import prompt_beside
 from training.pairs.data import PairSet, Prefix
 
 TOKENIZER = load_tokenizer("miniature/judge")
-PROMPT = prompt_beside("miniature/judge")
+PROMPT = load_prompt("miniature/judge")
 WORDS = st.lists(st.sampled_from(["so", "7 × 8", "wait", "then"]), max_size=30).map(" ".join)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from ray.exceptions import RayActorError
 
-from actors.caller_watch import Askers
+from actors.replica.caller_watch import Askers
 
 
 class Asker:

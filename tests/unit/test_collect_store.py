@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.driver.live_trace import LiveTrace
+from actors.driver.trace_collector import Collected, collect
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
-from actors.trace import LiveTrace
-from actors.trace_collector import Collected, collect
 from deepprune.config import LimitsConfig, SamplingConfig, load_config
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings

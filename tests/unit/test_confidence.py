@@ -1,22 +1,36 @@
 from __future__ import annotations
 
+from itertools import accumulate
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.confidence import ConfidenceMeter
+from actors.generators.confidence import ConfidenceMeter
 
 
-def positions(*confidences: float) -> list[dict]:
-    return [{0: SimpleNamespace(logprob=-value)} for value in confidences]
+def flat(*positions: list[float]) -> SimpleNamespace:
+    """Log-probabilities as vLLM lays them out: the sampled token, then the likeliest."""
+    ends = list(accumulate(map(len, positions)))
+    return SimpleNamespace(
+        start_indices=[0, *ends[:-1]] if ends else [],
+        end_indices=ends,
+        logprobs=[logprob for position in positions for logprob in position],
+    )
+
+
+def positions(*confidences: float) -> SimpleNamespace:
+    return flat(*([-value] for value in confidences))
 
 
 def test_the_confidence_of_a_token_is_the_mean_over_its_likeliest():
     meter = ConfidenceMeter(top_k=2, window=1)
-    meter.take([{i: SimpleNamespace(logprob=p) for i, p in enumerate((-9.0, -1.0, -2.0))}])
-    assert meter.drain(at_end=False) == (1.5,)
+    meter.take(flat([-9.0, -1.0, -2.0]))
+    assert meter.drain(at_end=False) == (1.5,), "the sampled token is not among them"
+    meter = ConfidenceMeter(top_k=2, window=2)
+    meter.take(flat([-2.0, -1.0, -2.0], [-2.0, -1.0]))
+    assert meter.drain(at_end=False) == (1.5,), "it is one of them, listed twice or once"
 
 
 def test_readings_begin_when_the_window_is_full_and_follow_every_sixteenth():

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray._private import services
 
-from actors.connection import MOST_STARTS, connected, patience
+from actors.deploy.connection import MOST_STARTS, connected, patience
 from deepprune.errors import UserError
 
 SLOW = Exception("The current node timed out during startup. This could happen because ...")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.serve.schema import ApplicationStatus, DeploymentStatus, DeploymentStatusTrigger
 
-from actors import deploy
+from actors.deploy import system as deploy
 from deepprune.config import ReplicasConfig
 from deepprune.errors import UserError
 

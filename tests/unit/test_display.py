@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from actors.live import Snapshot
+from actors.driver.live import Snapshot
 from deepprune.events import Decision
 from deepprune.ledger import Ledger
 from deepprune.traces import Problem

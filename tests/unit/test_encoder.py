@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from actors.encoder_config import ENCODER_FILE, EncoderSettings
-from actors.language_model import load_language_model, load_tokenizer
+from actors.judges.encoder_config import ENCODER_FILE, EncoderSettings
+from actors.language_model import load_language_model
+from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from deepprune.errors import UserError
 from tests.unit.made_judging import MODEL, Kept, encoder_trainer, made_pairs, train_encoder
 from training.config import LoraConfig, LossConfig, TrainConfig, WorkersConfig
 from training.learners.base_model import base_model
 from training.learners.encoder import EncoderLearner, pairs_by_problem, shuffled
 from training.learners.engines import PlainEngine
-from training.learners.judge import prompt_beside, save_judge
+from training.learners.judge import save_judge
 from training.learners.trainer import Trainer
 from training.offline.metrics import mean_auroc
 from training.offline.scoring import by_problem, open_judge
@@ -171,7 +173,7 @@ def test_a_language_model_judges_pairs_without_training():
 
 
 def test_a_judge_says_what_its_calibration_makes_of_its_answer(tmp_path):
-    prompt = prompt_beside("miniature/judge")
+    prompt = load_prompt("miniature/judge")
     found = []
     for slope, shift in ((1.0, 0.0), (0.5, -2.0)):
         folder = tmp_path / str(slope)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from actors.encoder_judge import EncoderJudge
+from actors.judges.encoder import EncoderJudge
 from actors.messages import JudgeRequest
 from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
@@ -164,7 +164,7 @@ def test_a_call_that_is_given_up_while_it_is_read_has_it_on_its_bill(replica):
 
 
 def test_the_vectors_unused_for_longest_are_forgotten(replica, monkeypatch):
-    monkeypatch.setattr("actors.encoder_judge.MAX_KEPT", 2)
+    monkeypatch.setattr("actors.judges.encoder.MAX_KEPT", 2)
 
     async def in_turn():
         for pair in ((0, 1), (2, 3), (0, 1)):

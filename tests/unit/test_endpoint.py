@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.endpoint import EndpointGenerators
+from actors.generators.endpoint import EndpointGenerators
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import EndpointGeneratorConfig, SamplingConfig
 from deepprune.errors import UserError

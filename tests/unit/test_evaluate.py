@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.deploy.preflight import with_calibration
 from actors.models import MINIATURE
-from actors.preflight import with_calibration
 from cluster.configs import resolve_config
 from deepprune.config import load_config
+from deepprune.feature_judge import FeatureJudge
 from jobs.cli import main
 from jobs.sweep.replay_judges import load_scores
 from training.config import PairsConfig
@@ -159,6 +160,36 @@ def test_a_feature_judge_is_learned_saved_and_evaluated(pairs, tmp_path):
     assert saved["pooled"] == learned["pooled"]
     assert 0 < saved["tau"] < 1
     assert main(["cheap", str(pairs), "--out", str(judge)]) == 2  # it is there already
+
+
+def test_a_threshold_is_saved_for_a_judge_that_was_evaluated_before(pairs, tmp_path):
+    judge, out = tmp_path / "judge", tmp_path / "out"
+    assert main(["cheap", str(pairs), "--out", str(judge)]) == 0
+    file = judge / "features.json"
+    built = json.loads(file.read_text())
+    file.write_text(json.dumps(built | {"tau": None}))
+    assert evaluate(pairs, out, str(judge)) == 0
+    (scores,) = (out / "scores").iterdir()
+    scored = scores.stat().st_mtime_ns
+    assert evaluate(pairs, out, str(judge), options=["--save-threshold"]) == 0
+    assert json.loads(file.read_text()) == built
+    assert scores.stat().st_mtime_ns == scored, "what changed is the threshold, not the judge"
+    (shown,) = json.loads((out / "evaluation.json").read_text())["judges"]
+    assert shown["tau"] == built["tau"]
+
+
+def test_a_judge_built_again_at_its_path_is_scored_again(pairs, tmp_path):
+    judge, out = tmp_path / "judge", tmp_path / "out"
+    assert main(["cheap", str(pairs), "--out", str(judge)]) == 0
+    assert evaluate(pairs, out, str(judge)) == 0
+    (scores,) = (out / "scores").iterdir()
+    before = pq.read_table(scores)["p_same"].to_numpy()
+    saved = FeatureJudge.load(judge)
+    opposite = tuple(-weight for weight in saved.weights)
+    saved.model_copy(update={"weights": opposite, "intercept": -saved.intercept}).save(judge)
+    assert evaluate(pairs, out, str(judge)) == 0
+    (scores,) = (out / "scores").iterdir()
+    assert not np.allclose(pq.read_table(scores)["p_same"].to_numpy(), before)
 
 
 def test_a_threshold_is_saved_where_runs_find_it(pairs, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.live import LiveProblem
+from actors.driver.live import LiveProblem
 from actors.messages import (
     EngineGone,
     Generators,

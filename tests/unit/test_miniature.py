@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from actors.encoder_config import EncoderSettings
+from actors.judges.encoder_config import EncoderSettings
+from actors.models import load_prompt
 from miniature.judge_spec import PROMPT
 from miniature.problems import (
     ALL_DIFFICULTIES,
@@ -20,7 +21,6 @@ from miniature.problems import (
     generate_problems,
     slip_rate,
 )
-from training.learners.judge import prompt_beside
 
 MODELS = Path(__file__).parents[2] / "miniature" / "models"
 WORDS = {"wait", "so", "then", "since", "thus", "first", "next", "hence", "therefore", "check"}
@@ -120,7 +120,7 @@ def test_the_chat_template_makes_the_prompt(tokenizer):
 
 
 def test_the_judge_can_be_asked_from_its_folder():
-    prompt = prompt_beside(str(MODELS / "judge"))
+    prompt = load_prompt(str(MODELS / "judge"))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / "judge")
     for word in (prompt.same_token, prompt.different_token):
         assert len(tokenizer.encode(word, add_special_tokens=False)) == 1

@@ -29,7 +29,7 @@ subprocess.run([sys.executable, "-c", {ENGINE!r}])
 """
 FORKING_REPLICA = """
 import os, socket, sys, time
-from actors.forking import _Context
+from actors.replica.forking import _Context
 from actors.parent_watchdog import end_engines_with_me
 
 def run():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from actors.heartbeat import with_beats
+from actors.driver.serve_client import ServeGenerators, ServeJudges
 from actors.messages import (
     EngineGone,
     JudgeReply,
@@ -19,7 +19,7 @@ from actors.messages import (
     TraceUpdate,
     Unheard,
 )
-from actors.serve_client import ServeGenerators, ServeJudges
+from actors.replica.heartbeat import with_beats
 from deepprune.config import SamplingConfig
 
 TRACE = TraceRequest("r/0", "1 + 1?", SamplingConfig(), 0)

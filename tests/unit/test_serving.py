@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.driver.live_trace import LiveTrace
 from actors.messages import TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, representative, savings
@@ -24,7 +25,6 @@ from actors.serving.prometheus import merged
 from actors.serving.request_history import Entry, Journal
 from actors.serving.request_log import RequestLog
 from actors.serving.spec import read_chat_request
-from actors.trace import LiveTrace
 from deepprune.errors import UserError
 from deepprune.events import Decision
 from deepprune.ledger import Fate, Ledger, TraceEnd

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from actors.shards import PROBLEMS_PER_SHARD, num_shards, shard_of, shares
+from actors.driver.shards import PROBLEMS_PER_SHARD, num_shards, shard_of, shares
 from deepprune.config import LimitsConfig
 from deepprune.traces import Problem
 
@@ -37,7 +37,7 @@ def test_seeds_and_policies_of_one_problem_spread_too():
 
 def test_every_process_finds_the_same_shard():
     code = (
-        "from actors.shards import shard_of; from deepprune.traces import Problem;"
+        "from actors.driver.shards import shard_of; from deepprune.traces import Problem;"
         "print([shard_of(Problem(f'a/{i}', '?'), 'cons', 3, 7) for i in range(20)])"
     )
     elsewhere = subprocess.run(

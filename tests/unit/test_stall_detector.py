@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors import stall_detector as vigil
-from actors.stall_detector import Vigil
+from actors.replica import stall_detector as vigil
+from actors.replica.stall_detector import Vigil
 
 
 def test_an_engine_hangs_when_it_has_work_and_says_nothing(monkeypatch):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from actors.language_model import load_language_model, load_tokenizer
+from actors.language_model import load_language_model
+from actors.models import load_prompt
+from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
@@ -19,7 +21,6 @@ from training.learners.batches import PairEncoder
 from training.learners.engines import PlainEngine, deepspeed_config
 from training.learners.judge import (
     JudgeModel,
-    prompt_beside,
     save_judge,
     score_prompts,
     score_sharing,
@@ -145,7 +146,7 @@ def test_the_rate_rises_and_falls():
 
 def test_a_shared_beginning_read_once_gives_the_same_scores():
     pairs = made_pairs(2)
-    encoder = PairEncoder(prompt_beside(MODEL), load_tokenizer(MODEL), 96)
+    encoder = PairEncoder(load_prompt(MODEL), load_tokenizer(MODEL), 96)
     module = JudgeModel(load_language_model(MODEL), encoder.answer_ids).eval()
     prompts, device = encoder.encode_all(pairs), torch.device("cpu")
     plain = score_prompts(module, prompts, device)
@@ -159,15 +160,15 @@ def test_a_shared_beginning_read_once_gives_the_same_scores():
 def test_a_saved_judge_carries_what_its_evaluation_says(tmp_path):
     says = {"auroc": 0.9, "mean_auroc": 0.4, "slope": 1.7, "shift": 0.6, "tau": 1.0}
     progress = Progress(1, 1, 0.1, 0.1, 0.1, 1.0, **says, base_rate=0.7)
-    prompt = known(prompt_beside(MODEL), progress, "tokens:54", 192)
+    prompt = known(load_prompt(MODEL), progress, "tokens:54", 192)
     assert (prompt.tau, prompt.auroc, prompt.base_rate) == (0.999, 0.5, 0.7)
     assert (prompt.checkpoint, prompt.max_tokens) == ("tokens:54", 192)
     assert (prompt.slope, prompt.shift) == (1.7, 0.6)
     save_judge(load_language_model(MODEL), load_tokenizer(MODEL), prompt, tmp_path)
-    assert prompt_beside(str(tmp_path)) == prompt
+    assert load_prompt(str(tmp_path)) == prompt
     (tmp_path / "judge.json").write_text(json.dumps({"template": "nothing"}))
     with pytest.raises(UserError, match="does not validate"):
-        prompt_beside(str(tmp_path))
+        load_prompt(str(tmp_path))
 
 
 def test_an_evaluation_without_a_verdict_leaves_no_number():
@@ -196,7 +197,7 @@ def test_lora_trains_additions_only_and_is_merged_when_saved(tmp_path):
             if "lora_" in name:
                 p.add_(0.01)
     judge = with_weights(lambda model: JudgeModel(model, (5, 6)), module.state_dict(), config)
-    save_judge(judge.language_model, load_tokenizer(MODEL), prompt_beside(MODEL), tmp_path)
+    save_judge(judge.language_model, load_tokenizer(MODEL), load_prompt(MODEL), tmp_path)
     again = JudgeModel(load_language_model(str(tmp_path)), (5, 6))
     tokens, last = torch.arange(12)[None], torch.tensor([11])
     torch.testing.assert_close(again(tokens, last), module(tokens, last), rtol=1e-4, atol=1e-4)

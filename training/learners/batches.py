@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
-from actors.padding import Ints, Prompt, padded
-from actors.pair_prompt import PairPrompt, Tokens
+from actors.judges.padding import Ints, Prompt, padded
+from actors.judges.pair_prompt import PairPrompt, Tokens
 from training.pairs.data import PairSet
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The encoder judge (`actors/prefix_encoder.py`) in training: a step is all pairs of problems."""
+"""Train the encoder judge (`actors/judges/prefix_encoder.py`): a step is all pairs of problems."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from actors.encoder_config import HEAD_FILE, EncoderSettings
-from actors.padding import Prompt, padded
-from actors.prefix_encoder import PrefixEncoder, encoded, token_ids
+from actors.judges.encoder_config import HEAD_FILE, EncoderSettings
+from actors.judges.padding import Prompt, padded
+from actors.judges.prefix_encoder import PrefixEncoder, encoded, token_ids
 from training.config import TrainConfig
 from training.learners.base_model import save_language_model, with_weights
 from training.learners.engines import Engine

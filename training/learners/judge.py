@@ -5,25 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from actors.judges.padding import Prompt, scoring_batches, tokens_at_once
 from actors.language_model import without_additions
-from actors.models import PLAIN_QUESTION, resolve_model
-from actors.padding import Prompt, scoring_batches, tokens_at_once
+from actors.models import JUDGE_FILE
 from deepprune.config import JudgePrompt
-from deepprune.errors import UserError
 from training.learners.base_model import save_language_model
 from training.learners.batches import collate, lengths_of
 
-if TYPE_CHECKING:
-    from training.config import TrainConfig
-
-JUDGE_FILE = "judge.json"
 PAIRS_AT_ONCE = 64
 """Pairs that share the keys and values of their beginning; bounds the memory they take."""
 
@@ -72,30 +67,6 @@ class JudgeModel(nn.Module):
 
     def _bare(self) -> Any:
         return without_additions(self.language_model)
-
-
-def prompt_for(config: TrainConfig) -> JudgePrompt:
-    """How the judge is going to be asked.
-
-    Raises:
-        UserError: the base model's `judge.json` does not validate.
-    """
-    return config.prompt or prompt_beside(config.model)
-
-
-def prompt_beside(model: str) -> JudgePrompt:
-    """What `judge.json` in a model's folder says, else the plain question.
-
-    Raises:
-        UserError: it does not validate.
-    """
-    beside = Path(resolve_model(model)) / JUDGE_FILE
-    if not beside.is_file():
-        return PLAIN_QUESTION
-    try:
-        return JudgePrompt.model_validate(json.loads(beside.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise UserError(f"{beside} does not validate: {_line(error)}") from None
 
 
 def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:
@@ -184,7 +155,3 @@ def _common_length(prompts: Sequence[Prompt]) -> int:
         differs = np.flatnonzero(prompt[:length] != prompts[0][:length])
         length = int(differs[0]) if len(differs) else length
     return length
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

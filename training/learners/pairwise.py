@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from actors.models import load_prompt
 from deepprune.config import JudgePrompt
 from training.config import TrainConfig
 from training.learners.base_model import with_weights
 from training.learners.batches import PairEncoder, collate, training_batches
 from training.learners.engines import Engine
-from training.learners.judge import JudgeModel, prompt_for, save_judge, score_prompts
+from training.learners.judge import JudgeModel, save_judge, score_prompts
 from training.learners.losses import pair_loss
 from training.learners.trainer import Progress, check_classes
 from training.pairs.data import PairSet
@@ -44,7 +45,7 @@ class PairwiseLearner:
     ) -> None:
         check_classes(train)
         self._config, self._tokenizer = config, tokenizer
-        self._prompt = prompt_for(config)
+        self._prompt = config.prompt or load_prompt(config.model)
         encoder = PairEncoder(self._prompt, tokenizer, config.max_tokens)
         self.module = JudgeModel(language_model, encoder.answer_ids)
         self._pad_id = tokenizer.pad_token_id or 0
@@ -68,7 +69,8 @@ class PairwiseLearner:
             UserError: as the class says.
         """
         check_classes(train)
-        encoder = PairEncoder(prompt_for(config), tokenizer, config.max_tokens)
+        prompt = config.prompt or load_prompt(config.model)
+        encoder = PairEncoder(prompt, tokenizer, config.max_tokens)
         longest = max((prefix.problem for prefix in train.prefixes), key=len)
         encoder.token_ids(longest, "", "")
 

@@ -75,7 +75,7 @@ def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> 
         UserError: pairs of one class only, a split that leaks, a tokenizer without the answer
             tokens, or a problem that leaves no room for prefixes.
     """
-    from actors.language_model import load_tokenizer
+    from actors.tokenizer import load_tokenizer
 
     learner = LEARNERS[config.kind]
     train = load_pairs(folder, ["train"], checkpoint)

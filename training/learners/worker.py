@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from actors.language_model import load_tokenizer
+from actors.tokenizer import load_tokenizer
 from deepprune.errors import UserError
 from training.config import TrainConfig
 from training.learners.base_model import base_model

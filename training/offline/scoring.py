@@ -90,7 +90,7 @@ def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudg
             return Features(learn_features(training))
     if (Path(name) / FEATURES_FILE).is_file():
         return Features(FeatureJudge.load(Path(name)))
-    from actors.encoder_config import ENCODER_FILE
+    from actors.judges.encoder_config import ENCODER_FILE
     from actors.models import resolve_model
 
     folder = Path(resolve_model(name))
@@ -202,11 +202,13 @@ class _Pairwise:
     is_probability = True
 
     def __init__(self, name: str, max_tokens: int | None) -> None:
-        from actors.language_model import load_language_model, load_tokenizer
+        from actors.language_model import load_language_model
+        from actors.models import load_prompt
+        from actors.tokenizer import load_tokenizer
         from training.learners.batches import PairEncoder
-        from training.learners.judge import JudgeModel, prompt_beside
+        from training.learners.judge import JudgeModel
 
-        prompt = prompt_beside(name)
+        prompt = load_prompt(name)
         longest = max_tokens or prompt.max_tokens or MAX_TOKENS
         self._encoder = PairEncoder(prompt, load_tokenizer(name), longest)
         self._device = device()
@@ -233,7 +235,7 @@ class _Encoder:
     is_probability = True
 
     def __init__(self, folder: Path) -> None:
-        from actors.prefix_encoder import SavedEncoder
+        from actors.judges.prefix_encoder import SavedEncoder
 
         self._judge = SavedEncoder(folder, device())
         self.tau = self._judge.settings.tau

@@ -88,7 +88,7 @@ def cut(trace: Row, spec: CheckpointSpec, config: PairsConfig) -> str | None:
 
 @lru_cache(maxsize=1)
 def _tokenizer(name: str) -> Any:
-    from actors.preflight import load_tokenizer
+    from actors.tokenizer import load_tokenizer
 
     return load_tokenizer(name)
 

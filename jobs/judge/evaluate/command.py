@@ -1,27 +1,27 @@
 """Scores pairs with judges, one after another, and writes down what the scores say.
 
-A judge's scores are a part of their own in `scores/`, so that a run that was stopped goes on with
-the next judge, and a sweep replays with one judge's file.
+Each judge has its own part in `scores/`, so that a stopped run goes on with the next judge, and a
+sweep replays with one judge's file. A part is reused as long as the judge has the same fingerprint.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.models import JUDGE_FILE
 from deepprune.config import Reads
 from deepprune.errors import UserError
-from deepprune.feature_judge import FILE as FEATURES_FILE
 from deepprune.schemas import SCORES
 from jobs.judge.evaluate.judged import Judged
 from jobs.judge.evaluate.writing import write_evaluation
@@ -29,6 +29,13 @@ from jobs.render.progress import Progress
 from jobs.storage.run_dir import ResultFolder
 from training.offline.calibration import Platt, calibrated, sigmoid
 from training.offline.metrics import chosen_tau, mean_auroc
+from training.offline.saved_judge import (
+    fingerprint,
+    judge_folder,
+    save_threshold,
+    saved_tau,
+    settings_file,
+)
 from training.offline.scoring import open_judge
 from training.pairs.data import PairSet, Split, chosen_checkpoint, load_pairs
 
@@ -37,7 +44,9 @@ Floats = npt.NDArray[np.float64]
 JUDGED = pa.schema(
     [
         ("judge", pa.string()),
+        ("fingerprint", pa.string()),
         ("tau", pa.float64()),
+        ("chosen_tau", pa.float64()),
         ("base_rate", pa.float64()),
         ("auroc", pa.float64()),
         ("slope", pa.float64()),
@@ -46,7 +55,10 @@ JUDGED = pa.schema(
         ("num_tokens", pa.int64()),
     ]
 )
-"""One row per judge: its threshold, what the validation pairs say of it, and what it cost."""
+"""One row per judge: its own threshold or else the one chosen on the validation pairs, the figures
+of those pairs, and the cost of scoring."""
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +98,22 @@ def evaluate_judges(options: Options) -> int:
         **{name: getattr(options, name) for name in ("split", "max_pairs", "max_tokens")},
         "target_error": options.target_error,
     }
+    folders = {name: judge_folder(name) for name in options.judges}
+    if options.save_threshold:
+        _refuse_without_settings(folders)
     judged = []
     with ResultFolder(options.out, written) as folder:
         for name in options.judges:
-            if not folder.has("judges", part(name)):
-                _score(name, wanted, held_out, training, checkpoint, options, folder)
-            judged.append(_read(name, folder.path))
+            identity = fingerprint(folders[name])
+            row = _saved_row(folder, name)
+            if row is None or (row.get("fingerprint") or "") != identity:
+                row = _score(name, wanted, held_out, training, checkpoint, options, folder)
+                folder.write("judges", part(name), [row | {"fingerprint": identity}], JUDGED)
+            settings = settings_file(folders[name])
+            if options.save_threshold and settings is not None:
+                save_threshold(settings, row["chosen_tau"], row["base_rate"], row["auroc"])
+            row["tau"] = saved_tau(folders[name]) or row["tau"]
+            judged.append(_judged(row, folder.path))
         write_evaluation(judged, wanted, options.out, cascade_of_two=options.cascade)
     sys.stderr.write(f"saved in {options.out}; look at {options.out / 'evaluation.html'}\n")
     return 0
@@ -113,8 +135,8 @@ def _score(
     checkpoint: str,
     options: Options,
     folder: ResultFolder,
-) -> None:
-    """Score with one judge, and keep scores and threshold."""
+) -> Row:
+    """Score with one judge, save the scores, and return the row of the judge."""
     with Progress(f"judging with {name}", len(held_out) + len(wanted)) as progress:
         progress.phase("getting ready")
         judge = open_judge(name, training, options.max_tokens)
@@ -129,47 +151,27 @@ def _score(
         held, logits, scale = scale.logits(held), scale.logits(logits), Platt()
     p_held, p_same = sigmoid(held), sigmoid(logits)
     chosen = chosen_tau(held_out.same, p_held, options.target_error)
-    base_rate = float(held_out.same.mean())
-    auroc = mean_auroc(held_out.same, p_held, held_out.problem)
-    facts = {
+    folder.write("scores", part(name), _rows(name, judge.reads, wanted, p_same, checkpoint), SCORES)
+    return {
         "judge": name,
-        "tau": chosen if judge.tau is None or options.save_threshold else judge.tau,
-        "base_rate": base_rate,
-        "auroc": auroc,
+        "tau": chosen if judge.tau is None else judge.tau,
+        "chosen_tau": chosen,
+        "base_rate": float(held_out.same.mean()),
+        "auroc": mean_auroc(held_out.same, p_held, held_out.problem),
         "slope": scale.slope,
         "shift": scale.shift,
         "seconds": seconds,
         "num_tokens": num_tokens,
     }
-    if options.save_threshold:
-        _save_threshold(name, chosen, base_rate, auroc)
-    folder.write("scores", part(name), _rows(name, judge.reads, wanted, p_same, checkpoint), SCORES)
-    folder.write("judges", part(name), [facts], JUDGED)
 
 
-def _save_threshold(name: str, tau: float, base_rate: float, auroc: float) -> None:
-    """Write what was found on validation pairs into the judge's own file.
-
-    Raises:
-        UserError: the judge has no folder that it could be written into.
-    """
-    from actors.encoder_config import ENCODER_FILE
-    from training.learners.judge import JUDGE_FILE
-
-    names = (JUDGE_FILE, ENCODER_FILE, FEATURES_FILE)
-    file = next((f for n in names if (f := Path(name) / n).is_file()), None)
-    if file is None:
-        raise UserError(
-            f"--save-threshold needs judges from folders that hold {JUDGE_FILE}, and {name!r} is "
-            "none"
-        )
-    known = json.loads(file.read_text(encoding="utf-8"))
-    known["tau"] = tau
-    if file.name != FEATURES_FILE:  # which knows the rest from its own training
-        known["base_rate"] = base_rate
-        if np.isfinite(auroc):
-            known["auroc"] = max(0.5, auroc)
-    file.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _refuse_without_settings(folders: dict[str, Path | None]) -> None:
+    for name in folders:
+        if settings_file(Path(name)) is None:
+            raise UserError(
+                f"--save-threshold needs judges from folders that hold {JUDGE_FILE}, and {name!r} "
+                "is none"
+            )
 
 
 def _rows(
@@ -193,19 +195,24 @@ def _rows(
     ]
 
 
-def _read(name: str, folder: Path) -> Judged:
-    """A judge's figures from what is saved of it."""
-    scores = pq.read_table(folder / "scores" / f"{part(name)}.parquet", columns=["p_same"])
-    p_same = scores["p_same"].to_numpy().astype(np.float64)
-    facts = pq.read_table(folder / "judges" / f"{part(name)}.parquet").to_pylist()[0]
+def _saved_row(folder: ResultFolder, name: str) -> Row | None:
+    """The row of a judge that was evaluated before."""
+    if not folder.has("judges", part(name)):
+        return None
+    row: Row = pq.read_table(folder.path / "judges" / f"{part(name)}.parquet").to_pylist()[0]
+    return row
+
+
+def _judged(row: Row, folder: Path) -> Judged:
+    scores = pq.read_table(folder / "scores" / f"{part(row['judge'])}.parquet", columns=["p_same"])
     return Judged(
-        name,
-        p_same,
-        facts["tau"],
-        facts["base_rate"],
-        Platt(facts["slope"], facts["shift"]),
-        facts["seconds"],
-        facts["num_tokens"],
+        row["judge"],
+        scores["p_same"].to_numpy().astype(np.float64),
+        row["tau"],
+        row["base_rate"],
+        Platt(row["slope"], row["shift"]),
+        row["seconds"],
+        row["num_tokens"],
     )
 
 

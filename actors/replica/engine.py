@@ -8,11 +8,11 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from actors.forking import forked_engines
-from actors.gc_pause import collector_off
 from actors.models import resolve_model
 from actors.parent_watchdog import end_engines_with_me
-from actors.stall_detector import Vigil
+from actors.replica.forking import forked_engines
+from actors.replica.gc_pause import collector_off
+from actors.replica.stall_detector import Vigil
 from deepprune.config import EngineConfig
 
 if TYPE_CHECKING:

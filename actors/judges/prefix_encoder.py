@@ -18,9 +18,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from actors.encoder_config import HEAD_FILE, EncoderSettings
-from actors.language_model import load_language_model, load_tokenizer, without_additions
-from actors.padding import Prompt, padded, scoring_batches, tokens_at_once
+from actors.judges.encoder_config import HEAD_FILE, EncoderSettings
+from actors.judges.padding import Prompt, padded, scoring_batches, tokens_at_once
+from actors.language_model import load_language_model, without_additions
+from actors.tokenizer import load_tokenizer
 
 TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
 DIMENSIONS = 128

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actors.models import encoder_judge, feature_judge, judge_prompt, resolve_model
+from actors.tokenizer import load_file, load_tokenizer
 from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import (
@@ -28,8 +28,6 @@ from deepprune.config import (
 from deepprune.errors import UserError
 from deepprune.policy_config import JudgingConfig, PaperRules, PlusConfig, PolicyConfig
 from deepprune.traces import Problem
-
-HUB_TIMEOUT_S = 5.0
 
 
 def check(config: RunConfig, problems: Sequence[Problem]) -> None:
@@ -54,7 +52,7 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
     elif config.judge is not None:
         encoder_judge(config.judge)
     if isinstance(config.generator, EndpointGeneratorConfig):
-        from actors.endpoint import EndpointGenerators
+        from actors.generators.endpoint import EndpointGenerators
 
         asyncio.run(EndpointGenerators(config.generator).check())
     else:
@@ -109,17 +107,17 @@ def _check_checkpoint(policy: PolicyConfig, max_tokens: int) -> None:
 
 
 def _check_judge(engine: EngineConfig, prompt: Any) -> None:
-    from actors.pair_prompt import answer_token_id
+    from actors.judges.pair_prompt import answer_token_id
 
-    tokenizer = load_tokenizer(engine.model)
+    tokenizer = load_tokenizer(engine.tokenizer)
     for answer in (prompt.same_token, prompt.different_token):
         answer_token_id(tokenizer, answer)
 
 
 def _check_generator(engine: EngineConfig, problems: Sequence[Problem]) -> None:
-    from actors.generator import prompt_token_ids
+    from actors.generators.generator import prompt_token_ids
 
-    tokenizer = load_tokenizer(engine.model)
+    tokenizer = load_tokenizer(engine.tokenizer)
     context = engine.max_model_len or _context(engine.model)
     for problem in problems:
         num_tokens = len(prompt_token_ids(tokenizer, problem.chat))
@@ -130,62 +128,11 @@ def _check_generator(engine: EngineConfig, problems: Sequence[Problem]) -> None:
             )
 
 
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model.
-
-    Raises:
-        UserError: there is no such model, or no hub to fetch it from.
-    """
-    # A fast tokenizer by its class: the automatic choice imports torch, for ten seconds.
-    from transformers import PreTrainedTokenizerFast
-
-    # Who loads it measures for himself; transformers would print a warning beside the refusal.
-    load = partial(PreTrainedTokenizerFast.from_pretrained, model_max_length=sys.maxsize)
-    return _load(load, model)
-
-
 def _context(model: str) -> int | None:
     """The longest context a model was made for, in tokens; None where it does not say."""
     from transformers.utils import cached_file
 
-    path = _load(partial(cached_file, filename="config.json"), model)
+    path = load_file(partial(cached_file, filename="config.json"), model)
     config = json.loads(Path(path).read_text(encoding="utf-8"))
     length = config.get("text_config", config).get("max_position_embeddings")
     return None if length is None else int(length)
-
-
-def _load(load: Callable[..., Any], model: str) -> Any:
-    folder = resolve_model(model)
-    try:
-        return load(folder, local_files_only=Path(folder).is_dir() or _is_cached(folder))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"cannot load model {model!r}: {reason}") from None
-
-
-def _is_cached(model: str) -> bool:
-    """Whether a hub model is on this machine already; else the hub must have it.
-
-    Asked for first and once, since the hub's client repeats each request for half a minute.
-
-    Raises:
-        UserError: the hub does not have it, or cannot be reached.
-    """
-    import httpx
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    if isinstance(try_to_load_from_cache(model, "config.json"), str):
-        return True
-    url = f"{constants.ENDPOINT}/{model}/resolve/main/config.json"
-    try:
-        status = httpx.head(url, timeout=HUB_TIMEOUT_S, follow_redirects=True).status_code
-    except httpx.HTTPError as error:
-        raise UserError(
-            f"model {model!r} is no folder here, and no hub can be reached to fetch it ({error})"
-        ) from None
-    if status in (401, 403, 404):
-        raise UserError(
-            f"model {model!r} is no folder here, and the hub does not give it (status {status}): "
-            "check the name, and for a gated model log in with `hf auth login`"
-        )
-    return False

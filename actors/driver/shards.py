@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.coordinator import Coordinator
-from actors.live import Snapshot
+from actors.driver.coordinator import Coordinator
+from actors.driver.live import Snapshot
 from deepprune.config import LimitsConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.seeds import stable_seed

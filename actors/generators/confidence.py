@@ -7,8 +7,16 @@ confidence is its mean over the last `window` tokens (Fu et al. 2025, "Deep Thin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class FlatLogprobs(Protocol):
+    """vLLM's log-probabilities of many positions in one list, with the bounds of each position."""
+
+    start_indices: Sequence[int]
+    end_indices: Sequence[int]
+    logprobs: Sequence[float]
 
 
 class ConfidenceMeter:
@@ -27,11 +35,14 @@ class ConfidenceMeter:
         self._unread = False
         self._readings: list[float] = []
 
-    def take(self, logprobs: Iterable[Mapping[int, Any]]) -> None:
-        """Add positions; each maps token ids to objects with `logprob`, the top k among them."""
-        for position in logprobs:
-            top = sorted((entry.logprob for entry in position.values()), reverse=True)
-            self._add(-sum(top[: self._top_k]) / min(self._top_k, len(top)))
+    def take(self, logprobs: FlatLogprobs) -> None:
+        """Add positions. The last k entries of each are its k likeliest tokens.
+
+        vLLM puts the sampled token first, once more if it is among the k, unless it merged outputs.
+        """
+        for start, end in zip(logprobs.start_indices, logprobs.end_indices, strict=True):
+            top = logprobs.logprobs[max(start, end - self._top_k) : end]
+            self._add(-sum(top) / len(top))
 
     def drain(self, *, at_end: bool) -> tuple[float, ...]:
         """The readings since the last call; at the end of a trace, its last window too."""

@@ -27,7 +27,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actors.deltas import TraceText, thought_and_answer
+from actors.generators.deltas import TraceText, thought_and_answer
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import EndpointGeneratorConfig

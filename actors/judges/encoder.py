@@ -14,18 +14,18 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.engine import leave_the_pool
-from actors.gc_pause import collector_off
-from actors.judge_replica import JudgeReplica, p_same
+from actors.judges.replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest
 from actors.models import encoder_folder
-from actors.stall_detector import Vigil
+from actors.replica.engine import leave_the_pool
+from actors.replica.gc_pause import collector_off
+from actors.replica.stall_detector import Vigil
 from deepprune.config import EncoderJudgeConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from actors.padding import Prompt
+    from actors.judges.padding import Prompt
 
 MAX_KEPT = 100_000
 """Vectors that a replica keeps, 0.5 kB each; the ones unused for longest go first."""
@@ -52,7 +52,7 @@ class EncoderJudge(JudgeReplica):
         with collector_off():
             import torch
 
-            from actors.prefix_encoder import SavedEncoder
+            from actors.judges.prefix_encoder import SavedEncoder
 
             if not config.gpus:
                 torch.set_num_threads(max(1, int(config.cpus)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from actors.judge_replica import JudgeReplica
+from actors.judges.replica import JudgeReplica
 from actors.messages import JudgeReply, JudgeRequest
 from deepprune.feature_judge import FeatureJudge
 

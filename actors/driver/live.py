@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.driver.live_trace import LiveTrace
 from actors.messages import (
     EngineGone,
     Generators,
@@ -26,7 +27,6 @@ from actors.messages import (
     TraceUpdate,
     Unheard,
 )
-from actors.trace import LiveTrace
 from deepprune.answers import read_value
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.events import (

@@ -16,8 +16,8 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
+from actors.driver.live_trace import LiveTrace
 from actors.messages import EngineGone, Generators
-from actors.trace import LiveTrace
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.errors import UserError
 from deepprune.seeds import stable_seed
@@ -56,7 +56,7 @@ async def collect(
     ended: asyncio.Queue[asyncio.Task[Collected]] = asyncio.Queue()
 
     async def follow(sample: int) -> Collected:
-        trace = LiveTrace(stable_seed(seed, problem.problem_id, sample))
+        trace = LiveTrace(stable_seed(seed, problem.problem_id, sample), stop=sampling.stop)
         try:
             error = await _to_its_end(
                 f"{key}/{sample}", problem, trace, sampling, generators, limits.retries, report_to

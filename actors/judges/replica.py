@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from actors.heartbeat import with_beats
 from actors.messages import JudgeReply, JudgeRequest
+from actors.replica.heartbeat import with_beats
 
 
 class JudgeReplica(ABC):

@@ -12,11 +12,12 @@ import math
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from actors.engine import check_engine, leave_the_pool, start_engine
-from actors.judge_replica import JudgeReplica, p_same
+from actors.judges.pair_prompt import PairPrompt
+from actors.judges.replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest, NoRoom
-from actors.pair_prompt import PairPrompt
-from actors.stall_detector import Vigil
+from actors.replica.engine import check_engine, leave_the_pool, start_engine
+from actors.replica.stall_detector import Vigil
+from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 
@@ -40,7 +41,7 @@ class Judge(JudgeReplica):
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
         longest = min(longest, prompt.max_tokens or longest)
-        self._prompt = PairPrompt(prompt, self._engine.get_tokenizer(), longest)
+        self._prompt = PairPrompt(prompt, load_tokenizer(config.engine.tokenizer), longest)
         self._slope, self._shift = prompt.slope, prompt.shift
 
     async def check_health(self) -> None:

@@ -17,12 +17,12 @@ from uuid import uuid4
 import ray
 from ray import serve
 
-from actors.live import LiveProblem, Snapshot
+from actors.driver.live import LiveProblem, Snapshot
+from actors.driver.live_trace import LiveTrace
+from actors.driver.serve_client import ServeGenerators, ServeJudges
+from actors.driver.trace_collector import Collected, collect
 from actors.messages import Generators, Judges
 from actors.metrics import Metrics
-from actors.serve_client import ServeGenerators, ServeJudges
-from actors.trace import LiveTrace
-from actors.trace_collector import Collected, collect
 from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome
@@ -173,7 +173,7 @@ class Coordinator:
 
 def _generators(config: RunConfig, app: str | None) -> Generators:
     if isinstance(config.generator, EndpointGeneratorConfig):
-        from actors.endpoint import EndpointGenerators
+        from actors.generators.endpoint import EndpointGenerators
 
         return EndpointGenerators(config.generator, config.limits.stall_s)
     assert app is not None, "a vLLM generator runs as a Serve application"

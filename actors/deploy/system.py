@@ -20,14 +20,14 @@ from ray.serve.schema import (
     DeploymentStatusTrigger,
 )
 
-from actors.app_reaper import take_down, watched
-from actors.coordinator import GENERATOR, JUDGE
-from actors.encoder_judge import EncoderJudge
-from actors.feature_judge import FeatureJudgeReplica
-from actors.generator import Generator
-from actors.judge import Judge
+from actors.deploy.app_reaper import take_down, watched
+from actors.driver.coordinator import GENERATOR, JUDGE
+from actors.driver.shards import Shards
+from actors.generators.generator import Generator
+from actors.judges.encoder import EncoderJudge
+from actors.judges.features import FeatureJudgeReplica
+from actors.judges.pairwise import Judge
 from actors.models import feature_judge, judge_prompt
-from actors.shards import Shards
 from cluster.placement import ReplicaPlacement, place, replica_placement
 from deepprune.config import (
     EncoderJudgeConfig,

@@ -15,12 +15,14 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from actors.caller_watch import Askers
-from actors.confidence import ConfidenceMeter
-from actors.engine import check_engine, leave_the_pool, start_engine
-from actors.heartbeat import with_beats
+from actors.generators.confidence import ConfidenceMeter
+from actors.generators.detokenizer import Decoder, Detokenizer
 from actors.messages import TraceRequest, TraceUpdate
-from actors.stall_detector import Vigil
+from actors.replica.caller_watch import Askers
+from actors.replica.engine import check_engine, leave_the_pool, start_engine
+from actors.replica.heartbeat import with_beats
+from actors.replica.stall_detector import Vigil
+from actors.tokenizer import load_tokenizer
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
 from deepprune.traces import Message
@@ -44,7 +46,8 @@ class Generator:
         self._stall_s = stall_s
         self._askers = Askers()
         self._engine = start_engine(config.engine, executor_backend)
-        tokenizer = self._engine.get_tokenizer()
+        tokenizer = load_tokenizer(config.engine.tokenizer)
+        self._detokenizer = Detokenizer(tokenizer)
         self._encode = partial(prompt_token_ids, tokenizer)
         # All traces of a problem share its prompt.
         self._prompt = lru_cache(maxsize=64)(self._encode)
@@ -74,16 +77,21 @@ class Generator:
 
     async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
         """Generate one trace, as `Generators.stream` describes."""
-        trace = _Trace(request, self._config)
+        prompt = [*self._prompt(request.chat), *request.prefix_token_ids]
+        trace = _Trace(request, self._config, self._detokenizer.decoder(prompt))
         if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
             yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
             return
         # It may wait in the engine for its turn, at first or when memory runs out.
-        async with aclosing(with_beats(self._updates(request, trace), self._stall_s)) as news:
+        async with aclosing(
+            with_beats(self._updates(request, prompt, trace), self._stall_s)
+        ) as news:
             async for update in news:
                 yield update or trace.beat()
 
-    async def _updates(self, request: TraceRequest, trace: _Trace) -> AsyncGenerator[TraceUpdate]:
+    async def _updates(
+        self, request: TraceRequest, prompt: list[int], trace: _Trace
+    ) -> AsyncGenerator[TraceUpdate]:
         """What the engine has to tell of a trace."""
         from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -92,9 +100,7 @@ class Generator:
         try:
             with self._vigil.request(), self._askers.working_for(request.report_to):
                 async for output in self._engine.generate(
-                    tokens_input([*self._prompt(request.chat), *request.prefix_token_ids]),
-                    trace.sampling_params(),
-                    request.request_id,
+                    tokens_input(prompt), trace.sampling_params(), request.request_id
                 ):
                     self._vigil.heard()
                     update = trace.take(output)
@@ -137,12 +143,16 @@ def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
 class _Trace:
     """Follows one engine request and decides what is worth an update."""
 
-    def __init__(self, request: TraceRequest, config: VllmGeneratorConfig) -> None:
+    def __init__(
+        self, request: TraceRequest, config: VllmGeneratorConfig, decoder: Decoder
+    ) -> None:
         self.num_tokens = len(request.prefix_token_ids)
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_OUTPUTS)
         self.ended = False
         self._request = request
         self._config = config
+        self._decoder = decoder
+        self._stop = StopTexts(request.sampling.stop, request.prefix_text)
         self._detector = _detector(request)
         self._confidence = (
             ConfidenceMeter(config.confidence_top_k, config.confidence_window)
@@ -162,39 +172,47 @@ class _Trace:
         sampling = self._request.sampling
         budget = sampling.max_tokens - self.num_tokens
         pause_at = self._pause_at
+        exact = self._stop or (self._detector and not pause_at)
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_tokens=min(budget, pause_at - self.num_tokens) if pause_at else budget,
             seed=self._request.seed,
-            stop=list(sampling.stop),
+            detokenize=False,
             logprobs=self._config.confidence_top_k if self._confidence else None,
+            flat_logprobs=True,
             output_kind=RequestOutputKind.DELTA,
-            stream_interval=1 if self._detector and not pause_at else self._config.stream_interval,
+            stream_interval=1 if exact else self._config.stream_interval,
         )
 
     def take(self, output: RequestOutput) -> TraceUpdate | None:
         """Add an engine output; return an update where there is something to say."""
         completion = output.outputs[0]
-        self._text.append(completion.text)
-        self._token_ids.extend(completion.token_ids)
-        self.num_tokens += len(completion.token_ids)
+        token_ids = completion.token_ids
+        self._token_ids.extend(token_ids)
+        self.num_tokens += len(token_ids)
         now = time.monotonic()
         self.recent.append((time.time(), self.num_tokens))
         if self._confidence and completion.logprobs:
             self._confidence.take(completion.logprobs)
 
+        finish_reason = completion.finish_reason
+        paused = finish_reason == "length" and self.num_tokens == self._pause_at
+        if paused and self.num_tokens < self._request.sampling.max_tokens:
+            finish_reason = None  # stopped by us, at the checkpoint
+        # The token that ends a turn is no text.
+        shown = token_ids[:-1] if finish_reason == "stop" else token_ids
+        text = self._decoder.feed(shown, final=finish_reason is not None)
+        self._text.append(text)
         prefix_chars = None
         if self._detector:
-            cut = self._detector.feed(completion.text, len(completion.token_ids))
+            cut = self._detector.feed(text, len(token_ids))
             if cut is not None:
                 prefix_chars, self._detector = cut.num_chars, None
-        finish_reason = completion.finish_reason
-        if prefix_chars is not None and self._request.pause:
-            if finish_reason == "length" and self.num_tokens < self._request.sampling.max_tokens:
-                finish_reason = None  # stopped by us, at the checkpoint
-            self.ended = True
+        if self._stop.found_in(text):
+            finish_reason = "stop"
+        self.ended = paused or (prefix_chars is not None and self._request.pause)
         self.ended = self.ended or finish_reason is not None
         quiet = now - self._last_update < self._config.progress_s
         if not self.ended and prefix_chars is None and quiet:
@@ -236,6 +254,25 @@ class _Trace:
             return None
         spec = CheckpointSpec.parse(self._request.checkpoint)
         return spec.count if spec.kind == "tokens" else None
+
+
+class StopTexts:
+    """Watches a trace for the texts that end it, across updates and resumes."""
+
+    def __init__(self, stop: Sequence[str], text: str) -> None:
+        self._stop = stop
+        self._keep = max(map(len, stop), default=1) - 1
+        self._tail = text[-self._keep :] if self._keep else ""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to watch for."""
+        return bool(self._stop)
+
+    def found_in(self, text: str) -> bool:
+        """Whether a stop text ends in `text`, which follows all that was seen before."""
+        seen = self._tail + text
+        self._tail = seen[-self._keep :] if self._keep else ""
+        return any(stop in seen for stop in self._stop)
 
 
 def _detector(request: TraceRequest) -> CheckpointDetector | None:

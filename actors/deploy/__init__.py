@@ -1,0 +1,1 @@
+"""Start and stop the system on a Ray cluster; check a configuration first."""

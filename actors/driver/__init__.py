@@ -1,0 +1,1 @@
+"""The live driver: carry out what policies command, over generators and judges."""

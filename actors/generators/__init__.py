@@ -1,0 +1,1 @@
+"""Sources of traces: vLLM replicas, and OpenAI-compatible endpoints."""

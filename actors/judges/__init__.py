@@ -1,0 +1,1 @@
+"""Judges of prefix pairs: pairwise (vLLM), encoder (vectors), features (stated facts)."""

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.driver.live_trace import LiveTrace
+from actors.generators.detokenizer import Detokenizer
+from actors.generators.generator import _Trace, prompt_token_ids
+from actors.messages import TraceRequest, TraceUpdate
+from actors.tokenizer import load_tokenizer
+from deepprune.answers.reply import split_reply
+from deepprune.config import SamplingConfig, VllmGeneratorConfig
+from deepprune.errors import UserError
+from deepprune.traces import Message, Problem
+from tests.unit.standins import DEEPSEEK_TEMPLATE, HARMONY, byte_level, metaspace
+
+TEXT = (
+    "<think>\nLet ∠ABC = 60°: naïve 🙂🙂 x² ≤ 4. Wait, 答案是四十二。\n</think>"
+    "\n\n\\boxed{7} Observation: no"
+)
+STOP = "Observation:"
+UNICODE = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("standins")
+
+
+@pytest.fixture(scope="module", params=["byte-level", "byte fallback"])
+def tokenizer(request, folder):
+    if request.param == "byte-level":
+        return load_tokenizer(str(byte_level(folder / "qwen", "Qwen2Tokenizer", ("<|im_end|>",))))
+    return load_tokenizer(str(metaspace(folder / "spm", ("</s>",))))
+
+
+def encoded(tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+class TestTokenizer:
+    """A hub configuration that names `LlamaTokenizerFast` over a byte-level vocabulary."""
+
+    @pytest.fixture(scope="class")
+    def deepseek(self, folder):
+        special = ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>")
+        config = {
+            "bos_token": special[0],
+            "chat_template": DEEPSEEK_TEMPLATE,
+            "add_bos_token": True,
+            "legacy": True,
+        }
+        return byte_level(folder / "deepseek", "LlamaTokenizerFast", special, **config)
+
+    def test_a_wrong_class_in_its_configuration_changes_nothing(self, deepseek):
+        tokenizer = load_tokenizer(str(deepseek))
+        question = "What is 6 × 7?\n\nPut it in \\boxed{}."
+        ids = prompt_token_ids(tokenizer, [Message("user", question)])
+        assert (
+            tokenizer.decode(ids) == f"<｜begin▁of▁sentence｜><｜User｜>{question}<｜Assistant｜>"
+        )
+        assert Detokenizer(tokenizer).decoder(ids).feed(encoded(tokenizer, TEXT)) == TEXT
+
+    def test_a_tokenizer_that_loses_text_is_refused(self, deepseek, tmp_path):
+        broken = tmp_path / "broken"
+        shutil.copytree(deepseek, broken)
+        described = json.loads((broken / "tokenizer.json").read_text(encoding="utf-8"))
+        described["decoder"] = {"type": "Fuse"}
+        (broken / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+        with pytest.raises(UserError, match="does not give back what it encodes"):
+            load_tokenizer(str(broken))
+
+
+@given(text=UNICODE, cuts=st.lists(st.integers(0, 400), max_size=6), other=UNICODE)
+def test_a_text_rejoins_wherever_it_is_cut(tokenizer, text, cuts, other):
+    """Each piece has a decoder of its own, as each request of a resumed trace has."""
+    detokenizer = Detokenizer(tokenizer)
+    prompt, ids = encoded(tokenizer, f"a{other}a"), encoded(tokenizer, text)
+    bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
+    pieces = [
+        detokenizer.decoder([*prompt, *ids[:start]]).feed(ids[start:stop], final=stop == len(ids))
+        for start, stop in pairwise(bounds)
+        if start < stop or stop == len(ids)
+    ]
+    whole = detokenizer.decoder(prompt).feed(ids, final=True)
+    assert "".join(pieces) == whole
+    assert whole.strip() == text.strip()
+
+
+@given(ids=st.lists(st.integers(0, 399), max_size=80), cuts=st.lists(st.integers(0, 80)))
+def test_tokens_that_are_no_text_are_cut_alike(folder, ids, cuts):
+    """Random tokens of a byte-level vocabulary, most of them no valid UTF-8."""
+    tokenizer = load_tokenizer(str(byte_level(folder / "q", "Qwen2Tokenizer", ("<|im_end|>",))))
+    detokenizer = Detokenizer(tokenizer)
+    bounds = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
+    pieces = [
+        detokenizer.decoder(ids[:start]).feed(ids[start:stop]) for start, stop in pairwise(bounds)
+    ]
+    text = "".join(pieces)
+    whole = detokenizer.decoder([]).feed(ids, final=True)
+    assert whole.startswith(text)
+    assert set(whole[len(text) :]) <= {"�"}
+    assert whole == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_an_unfinished_character_is_said_at_the_end_only(tokenizer):
+    detokenizer = Detokenizer(tokenizer)
+    ids = encoded(tokenizer, "a🙂")[:-1]
+    decoder = detokenizer.decoder([])
+    assert "�" not in decoder.feed(ids)
+    assert "�" in decoder.feed([], final=True)
+
+
+def test_special_tokens_vanish_but_those_that_part_thought_and_answer(folder):
+    tokenizer = load_tokenizer(str(byte_level(folder / "oss", "PreTrainedTokenizerFast", HARMONY)))
+    text = (
+        "<|channel|>analysis<|message|>so (A)? no<|end|><|start|>assistant<|channel|>final"
+        "<|message|>B<|return|>"
+    )
+    shown = Detokenizer(tokenizer).decoder([]).feed(encoded(tokenizer, text), final=True)
+    assert shown == text.removesuffix("<|return|>")
+    assert split_reply(shown).content == "B"
+
+
+class FakeEngine:
+    """Puts out given tokens under a request's parameters, as vLLM does without detokenizing."""
+
+    def __init__(self, ids: list[int], sizes: random.Random, ends_by: str = "stop") -> None:
+        self._ids, self._sizes, self._ends_by = ids, sizes, ends_by
+
+    def updates(self, trace: _Trace) -> list[TraceUpdate]:
+        """What a replica sends of one request."""
+        params = trace.sampling_params()
+        at, left, sent = trace.num_tokens, params.max_tokens, []
+        while not trace.ended:
+            size = min(self._sizes.randint(1, 4), left, len(self._ids) - at)
+            at, left = at + size, left - size
+            finish = self._ends_by if at == len(self._ids) else "length" if not left else None
+            part = SimpleNamespace(
+                token_ids=self._ids[at - size : at], logprobs=None, finish_reason=finish
+            )
+            update = trace.take(
+                SimpleNamespace(outputs=[part], num_cached_tokens=0, prompt_token_ids=[1])
+            )
+            if update is not None:
+                sent.append(update)
+        return sent
+
+
+@given(data=st.data(), stops=st.booleans())
+def test_a_trace_is_the_same_text_however_often_it_is_paused(tokenizer, data, stops):
+    """Pauses at every kind of token, inside characters and inside a stop text."""
+    eos = encoded(tokenizer, "a")[-1:]
+    ids = [*encoded(tokenizer, TEXT), *eos]
+    engine = FakeEngine(ids, random.Random(data.draw(st.integers(0, 9))))
+    sampling = SamplingConfig(max_tokens=10_000, stop=(STOP,) if stops else ())
+    config = VllmGeneratorConfig.model_validate({"engine": {"model": "x"}, "progress_s": 0.01})
+    live = LiveTrace(seed=1, stop=sampling.stop)
+    problem = Problem("x/1", "Why?", None)
+    detokenizer = Detokenizer(tokenizer)
+    pauses = sorted(data.draw(st.sets(st.integers(1, len(ids) - 2), max_size=5)))
+    for pause in [*pauses, None]:
+        if live.finish_reason is not None:
+            break
+        wanted = {"checkpoint": f"tokens:{pause}", "pause": True} if pause else {}
+        request = live.request("k/0", problem, sampling, **wanted)
+        context = [*encoded(tokenizer, "aWhy?"), *request.prefix_token_ids]
+        for update in engine.updates(_Trace(request, config, detokenizer.decoder(context))):
+            live.take(update)
+    assert live.finish_reason == "stop"
+    whole = detokenizer.decoder(encoded(tokenizer, "aWhy?")).feed(ids[:-1], final=True)
+    assert live.text == (whole.partition(STOP)[0] if stops else whole)
+
+
+def test_a_trace_that_fills_the_context_is_not_taken_for_paused(tokenizer):
+    ids = encoded(tokenizer, TEXT)
+    sampling = SamplingConfig(max_tokens=10_000)
+    request = TraceRequest("k/0", "Why?", sampling, 1, checkpoint="tokens:9000", pause=True)
+    config = VllmGeneratorConfig.model_validate({"engine": {"model": "x"}})
+    trace = _Trace(request, config, Detokenizer(tokenizer).decoder([]))
+    sent = FakeEngine(ids, random.Random(0), ends_by="length").updates(trace)
+    assert sent[-1].finish_reason == "length"
