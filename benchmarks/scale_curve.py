@@ -10,15 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jobs.render.figures import (
-    INK,
-    QUIET,
-    drawing,
-    legend_below,
-    new_figure,
-    policy_colour,
-    save_png,
-)
+from jobs.render.figures import drawing, legend_below, new_figure, save_png
+from jobs.render.theme import INK, QUIET, policy_colour
 
 MARKS = {1: "o", 8: "s", 64: "^"}
 

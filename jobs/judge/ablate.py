@@ -5,7 +5,6 @@ Each of the commands resumes by itself, so does the grid.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import sys
@@ -17,8 +16,10 @@ from pydantic import Field
 
 from deepprune.errors import UserError
 from deepprune.section import Section
-from jobs.render import markdown
-from jobs.report.tables import Cell, Table
+from jobs.judge.evaluate.command import Options, evaluate_judges
+from jobs.judge.pairs import pairs
+from jobs.judge.train import train
+from jobs.render.table import Cell, Table
 from training.config import load
 
 TABLE = "ablation.md"
@@ -44,54 +45,31 @@ class AblationConfig(Section):
     """Judged beside each trained one."""
 
 
-def ablate(options: argparse.Namespace) -> int:
-    """Run the command.
+def ablate(config_file: Path, out: Path, address: str | None) -> None:
+    """Run `pairs`, `train` and `evaluate` for each cell of the grid; write one table.
 
     Raises:
-        UserError: the grid, or what one of its commands was given, cannot work.
+        UserError: the grid, or the options that it gives to one of the commands, cannot work.
     """
-    config = load(AblationConfig, options.config)
-    common = ["--address", options.address] if options.address else []
+    config = load(AblationConfig, config_file)
+    sources = [Path(recording) for recording in config.recordings]
     rows = []
     for times in config.oversampling:
-        pairs = options.out / f"pairs-x{times}"
-        checkpoints = [arg for c in config.checkpoints for arg in ("--checkpoint", c)]
-        made_of = {**config.pairs, "oversampling": times}
-        _run(
-            *("pairs", *config.recordings, "--out", str(pairs), *checkpoints),
-            *_settings(made_of),
-            *common,
-        )
+        built = out / f"pairs-x{times}"
+        sys.stderr.write(f"ablate: pairs in {built}\n")
+        settings = {**config.pairs, "oversampling": times, "checkpoints": config.checkpoints}
+        pairs(sources, built, None, settings, address)
         for checkpoint, loss in itertools.product(config.checkpoints, config.losses):
-            cell = options.out / f"{checkpoint.replace(':', '-')}-{loss}-x{times}"
-            at = ("--checkpoint", checkpoint)
-            settings = _settings({**config.settings, "loss.kind": loss})
-            _run(
-                *("train", str(pairs), "--config", config.train, "--out", str(cell), *at),
-                *settings,
-                *common,
-            )
+            cell = out / f"{checkpoint.replace(':', '-')}-{loss}-x{times}"
             judge, evaluation = str(cell / "judge"), cell / "evaluation"
-            judges = [arg for name in (judge, *config.judges) for arg in ("--judge", name)]
-            _run("evaluate", str(pairs), *judges, "--out", str(evaluation), *at)
+            sys.stderr.write(f"ablate: judge in {judge}\n")
+            settings = {**config.settings, "loss.kind": loss}
+            train(built, config.train, cell, settings, checkpoint=checkpoint, address=address)
+            judges = tuple(dict.fromkeys((judge, *config.judges)))
+            evaluate_judges(Options(built, judges, evaluation, checkpoint))
             rows += list(_rows(evaluation, judge, checkpoint, loss, times))
-    _write(options.out / TABLE, markdown.table(_table(rows)) + "\n")
-    sys.stderr.write(f"saved in {options.out / TABLE}\n")
-    return 0
-
-
-def _run(*arguments: str) -> None:
-    """One command, in this process."""
-    from jobs.cli import parser
-
-    options = parser().parse_args(arguments)
-    sys.stderr.write(f"deepprune {' '.join(arguments)}\n")
-    options.run(options)
-
-
-def _settings(settings: dict[str, Any]) -> Iterator[str]:
-    for key, value in settings.items():
-        yield from ("--set", f"{key}={json.dumps(value)}")
+    _write(out / TABLE, _table(rows).markdown() + "\n")
+    sys.stderr.write(f"saved in {out / TABLE}\n")
 
 
 def _rows(
@@ -103,7 +81,7 @@ def _rows(
         trained = name == judge
         settings = (checkpoint, loss, f"×{times}") if trained else (checkpoint, "", "")
         yield (
-            Cell("trained" if trained else name, kind="name"),
+            Cell("trained" if trained else name),
             *map(Cell, settings),
             *(_figure(found[column]) for column in ("within", "pooled", "tnr")),
         )

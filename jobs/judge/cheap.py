@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
 
 from deepprune.errors import UserError
 from jobs.render.progress import Progress
@@ -12,29 +12,28 @@ from training.offline.metrics import chosen_tau
 from training.pairs.data import load_pairs
 
 
-def train_cheap(options: argparse.Namespace) -> int:
-    """Run the command.
+def train_cheap(pairs: Path, out: Path, checkpoint: str | None, target_error: float) -> None:
+    """Learn the feature judge from the training split of `pairs`; save it in `out`.
 
     Raises:
         UserError: the pairs or the folder cannot work.
     """
     from training.offline.scoring import Features, learn_features
 
-    if options.out.exists() and any(options.out.iterdir()):
-        raise UserError(f"{options.out} is not empty: choose another --out")
-    training = load_pairs(options.pairs, ["train"], options.checkpoint)
-    validation = load_pairs(options.pairs, ["validation"], options.checkpoint)
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: choose another --out")
+    training = load_pairs(pairs, ["train"], checkpoint)
+    validation = load_pairs(pairs, ["validation"], checkpoint)
     with Progress("reading prefixes", len(validation)) as progress:
         progress.phase(f"learning from {len(training):,} pairs")
         judge = learn_features(training)
         if validation.same.any():
             p_same = sigmoid(Features(judge).score(validation, progress.step))
-            tau = chosen_tau(validation.same, p_same, options.target_error)
+            tau = chosen_tau(validation.same, p_same, target_error)
             judge = judge.model_copy(update={"tau": tau})
-    judge.save(options.out)
+    judge.save(out)
     sys.stderr.write(
-        f"saved in {options.out}; see how good it is with: deepprune evaluate {options.pairs} "
-        f"--judge {options.out} --out ...\n"
-        f"serve it with: judge: {{kind: features, folder: {options.out}}}\n"
+        f"saved in {out}; see how good it is with: deepprune evaluate {pairs} "
+        f"--judge {out} --out ...\n"
+        f"serve it with: judge: {{kind: features, folder: {out}}}\n"
     )
-    return 0

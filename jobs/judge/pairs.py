@@ -5,19 +5,20 @@ Also what `ray job submit -- python -m jobs pairs SOURCE --out FOLDER` runs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from deepprune.errors import UserError
-from jobs.overrides import settings_of
+from jobs.render.format import counted
 from jobs.render.progress import Progress
-from jobs.render.theme import counted, new_table, one_line
+from jobs.render.table import Cell, Table
+from jobs.render.text import one_line
 from jobs.storage.run_dir import ResultFolder
 from training.config import PairsConfig, load
 from training.pairs.data import MANIFEST, SPLITS
@@ -25,27 +26,34 @@ from training.pairs.data import MANIFEST, SPLITS
 MAX_NAME_CHARS = 40
 
 
-def pairs(options: argparse.Namespace) -> int:
-    """Run the command.
+def pairs(
+    sources: Sequence[Path],
+    out: Path,
+    config_file: Path | None,
+    overrides: dict[str, Any],
+    address: str | None,
+) -> None:
+    """Build the pairs of `sources` into `out`, and print how many agree.
 
     Raises:
         UserError: a source is damaged, foreign or doubled, the folder holds other pairs, or there
             is nothing to pair.
     """
-    config = load(PairsConfig, options.config, _settings(options))
-    manifest = build(options, config)
+    config = load(PairsConfig, config_file, overrides)
+    manifest = build(sources, out, config, address)
     console = Console(highlight=False)
     for table in (*similarity_tables(manifest), split_table(manifest)):
         console.print(table)
     excluded = _excluded(manifest)
     sys.stderr.write(
         f"{counted(manifest['pairs'], 'pair')} of {counted(manifest['traces'], 'trace')}"
-        f"{f' (left out: {excluded})' if excluded else ''}: saved in {options.out}\n"
+        f"{f' (left out: {excluded})' if excluded else ''}: saved in {out}\n"
     )
-    return 0
 
 
-def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
+def build(
+    paths: Sequence[Path], out: Path, config: PairsConfig, address: str | None
+) -> dict[str, Any]:
     """Build the folder and its manifest, or what is missing of them.
 
     Raises:
@@ -54,22 +62,22 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
     from training.pairs.build import PairsBuild, described
     from training.pairs.scan_sources import scan_sources, source_files
 
-    files = source_files(options.sources)
-    if options.out.exists() and any(options.out.resolve() in file.parents for file in files):
-        raise UserError(f"{options.out} holds a source: choose another --out")
+    files = source_files(paths)
+    if out.exists() and any(out.resolve() in file.parents for file in files):
+        raise UserError(f"{out} holds a source: choose another --out")
     with Progress("looking at traces", _num_traces(files)) as progress:
         progress.phase("hashing the sources")
         sources = described(files)
         scan = scan_sources(files, progress.step)
     recorded = {"pairs": config.model_dump(mode="json"), "sources": sources}
-    with ResultFolder(options.out, recorded) as folder:
-        if (options.out / MANIFEST).is_file():
-            done: dict[str, Any] = json.loads((options.out / MANIFEST).read_text("utf-8"))
+    with ResultFolder(out, recorded) as folder:
+        if (out / MANIFEST).is_file():
+            done: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
             return done
         from actors.deploy.connection import connected, running_cluster
 
-        with connected(running_cluster(options.address)):
-            work = PairsBuild(files, scan, config, options.out.absolute())
+        with connected(running_cluster(address)):
+            work = PairsBuild(files, scan, config, out.absolute())
             with Progress("cutting traces", scan.num_traces) as progress:
                 for num_traces in work.cut():
                     progress.step(num_traces)
@@ -87,32 +95,29 @@ def build(options: argparse.Namespace, config: PairsConfig) -> dict[str, Any]:
 
 
 def similarity_tables(manifest: dict[str, Any]) -> list[Table]:
-    """How many pairs agree, by model: the paper's Table 4, once for each checkpoint."""
+    """Pairs that agree, by model: the paper's Table 4, once for each checkpoint."""
     tables = []
     for checkpoint in manifest["prefixes"]:
-        table = new_table(f"Pairs at {checkpoint}", "model", *_COLUMNS)
         by_model: dict[str, Counter[str]] = defaultdict(Counter)
         for row in manifest["counts"]:
             if row["checkpoint"] == checkpoint:
                 by_model[row["model"] or "unnamed"].update(_numbers(row))
-        for model, total in sorted(by_model.items()):
-            table.add_row(one_line(model, MAX_NAME_CHARS), *_cells(total))
+        rows = [
+            _row(one_line(model, MAX_NAME_CHARS), by_model[model]) for model in sorted(by_model)
+        ]
         if len(by_model) > 1:
-            table.add_row("together", *_cells(sum(by_model.values(), Counter())))
-        tables.append(table)
+            rows.append(_row("together", sum(by_model.values(), Counter())))
+        tables.append(Table(f"Pairs at {checkpoint}", ("model", *_COLUMNS), tuple(rows)))
     return tables
 
 
 def split_table(manifest: dict[str, Any]) -> Table:
-    """What is learned from, and what is held out, over all checkpoints."""
-    table = new_table("Splits, by problem", "split", *_COLUMNS)
-    for split in SPLITS:
-        total: Counter[str] = Counter()
-        for row in manifest["counts"]:
-            if row["split"] == split:
-                total.update(_numbers(row))
-        table.add_row(split, *_cells(total))
-    return table
+    """Pairs of each split, over all checkpoints."""
+    totals: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for row in manifest["counts"]:
+        totals[row["split"]].update(_numbers(row))
+    rows = tuple(_row(split, total) for split, total in totals.items())
+    return Table("Splits, by problem", ("split", *_COLUMNS), rows)
 
 
 _COLUMNS = ("pairs", "same answer", "ratio")
@@ -122,24 +127,14 @@ def _numbers(row: dict[str, Any]) -> dict[str, int]:
     return {name: row[name] for name in ("pairs", "same")}
 
 
-def _cells(total: Counter[str]) -> list[str]:
+def _row(name: str, total: Counter[str]) -> tuple[Cell, ...]:
     ratio = f"{total['same'] / total['pairs']:.4f}" if total["pairs"] else "–"
-    return [f"{total['pairs']:,}", f"{total['same']:,}", ratio]
+    cells = (name, f"{total['pairs']:,}", f"{total['same']:,}", ratio)
+    return tuple(map(Cell, cells))
 
 
 def _excluded(manifest: dict[str, Any]) -> str:
     return ", ".join(f"{n:,} {reason}" for reason, n in manifest["excluded"].items() if n)
-
-
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    settings = settings_of(options.settings, example="test=0.2")
-    given = {
-        "checkpoints": options.checkpoint,
-        "pairs_per_problem": options.pairs_per_problem,
-        "balanced": options.balanced or None,
-        "seed": options.seed,
-    }
-    return settings | {key: value for key, value in given.items() if value is not None}
 
 
 def _num_traces(files: Any) -> int:

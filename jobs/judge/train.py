@@ -5,14 +5,12 @@ Also what `ray job submit -- python -m jobs train PAIRS --config NAME --out FOLD
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 from pathlib import Path
 from typing import Any
 
 from deepprune.errors import UserError
-from jobs.overrides import settings_of
 from jobs.render.progress import Progress as Shown
 from jobs.storage.run_dir import ResultFolder
 from training.config import TrainConfig, load
@@ -20,42 +18,53 @@ from training.config import TrainConfig, load
 JUDGE = "judge"
 
 
-def train(options: argparse.Namespace) -> int:
-    """Run the command.
+def train(
+    pairs: Path,
+    config_name: str,
+    out: Path,
+    overrides: dict[str, Any],
+    *,
+    checkpoint: str | None = None,
+    storage: str | None = None,
+    address: str | None = None,
+) -> None:
+    """Train a judge on `pairs` and save it in `out`/judge.
 
     Raises:
         UserError: the configuration, the pairs, the folder or the cluster cannot work, or training
             cannot go on; the last good checkpoint is kept.
     """
-    settings = settings_of(options.settings, example="learning_rate=1e-5")
-    if options.seed is not None:
-        settings["seed"] = options.seed
-    config = load(TrainConfig, options.config, settings)
-    judge = options.out / JUDGE
+    config = load(TrainConfig, config_name, overrides)
+    judge = out / JUDGE
     from training.learners.run import checked_pairs
 
-    checkpoint, num_steps = checked_pairs(config, options.pairs, options.checkpoint)
-    with ResultFolder(options.out, _recorded(config, options.pairs, checkpoint)):
+    chosen, num_steps = checked_pairs(config, pairs, checkpoint)
+    with ResultFolder(out, _recorded(config, pairs, chosen)):
         if not judge.exists():
-            _train(options, config, checkpoint, num_steps)
+            storage = storage or str((out / "checkpoints").absolute())
+            _train(config, pairs, chosen, num_steps, out, storage, address)
     served = f"--set judge.engine.model={judge}"
     if config.kind == "encoder":
         served = f"--set 'judge={{kind: encoder, folder: {judge}}}'"
     sys.stderr.write(f"saved in {judge}; use it with: {served}\n")
-    return 0
 
 
 def _train(
-    options: argparse.Namespace, config: TrainConfig, checkpoint: str, num_steps: int
+    config: TrainConfig,
+    pairs: Path,
+    checkpoint: str,
+    num_steps: int,
+    out: Path,
+    storage: str,
+    address: str | None,
 ) -> None:
     from actors.deploy.connection import connected, running_cluster
     from training.learners.log import TrainLog
     from training.learners.run import fetch_best, run
     from training.learners.trainer import Progress
 
-    storage = options.storage or str((options.out / "checkpoints").absolute())
-    address = running_cluster(options.address)
-    log = TrainLog(options.out)
+    address = running_cluster(address)
+    log = TrainLog(out)
     with connected(address), Shown("training", num_steps, log.last_step) as shown:
         if address is None:
             _check_room(config)
@@ -74,12 +83,12 @@ def _train(
                 )
 
         try:
-            result = run(config, options.pairs, checkpoint, storage, seen)
+            result = run(config, pairs, checkpoint, storage, seen)
         finally:
             log.close()
-        unfinished = options.out / f"_{JUDGE}"
+        unfinished = out / f"_{JUDGE}"
         step = fetch_best(result, unfinished)
-        unfinished.rename(options.out / JUDGE)
+        unfinished.rename(out / JUDGE)
         shown.note(f"the best checkpoint is that of step {step}")
 
 

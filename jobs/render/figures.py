@@ -1,4 +1,4 @@
-"""What all plots of a report share: how they look, and how they become PNG and inlined SVG.
+"""The look of all plots, and figures as PNG and inlined SVG.
 
 A figure is drawn once. As PNG it stands on white paper; as SVG its greys follow the reader's light
 or dark scheme. Text from models is never read as TeX.
@@ -12,27 +12,18 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from deepprune.ledger import Fate
-from deepprune.policy_config import POLICY_NAMES
-from jobs.render.theme import OTHER_COLOUR, PALETTE
+from deepprune.errors import UserError
+from jobs.render.html import render
+from jobs.render.theme import DARK, INK, PAPER, QUIET
 
-INK, QUIET, FAINT, PAPER = "#2f3437", "#6b7178", "#e3e6e9", "#ffffff"
-DARK = {INK: "#e4e7ea", QUIET: "#a2a9b0", FAINT: "#3a4046", PAPER: "#1b1e21"}
-"""What the greys become in the dark scheme."""
 DPI = 160
-FATE_COLOURS = {
-    Fate.FINISHED: "#009e73",
-    Fate.CANCELLED_AFTER_CHECKPOINT: "#e69f00",
-    Fate.CANCELLED_BEFORE_CHECKPOINT: "#7cc4f0",
-    Fate.LOST: "#d55e00",
-}
-JUDGE_COLOUR = "#8c6bb1"
 PLAIN: dict[str, Any] = {"color": INK, "parse_math": False}
 BAR_INCHES = 0.34
 
@@ -46,14 +37,6 @@ _STYLE = {
     "ytick.color": QUIET,
     "axes.labelcolor": QUIET,
 }
-
-
-def policy_colour(policy: str) -> str:
-    """Always the same for a policy the project knows."""
-    order = ("deepprune+", "deepprune", "adaptive", "esc", "deepconf-low", "deepconf-high")
-    if policy in order:
-        return (*PALETTE[:1], *PALETTE[1:6])[order.index(policy)]
-    return INK if policy == "cons" else PALETTE[6] if policy in POLICY_NAMES else OTHER_COLOUR
 
 
 def new_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
@@ -90,6 +73,33 @@ def drawing() -> Iterator[None]:
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawn figure: its PNG, the figure inlined, and its words for those who do not see it."""
+
+    file: str
+    uri: str
+    alt: str
+    caption: str
+
+    def __html__(self) -> str:
+        """The plot as a template shows it."""
+        return render("jobs.render", "plot.html", plot=self)
+
+
+def save_plot(figure: Figure, folder: Path, file: str, *, alt: str, caption: str) -> Plot:
+    """Write a figure as PNG into a folder, and inline it.
+
+    Raises:
+        UserError: the picture cannot be written.
+    """
+    try:
+        save_png(figure, folder / file)
+    except OSError as error:
+        raise UserError(f"cannot write {folder / file}: {error.strerror}") from None
+    return Plot(file, as_data_uri(figure), alt, caption)
 
 
 def save_png(figure: Figure, path: Path) -> None:

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from jobs.report.bootstrap import Estimate
+if TYPE_CHECKING:
+    from jobs.report.bootstrap import Estimate
 
 DASH = "–"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 problem`, `1,234 problems`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def fewer(tokens: int, baseline: int) -> str:
+    """How many per cent less `tokens` are than `baseline`, in words."""
+    share = 1 - tokens / max(1, baseline)
+    return f"{share:.0%} fewer" if share >= 0 else f"{-share:.0%} more"
+
+
+def clock_time(seconds: float) -> str:
+    """Seconds as `m:ss`, or `h:mm:ss`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def percent(share: float, digits: int = 1) -> str:

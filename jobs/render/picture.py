@@ -24,17 +24,9 @@ from deepprune.grading import num_correct, same_outcome
 from deepprune.ledger import Fate
 from deepprune.session import Outcome
 from deepprune.voting import same_answer
-from jobs.render.theme import (
-    FATE_NAMES,
-    OTHER_COLOUR,
-    PALETTE,
-    colour,
-    common_part,
-    counted,
-    fewer,
-    one_line,
-    shown_answer,
-)
+from jobs.render.format import counted, fewer
+from jobs.render.text import common_part, one_line, shown_answer
+from jobs.render.theme import FATE_NAMES, OTHER_COLOUR, PALETTE, colour
 
 if TYPE_CHECKING:
     from actors.driver.coordinator import Solved

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from jobs.render.theme import clock_time
+from jobs.render.format import clock_time
 
 PLAIN_INTERVAL_S = 5.0
 

@@ -1,5 +1,6 @@
-"""Text from models made safe to look at, and cut to what a page can carry.
+"""Text from models made safe to look at, and cut to what a page or a line can carry.
 
+Answers and traces are shown as plain characters: never as markup, never as control codes.
 Characters are replaced one for one, so that positions stay: control characters by their pictures,
 marks that change the direction of text by a replacement character. Positions in what is embedded
 count UTF-16 units, as JavaScript does.
@@ -7,7 +8,8 @@ count UTF-16 units, as JavaScript does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -21,13 +23,44 @@ _VISIBLE = {
     0xFEFF: 0xFFFD,
 }
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#$~])")
 HEAD_SHARE = 0.7
-"""Of a text that is cut in its middle, how much of what is kept is its beginning."""
+"""Share of the beginning in what is kept of a text that is cut in its middle."""
+MAX_ANSWER_CHARS = 60
 
 
 def visible(text: str) -> str:
     """The text with everything in it visible and nothing acting."""
     return text.translate(_VISIBLE).translate(_SURROGATES)
+
+
+def markdown_text(text: str) -> str:
+    """One line that Markdown shows as it is."""
+    return _MARKDOWN.sub(r"\\\1", one_line(visible(text), 4000))
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` on one line of at most `limit` characters, without control codes."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shown_answer(answer: str | None, limit: int = MAX_ANSWER_CHARS) -> str:
+    """An answer on one line, and a dash where there is none."""
+    return "–" if answer is None else one_line(answer, limit)
+
+
+def excerpt(prefix: str, limit: int) -> str:
+    """The end of a prefix, where traces have come to differ."""
+    words = one_line(prefix, len(prefix))
+    return words if len(words) <= limit else f"…{words[1 - limit :].partition(' ')[2]}"
+
+
+def common_part(problem_ids: Sequence[str]) -> str:
+    """The prefix that all ids share, up to a separator."""
+    first, last = min(problem_ids), max(problem_ids)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return re.sub(r"[^/_-]*$", "", first[:same])
 
 
 def units(text: str, position: int) -> int:

@@ -1,4 +1,4 @@
-"""Bars of a setting: what became of the tokens, and how large the clusters were."""
+"""Bars of a scenario: what became of the tokens, and how large the clusters were."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from jobs.render.figures import (
+from jobs.render.figures import PLAIN, bars_figure, legend_below
+from jobs.render.format import amount, percent, rate, tick
+from jobs.render.text import one_line
+from jobs.render.theme import (
     FAINT,
     FATE_COLOURS,
+    FATE_NAMES,
     JUDGE_COLOUR,
     PAPER,
-    PLAIN,
     QUIET,
-    bars_figure,
-    legend_below,
     policy_colour,
 )
-from jobs.render.format import amount, percent, rate, tick
-from jobs.render.theme import FATE_NAMES, one_line
 from jobs.report.load import Run
-from jobs.report.summary import Setting, Summary
+from jobs.report.summary import Scenario, Summary
 
 MAX_RANKS = 16
 LABEL_CHARS = 46
 
 
-def draw_fates(setting: Setting) -> Figure | None:
+def draw_fates(scenario: Scenario) -> Figure | None:
     """Tokens per problem by what became of their traces; the judge's below, apart."""
-    shown = [s for s in setting.compared if s.tokens]
+    shown = [s for s in scenario.compared if s.tokens]
     if not shown:
         return None
     figure, axes = bars_figure(len(shown))
@@ -50,7 +49,11 @@ def draw_fates(setting: Setting) -> Figure | None:
         axes.barh(places + 0.34, clipped, 0.14, color=JUDGE_COLOUR, label="read by the judge")
     for place, s in enumerate(shown):
         assert s.tokens
-        share = f", {percent(s.versus.tokens.value)}" if s.versus and s.versus.tokens else ""
+        share = (
+            f", {percent(s.comparison.tokens.value)}"
+            if s.comparison and s.comparison.tokens
+            else ""
+        )
         end = floor[place]
         beside = {"va": "center", "fontsize": 9, **(PLAIN | {"color": QUIET})}
         axes.text(end + widest * 0.01, place - 0.1, amount(s.tokens.value) + share, **beside)
@@ -64,20 +67,20 @@ def draw_fates(setting: Setting) -> Figure | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_xlabel("tokens per problem; beside the bar: their number, and share of cons")
-    axes.set_title(f"Tokens by fate: {setting.name}", loc="left", fontsize=11, pad=8, **PLAIN)
+    axes.set_title(f"Tokens by fate: {scenario.name}", loc="left", fontsize=11, pad=8, **PLAIN)
     legend_below(figure, axes)
     return figure
 
 
-def draw_clusters(setting: Setting, runs: Sequence[Run]) -> Figure | None:
+def draw_clusters(scenario: Scenario, runs: Sequence[Run]) -> Figure | None:
     """The mean share of clustered traces in the largest cluster, the second, and so on."""
-    found = [(s, cluster_shares(s, runs)) for s in setting.compared]
+    found = [(s, cluster_shares(s, runs)) for s in scenario.compared]
     shown = [(s, shares) for s, shares in found if shares is not None]
     if not shown:
         return None
     figure, axes = bars_figure(len(shown))
     for place, (s, (shares, number)) in enumerate(shown):
-        base, left = np.array(to_rgb(policy_colour(s.entry.policy))), 0.0
+        base, left = np.array(to_rgb(policy_colour(s.variant.policy))), 0.0
         for rank, share in enumerate(shares):
             shade = 1 - (1 - base) * max(0.18, 0.85**rank)
             axes.barh(place, share, 0.62, left, color=tuple(shade), edgecolor=PAPER, linewidth=0.6)
@@ -94,7 +97,7 @@ def draw_clusters(setting: Setting, runs: Sequence[Run]) -> Figure | None:
     axes.set_xticks(np.linspace(0, 1, 5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: percent(x, 0)))
     axes.set_xlabel("share of the clustered traces: the largest cluster, the second, ...")
-    axes.set_title(f"Cluster sizes: {setting.name}", loc="left", fontsize=11, pad=8, **PLAIN)
+    axes.set_title(f"Cluster sizes: {scenario.name}", loc="left", fontsize=11, pad=8, **PLAIN)
     return figure
 
 

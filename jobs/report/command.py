@@ -12,30 +12,26 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from deepprune.errors import UserError
-from jobs.render import markdown
-from jobs.render.theme import counted, one_line
-from jobs.report import html
+from deepprune.ledger import Fate
+from jobs.render import html
+from jobs.render.format import counted
+from jobs.render.html import Section
+from jobs.render.table import Table
+from jobs.render.text import common_part, markdown_text, one_line
+from jobs.render.theme import FATE_NAMES
 from jobs.report.load import Run, load_runs
-from jobs.report.pages import build_pages
-from jobs.report.summary import Setting, summarise
-from jobs.report.tables import (
-    Table,
-    figures,
-    judge_bill,
-    paper_form,
-    problems_and_seeds,
-    what_entries_are,
-)
+from jobs.report.pages import Pages, build_pages
+from jobs.report.summary import Scenario, summarise
+from jobs.report.tables import figures, judge_bill, paper_form, problems_and_seeds, variant_table
 from jobs.report.thresholds import similarity_table, threshold_table
 from jobs.report.trace_texts import TraceTexts, count_pairs
-from jobs.report.verdict import Glance, glance, overall, rule
+from jobs.report.verdict import RULE, Verdict, overall, verdict_of
 
 if TYPE_CHECKING:
-    from jobs.report.html import Plot
+    from jobs.render.figures import Plot
 
 FILE = "report.html"
-_Section = tuple[str, str, str]
-"""Anchor, name and HTML."""
+PACKAGE = "jobs.report"
 METHOD = (
     "Intervals are 95% percentile bootstrap intervals over problems (2,000 resamplings, seeds "
     "averaged within a problem; differences and ratios to cons are resampled in pairs). They say "
@@ -46,142 +42,169 @@ METHOD = (
 
 def write_report(
     folders: Sequence[Path], out: Path | None, markdown_file: Path | None, max_text_mb: float
-) -> int:
+) -> None:
     """Write `report.html` and the PNGs into `out`, and the tables into `markdown_file`.
 
     Raises:
         UserError: a folder is no run's, or something cannot be written.
     """
-    console = Console(stderr=True)
-    with console.status("reading the runs") as status:
+    from jobs.report.gallery import draw
+
+    with Console(stderr=True).status("reading the runs") as status:
         runs = load_runs(folders)
         folder = out or _default_folder(runs)
         _make(folder)
-        status.update("working out the figures")
-        settings = summarise(runs)
-        glances = [glance(setting) for setting in settings]
+        status.update("computing the figures")
+        scenarios = summarise(runs)
+        verdicts = [verdict_of(scenario) for scenario in scenarios]
         status.update("reading the traces")
-        shelf = TraceTexts(runs)
-        tables = _Tables(settings, runs, shelf)
+        texts = TraceTexts(runs)
+        tables = _Tables(scenarios, runs, texts)
         status.update("drawing")
-        plots = _plots(settings, runs, folder)
+        suffixes = _suffixes(scenarios)
+        plots = [draw(s, runs, folder, x) for s, x in zip(scenarios, suffixes, strict=True)]
         status.update("packing the traces")
-        built = build_pages(settings, runs, shelf, round(max_text_mb * 1e6))
-        problems = "".join(
-            html.problems(setting, answer, pages, number)
-            for number, (setting, answer, pages) in enumerate(
-                zip(settings, glances, built, strict=True)
-            )
+        pages = build_pages(scenarios, runs, texts, round(max_text_mb * 1e6))
+        title = _title(scenarios)
+        names = ", ".join(one_line(run.name, 80) for run in runs)
+        document = html.page(
+            title,
+            _subject(scenarios, runs),
+            _sections(verdicts, tables, plots, pages, texts),
+            f"{'Run' if len(runs) == 1 else 'Runs'}: {names}.",
+            style=html.asset(PACKAGE, "report.css"),
+            after=html.render(
+                PACKAGE,
+                "reader.html",
+                fates=[FATE_NAMES[fate] for fate in Fate],
+                script=html.asset(PACKAGE, "report.js"),
+            ),
         )
-        title = _title(settings)
-        comparison = ("comparison", "Comparison", html.table(tables.paper))
-        sections = [
-            ("glance", "At a glance", _glances(glances, shelf)),
-            *_in_order(settings, comparison, _setting_sections(settings, tables, plots)),
-            *([("agreement", "Agreement", html.table(tables.pairs))] if tables.pairs else []),
-            ("problems", "Problems", problems),
-            ("method", "Method", f"<p>{html.text(METHOD)}</p>" + html.table(tables.entries)),
-        ]
-        document = html.page(title, _subject(settings, runs), sections, _footer(runs))
         _write(folder / FILE, document)
         if markdown_file is not None:
             _make(markdown_file.parent)
-            _write(markdown_file, markdown.document(title, glances, tables.all()))
-    for answer in glances:
-        where = f"{answer.setting.name}: " if len(glances) > 1 else ""
-        sys.stdout.write(f"{one_line(where + answer.headline, 2000)}\n")
+            _write(markdown_file, _markdown(title, verdicts, tables.all()))
+    for verdict in verdicts:
+        where = f"{verdict.scenario.name}: " if len(verdicts) > 1 else ""
+        sys.stdout.write(f"{one_line(where + verdict.headline, 2000)}\n")
     sys.stderr.write(f"report in {folder / FILE}\n")
-    return 0
 
 
 class _Tables:
     """All tables of a report."""
 
-    def __init__(self, settings: Sequence[Setting], runs: Sequence[Run], shelf: TraceTexts) -> None:
-        self.paper = paper_form(settings)
-        self.figures = [figures(setting) for setting in settings]
-        self.judges = [judge_bill(setting) for setting in settings]
-        self.thresholds = [threshold_table(setting, runs, shelf) for setting in settings]
-        self.pairs = similarity_table(count_pairs(runs, shelf))
-        self.entries = what_entries_are(settings)
+    def __init__(
+        self, scenarios: Sequence[Scenario], runs: Sequence[Run], texts: TraceTexts
+    ) -> None:
+        self.paper = paper_form(scenarios)
+        self.scenarios = [
+            [
+                table
+                for table in (figures(s), judge_bill(s), threshold_table(s, runs, texts))
+                if table is not None
+            ]
+            for s in scenarios
+        ]
+        self.pairs = similarity_table(count_pairs(runs, texts))
+        self.variants = variant_table(scenarios)
 
     def all(self) -> list[Table]:
         """In the order of the document."""
-        by_setting = zip(self.figures, self.judges, self.thresholds, strict=True)
-        found = [self.paper, *(table for of in by_setting for table in of), self.pairs]
-        return [table for table in (*found, self.entries) if table is not None]
+        pairs = [self.pairs] if self.pairs else []
+        return [self.paper, *(t for of in self.scenarios for t in of), *pairs, self.variants]
 
 
-def _in_order(
-    settings: Sequence[Setting], comparison: _Section, single: Sequence[_Section]
-) -> list[_Section]:
-    """The table across settings comes first where there are several."""
-    return [comparison, *single] if len(settings) > 1 else [*single, comparison]
+def _sections(
+    verdicts: Sequence[Verdict],
+    tables: _Tables,
+    plots: Sequence[Sequence[Plot]],
+    pages: Sequence[Pages],
+    texts: TraceTexts,
+) -> list[Section]:
+    single, problems = [], []
+    for number, verdict in enumerate(verdicts):
+        problems.append(_problems(number, verdict, pages[number]))
+        name = verdict.scenario.name if len(verdicts) > 1 else "Figures"
+        first, *others = tables.scenarios[number]
+        blocks = [*plots[number][:1], first, *plots[number][1:], *others]
+        single.append(Section(f"scenario-{number}", one_line(name, 80), blocks))
+    comparison = Section("comparison", "Comparison", [tables.paper])
+    at_a_glance = html.render(
+        PACKAGE,
+        "verdicts.html",
+        lead=overall(verdicts),
+        verdicts=verdicts,
+        notes=[RULE, *texts.notes],
+    )
+    return [
+        Section("verdict", "At a glance", [at_a_glance]),
+        *([comparison, *single] if len(verdicts) > 1 else [*single, comparison]),
+        *([Section("agreement", "Agreement", [tables.pairs])] if tables.pairs else []),
+        Section("problems", "Problems", problems),
+        Section("method", "Method", [METHOD, tables.variants]),
+    ]
 
 
-def _glances(glances: Sequence[Glance], shelf: TraceTexts) -> str:
-    lead = overall(glances)
-    notes = [rule(), *shelf.notes]
-    return (
-        (f"<p>{html.text(lead)}</p>" if lead else "")
-        + "".join(html.glance_card(glance) for glance in glances)
-        + "".join(f'<p class="quiet">{html.text(note)}</p>' for note in notes)
+def _problems(number: int, verdict: Verdict, pages: Pages) -> str:
+    """A closed line for each problem; a browser builds the rest when it is opened."""
+    shown = (verdict.scenario.baseline(), verdict.pick)
+    labels = [summary.label for summary in shown if summary is not None]
+    return html.render(
+        PACKAGE,
+        "problems.html",
+        number=number,
+        name=verdict.scenario.name,
+        note=pages.note,
+        pages=pages.pages,
+        labels=labels,
+        pick=labels[-1] if labels else "",
+        common=common_part(ids) if len(ids := verdict.scenario.problems) > 1 else "",
     )
 
 
-def _setting_sections(
-    settings: Sequence[Setting], tables: _Tables, plots: Sequence[Sequence[Plot]]
-) -> list[_Section]:
-    sections = []
-    for number, setting in enumerate(settings):
-        drawn = [html.plot(plot) for plot in plots[number]]
-        parts = [*drawn[:1], html.table(tables.figures[number]), *drawn[1:]]
-        for table in (tables.judges[number], tables.thresholds[number]):
-            if table is not None:
-                parts.append(html.table(table))
-        name = setting.name if len(settings) > 1 else "Figures"
-        sections.append((f"setting-{number}", one_line(name, 80), "".join(parts)))
-    return sections
+def _markdown(title: str, verdicts: Sequence[Verdict], tables: Sequence[Table]) -> str:
+    """The sentences and tables, for papers and pull requests."""
+    parts = [f"# {markdown_text(title)}", "## At a glance"]
+    for verdict in verdicts:
+        facts = "\n".join(f"- {markdown_text(fact)}" for fact in verdict.facts)
+        name, headline = markdown_text(verdict.scenario.name), markdown_text(verdict.headline)
+        parts += [f"**{name}.** {headline}", *([facts] if facts else [])]
+    parts += [markdown_text(RULE), *(table.markdown() for table in tables)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _plots(settings: Sequence[Setting], runs: Sequence[Run], folder: Path) -> list[list[Plot]]:
-    from jobs.report.gallery import draw
-
-    drawn = []
-    for number, setting in enumerate(settings):
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{setting.model}-{setting.benchmark}").strip("-.")
-        suffix = "" if len(settings) == 1 else f"-{number + 1}-{name[:60]}"
-        drawn.append(draw(setting, runs, folder, suffix))
-    return drawn
+def _suffixes(scenarios: Sequence[Scenario]) -> list[str]:
+    """An addition to the names of a scenario's pictures; empty where there is only one."""
+    if len(scenarios) == 1:
+        return [""]
+    names = (f"{scenario.model}-{scenario.benchmark}" for scenario in scenarios)
+    plain = (re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:60] for name in names)
+    return [f"-{number}-{name}" for number, name in enumerate(plain, start=1)]
 
 
-def _title(settings: Sequence[Setting]) -> str:
-    if len(settings) == 1:
-        return one_line(settings[0].name, 160)
-    models = {setting.model for setting in settings}
-    benchmarks = {setting.benchmark for setting in settings}
+def _title(scenarios: Sequence[Scenario]) -> str:
+    if len(scenarios) == 1:
+        return one_line(scenarios[0].name, 160)
+    models = {scenario.model for scenario in scenarios}
+    benchmarks = {scenario.benchmark for scenario in scenarios}
     return f"{counted(len(models), 'model')}, {counted(len(benchmarks), 'benchmark')}"
 
 
-def _subject(settings: Sequence[Setting], runs: Sequence[Run]) -> str:
+def _subject(scenarios: Sequence[Scenario], runs: Sequence[Run]) -> str:
     outcomes = sum(len(run.rows) for run in runs)
-    entries = {summary.label for setting in settings for summary in setting.summaries}
+    variants = {summary.label for scenario in scenarios for summary in scenario.summaries}
     drivers = sorted({row.driver for run in runs for row in run.rows if row.driver})
-    sizes = problems_and_seeds(settings[0]) if len(settings) == 1 else f"{len(settings)} settings"
-    number = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+    sizes = f"{len(scenarios)} scenarios"
+    if len(scenarios) == 1:
+        sizes = problems_and_seeds(scenarios[0])
     origin = " and ".join(drivers) or "driver unknown"
-    return f"{sizes}, {number}, {counted(outcomes, 'outcome')} ({origin})"
-
-
-def _footer(runs: Sequence[Run]) -> str:
-    from importlib.metadata import version
-
-    names = ", ".join(one_line(run.name, 80) for run in runs)
-    return f"deepprune {version('deepprune')}. {'Run' if len(runs) == 1 else 'Runs'}: {names}."
+    return (
+        f"{sizes}, {counted(len(variants), 'variant')}, {counted(outcomes, 'outcome')} ({origin})"
+    )
 
 
 def _default_folder(runs: Sequence[Run]) -> Path:
-    """A report on one run belongs into its folder."""
+    """The run's own folder; a new one where there are several."""
     if len(runs) == 1:
         return runs[0].folder
     return Path("runs") / f"report-{time.strftime('%Y%m%d-%H%M%S')}"

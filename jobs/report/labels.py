@@ -10,8 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from jobs.render.figures import PAPER, PLAIN, QUIET, drawing
-from jobs.render.theme import one_line
+from jobs.render.figures import PLAIN, drawing
+from jobs.render.text import one_line
+from jobs.render.theme import PAPER, QUIET
 
 SIZE = 9
 MAX_CHARS = 48
@@ -25,7 +26,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An entry in the plane: tokens per problem and accuracy."""
+    """An variant in the plane: tokens per problem and accuracy."""
 
     label: str
     tokens: float

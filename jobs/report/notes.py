@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jobs.render.theme import common_part, counted, one_line
+from jobs.render.format import counted
+from jobs.render.text import common_part, one_line
 from jobs.report.load import Row
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def notes_of(
     interrupted: Mapping[str, Sequence[Row]],
     num_problems: int,
 ) -> tuple[str, ...]:
-    """The notes of a setting; problems are named, all of them."""
+    """The notes of a scenario; problems are named, all of them."""
     notes = []
     for label, problems in missing.items():
         notes.append(
@@ -44,7 +45,7 @@ def notes_of(
             )
     notes += _unjudged(summaries)
     notes += _seeds(summaries)
-    without = [s.label for s in summaries if s.versus is None and not s.entry.is_baseline]
+    without = [s.label for s in summaries if s.comparison is None and not s.variant.is_baseline]
     if without:
         notes.append(
             f"Without cons of the same size on the same problems and seeds, so compared with "

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepprune.checkpoints import CheckpointSpec, truncate
-from jobs.render.text import limit_for, shortened, units, visible
-from jobs.render.theme import one_line
+from jobs.render.text import limit_for, one_line, shortened, units, visible
 from jobs.report.load import Detail, Row, Run
-from jobs.report.summary import Setting, Summary
+from jobs.report.summary import Scenario, Summary
 from jobs.report.trace_texts import Text, Texts, TraceTexts
 
 FATES = ("finished", "cancelled_after_checkpoint", "cancelled_before_checkpoint", "lost")
-MAX_PROBLEM_CHARS = 20_000
+MAX_PROBLEM_CHARS, MAX_ID_CHARS = 20_000, 80
 MAX_ANSWER_CHARS = 200
 NO_CLUSTER, SAYS = "not in a cluster", "answer"
 PACKING = 2.5
@@ -37,13 +36,27 @@ class Page:
     problem_id: str
     excerpt: str
     rows: Mapping[str, Row]
-    """By entry's label: the outcome that is shown."""
+    """By variant's label: the outcome that is shown."""
     packed: str
+
+    def short_id(self, common: str) -> str:
+        """The id on one line, without the part that all problems of a scenario share."""
+        return one_line(self.problem_id.removeprefix(common) or self.problem_id, MAX_ID_CHARS)
+
+    def chosen(self, labels: Sequence[str]) -> list[tuple[str, Row]]:
+        """The outcomes of some variants, where there are any."""
+        return [(label, self.rows[label]) for label in labels if label in self.rows]
+
+    def kinds(self, labels: Sequence[str]) -> str:
+        """The filters of the page that let the problem pass, besides `all`."""
+        rows = [row for _, row in self.chosen(labels)]
+        wrong = ["wrong"] if any(row.correct is False for row in rows) else []
+        return " ".join(wrong + ["differs"] * (len({row.answer for row in rows}) > 1))
 
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages of a setting; `note` says what was left out of their texts."""
+    """The pages of a scenario; `note` says what was left out of their texts."""
 
     pages: tuple[Page, ...]
     note: str
@@ -65,12 +78,12 @@ class _Draft:
 
 
 def build_pages(
-    settings: Sequence[Setting], runs: Sequence[Run], shelf: TraceTexts, max_bytes: int
+    scenarios: Sequence[Scenario], runs: Sequence[Run], shelf: TraceTexts, max_bytes: int
 ) -> list[Pages]:
-    """The pages of all settings, which together embed about `max_bytes` at most."""
+    """The pages of all scenarios, which together embed about `max_bytes` at most."""
     drafts = [
-        [_draft(setting, problem, runs, shelf) for problem in setting.problems]
-        for setting in settings
+        [_draft(scenario, problem, runs, shelf) for problem in scenario.problems]
+        for scenario in scenarios
     ]
     every = [draft for of in drafts for draft in of]
     lengths = [len(text) for draft in every for text in draft.texts]
@@ -107,12 +120,12 @@ def _note(drafts: Sequence[_Draft], limit: int, shelf: TraceTexts) -> str:
     )
 
 
-def _draft(setting: Setting, problem: str, runs: Sequence[Run], shelf: TraceTexts) -> _Draft:
-    shown = dict(_shown(setting, problem))
+def _draft(scenario: Scenario, problem: str, runs: Sequence[Run], shelf: TraceTexts) -> _Draft:
+    shown = dict(_shown(scenario, problem))
     details = {label: runs[row.run].detail(row) for label, row in shown.items()}
     writer = _Writer(_voted(d for label, d in details.items() if shown[label].driver == "replay"))
-    entries = [
-        writer.entry(label, row, details[label], shelf.texts(row)) for label, row in shown.items()
+    variants = [
+        writer.variant(label, row, details[label], shelf.texts(row)) for label, row in shown.items()
     ]
     text = visible(shelf.problems.get(problem, ""))
     reference = next((row.reference for row in shown.values() if row.reference is not None), None)
@@ -120,23 +133,23 @@ def _draft(setting: Setting, problem: str, runs: Sequence[Run], shelf: TraceText
         "id": problem,
         "problem": text[:MAX_PROBLEM_CHARS] + ("…" if len(text) > MAX_PROBLEM_CHARS else ""),
         "reference": _short(reference),
-        "entries": entries,
+        "variants": variants,
         "answers": writer.answers,
         "reasons": writer.reasons,
     }
     return _Draft(problem, shown, data, writer.texts)
 
 
-def _shown(setting: Setting, problem: str) -> Iterator[tuple[str, Row]]:
-    """An outcome for each entry that has one: of the same seed where that is possible."""
-    plain = setting.baseline()
+def _shown(scenario: Scenario, problem: str) -> Iterator[tuple[str, Row]]:
+    """An outcome for each variant that has one: of the same seed where that is possible."""
+    plain = scenario.baseline()
     counts: dict[int | None, int] = defaultdict(int)
-    for summary in setting.summaries:
+    for summary in scenario.summaries:
         for found, seed in summary.rows:
             if found == problem:
                 counts[seed] += 2 if summary is plain else 1
     order = sorted(counts, key=lambda s: (-counts[s], s is None, s or 0))
-    for summary in setting.summaries:
+    for summary in scenario.summaries:
         row = _first(summary, problem, order)
         if row is not None:
             yield summary.label, row
@@ -160,7 +173,7 @@ class _Writer:
         self._places: dict[str, int] = {}
         self._checkpoints: dict[tuple[str, CheckpointSpec], int | None] = {}
 
-    def entry(self, label: str, row: Row, detail: Detail, texts: Texts) -> dict[str, Any]:
+    def variant(self, label: str, row: Row, detail: Detail, texts: Texts) -> dict[str, Any]:
         """One outcome: its figures and its lanes in groups, the largest cluster first."""
         voted = self._said if row.driver == "replay" else _voted([detail])
         spec = _spec(row)

@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jobs.render.figures import FAINT, INK, PAPER, PLAIN, QUIET, new_figure, policy_colour
+from jobs.render.figures import PLAIN, new_figure
 from jobs.render.format import percent, points, tick
+from jobs.render.theme import FAINT, INK, PAPER, QUIET, policy_colour
 from jobs.report.bootstrap import Estimate
 from jobs.report.labels import Point, label_directly
-from jobs.report.summary import Setting, Summary
+from jobs.report.summary import Scenario, Summary
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -26,17 +27,17 @@ def front(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def draw_pareto(setting: Setting) -> Figure | None:
+def draw_pareto(scenario: Scenario) -> Figure | None:
     """Accuracy over tokens per problem; hollow marks had a judge that knew the answers."""
-    shown = [s for s in setting.compared if s.accuracy and s.tokens and s.tokens.value > 0]
+    shown = [s for s in scenario.compared if s.accuracy and s.tokens and s.tokens.value > 0]
     if len(shown) < 2:
         return None
     figure, axes = new_figure(9, 5.6)
     for s in shown:
-        _draw_entry(axes, s)
+        _draw_variant(axes, s)
     axes.set_xscale("log")
     _limits(axes, shown)
-    line = front([_point(s) for s in shown if not s.entry.is_limit])
+    line = front([_point(s) for s in shown if not s.variant.is_limit])
     if line:
         xs = [p.tokens for p in line] + [axes.get_xlim()[1]]
         ys = [p.accuracy for p in line] + [line[-1].accuracy]
@@ -49,43 +50,43 @@ def draw_pareto(setting: Setting) -> Figure | None:
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_xlabel("tokens generated per problem (log scale)")
     axes.set_ylabel("accuracy")
-    axes.set_title(setting.name, loc="left", fontsize=11, pad=10, **PLAIN)
+    axes.set_title(scenario.name, loc="left", fontsize=11, pad=10, **PLAIN)
     points = [_point(s) for s in shown]
     label_directly(figure, axes, points, [bar for s in shown for bar in _bars(s)])
     return figure
 
 
-def draw_judge_curve(setting: Setting) -> Figure | None:
-    """Tokens against the judge's AUROC, where judges were blurred on purpose."""
+def draw_judge_curve(scenario: Scenario) -> Figure | None:
+    """Tokens against the judge's AUROC, where judges were made noisy on purpose."""
     lines: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
-    for s in setting.summaries:
-        if s.entry.judge_auroc is not None and s.versus and s.versus.tokens:
-            kind = "deepprune" if s.entry.policy == "oracle" else s.entry.policy
-            e = s.entry
+    for s in scenario.summaries:
+        if s.variant.judge_auroc is not None and s.comparison and s.comparison.tokens:
+            kind = "deepprune" if s.variant.policy == "oracle" else s.variant.policy
+            e = s.variant
             lines[kind, e.num_traces, e.checkpoint, e.tau, e.settings].append(s)
     lines = defaultdict(
-        list, {k: v for k, v in lines.items() if len({s.entry.judge_auroc for s in v}) > 1}
+        list, {k: v for k, v in lines.items() if len({s.variant.judge_auroc for s in v}) > 1}
     )
-    if not any((s.entry.judge or "").startswith("noisy:") for v in lines.values() for s in v):
+    if not any((s.variant.judge or "").startswith("noisy:") for v in lines.values() for s in v):
         return None
     figure, (left, right) = new_figure(9, 4.6, ncols=2, sharex=True)
-    figure.suptitle(setting.name, x=0.01, ha="left", fontsize=11, **PLAIN)
+    figure.suptitle(scenario.name, x=0.01, ha="left", fontsize=11, **PLAIN)
     for (policy, *_), members in lines.items():
-        members.sort(key=lambda s: s.entry.judge_auroc or 0)
-        xs = [s.entry.judge_auroc or 0.0 for s in members]
-        shares = [s.versus.tokens for s in members if s.versus and s.versus.tokens]
+        members.sort(key=lambda s: s.variant.judge_auroc or 0)
+        xs = [s.variant.judge_auroc or 0.0 for s in members]
+        shares = [s.comparison.tokens for s in members if s.comparison and s.comparison.tokens]
         _band(left, xs, shares, policy)
-        changes = [s.versus.accuracy for s in members if s.versus]
+        changes = [s.comparison.accuracy for s in members if s.comparison]
         known = [(x, e) for x, e in zip(xs, changes, strict=True) if e is not None]
         _band(right, [x for x, _ in known], [e for _, e in known], policy)
-    _rules(left, setting)
+    _rules(left, scenario)
     left.set_ylim(0, None)
     left.yaxis.set_major_formatter(FuncFormatter(lambda y, _: percent(y, 0)))
     right.yaxis.set_major_formatter(FuncFormatter(lambda y, _: points(y).replace(".0", "")))
     right.axhline(0, color=QUIET, linewidth=0.9)
     left.set_title("tokens, share of cons", loc="left", fontsize=10.5, **PLAIN)
     right.set_title("accuracy against cons, points", loc="left", fontsize=10.5, **PLAIN)
-    aurocs = sorted({s.entry.judge_auroc or 0.0 for of in lines.values() for s in of})
+    aurocs = sorted({s.variant.judge_auroc or 0.0 for of in lines.values() for s in of})
     for axes in (left, right):
         axes.set_xticks(aurocs, [f"{auroc:g}" for auroc in aurocs])
         axes.grid(color=FAINT, linewidth=0.8)
@@ -104,13 +105,18 @@ def _band(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], policy:
     axes.plot(xs, [e.value for e in estimates], label=policy, **style)
 
 
-def _rules(axes: Any, setting: Setting) -> None:
+def _rules(axes: Any, scenario: Scenario) -> None:
     """What policies need that ask no judge, as level lines."""
     best: dict[str, float] = {}
-    for s in setting.summaries:
-        if s.entry.judge is None and s.versus and s.versus.tokens and s.entry.policy != "oracle":
-            share = s.versus.tokens.value
-            best[s.entry.policy] = min(best.get(s.entry.policy, share), share)
+    for s in scenario.summaries:
+        if (
+            s.variant.judge is None
+            and s.comparison
+            and s.comparison.tokens
+            and s.variant.policy != "oracle"
+        ):
+            share = s.comparison.tokens.value
+            best[s.variant.policy] = min(best.get(s.variant.policy, share), share)
     for policy, share in best.items():
         style = {"color": policy_colour(policy), "linewidth": 1.3, "linestyle": (0, (4, 2))}
         axes.axhline(share, label=f"{policy} (no judge)", **style)
@@ -118,19 +124,19 @@ def _rules(axes: Any, setting: Setting) -> None:
 
 def _point(s: Summary) -> Point:
     assert s.tokens and s.accuracy
-    return Point(s.label, s.tokens.value, s.accuracy.value, policy_colour(s.entry.policy))
+    return Point(s.label, s.tokens.value, s.accuracy.value, policy_colour(s.variant.policy))
 
 
 def _intervals(s: Summary) -> tuple[Estimate, Estimate]:
     """Tokens and accuracy with intervals of the difference to cons, if there is a cons."""
     assert s.tokens and s.accuracy
-    versus = s.versus
-    if s.entry.is_baseline:
+    comparison = s.comparison
+    if s.variant.is_baseline:
         t, a = s.tokens.value, s.accuracy.value
         return Estimate(t, t, t), Estimate(a, a, a)
-    if versus is None or versus.tokens is None or versus.accuracy is None:
+    if comparison is None or comparison.tokens is None or comparison.accuracy is None:
         return s.tokens, s.accuracy
-    share, change = versus.tokens, versus.accuracy
+    share, change = comparison.tokens, comparison.accuracy
     plain = s.accuracy.value - change.value
     return (
         share.scaled(s.tokens.value / share.value) if share.value > 0 else s.tokens,
@@ -147,12 +153,12 @@ def _bars(s: Summary) -> list[tuple[float, float, float, float]]:
     ]
 
 
-def _draw_entry(axes: Any, s: Summary) -> None:
-    shade, p = policy_colour(s.entry.policy), _point(s)
+def _draw_variant(axes: Any, s: Summary) -> None:
+    shade, p = policy_colour(s.variant.policy), _point(s)
     bar = {"color": shade, "alpha": 0.4, "linewidth": 1.4, "solid_capstyle": "butt", "zorder": 2}
     for left, low, right, high in _bars(s):
         axes.plot([left, right], [low, high], **bar)
-    face = PAPER if s.entry.is_limit else shade
+    face = PAPER if s.variant.is_limit else shade
     style = {"markerfacecolor": face, "markeredgecolor": shade, "markeredgewidth": 1.6}
     axes.plot(p.tokens, p.accuracy, "o", markersize=7.5, zorder=4, **style)
 

@@ -1,8 +1,8 @@
-"""The figures of a report: what each entry cost and how often it was right, and against cons.
+"""The figures of a report: what each variant cost and how often it was right, and against cons.
 
-Outcomes are grouped into settings (a model on a benchmark) and entries. Seeds are averaged within a
-problem, and intervals are over problems. An entry is compared with the plain self-consistency of
-its size, on the problems and seeds that both have. What is missing is said in `Setting.notes`.
+Outcomes are grouped into scenarios (a model on a benchmark) and variants. Seeds are averaged within
+a problem, and intervals are over problems. A variant is compared with the plain self-consistency of
+its size, on the problems and seeds that both have. `Scenario.notes` name missing outcomes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from deepprune.ledger import Fate
 from deepprune.voting import same_answer
-from jobs.render.theme import one_line
+from jobs.render.text import one_line
 from jobs.report import bootstrap
 from jobs.report.bootstrap import Array, Estimate
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
-from jobs.report.variants import Entry, EntryReader, in_order, labels
+from jobs.report.variants import Variant, VariantReader, in_order, labels
 
 NAME_CHARS = 80
 Key = tuple[str, int | None]
@@ -30,25 +30,25 @@ Rows = Mapping[Key, Row]
 
 
 @dataclass(frozen=True, slots=True)
-class Versus:
-    """An entry beside its baseline, on the problems and seeds that both have."""
+class Comparison:
+    """An variant beside its baseline, on the problems and seeds that both have."""
 
-    baseline: Entry
+    baseline: Variant
     num_problems: int
     accuracy: Estimate | None
-    """Difference, positive where the entry is right more often."""
+    """Difference, positive where the variant is right more often."""
     tokens: Estimate | None
     """Its tokens as a share of the baseline's, the judge's not counted."""
     same_answer: Estimate | None
     changed: Mapping[str, tuple[float, float]]
-    """Accuracy of the entry and of the baseline on problems where these differ."""
+    """Accuracy of the variant and of the baseline on problems where these differ."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of one entry in one setting; those of cost are means per problem."""
+    """The figures of one variant in one scenario; those of cost are means per problem."""
 
-    entry: Entry
+    variant: Variant
     label: str
     rows: Rows
     num_interrupted: int
@@ -64,7 +64,7 @@ class Summary:
     """Tokens the judge read, computed or cached, for each token generated."""
     by_problem: Mapping[str, tuple[float, float]]
     """Accuracy and tokens of each problem; NaN where unknown."""
-    versus: Versus | None = None
+    comparison: Comparison | None = None
 
     def fate(self, fate: Fate) -> float:
         """Tokens per problem that met a fate."""
@@ -73,8 +73,8 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A model on a benchmark, with all entries that were tried there."""
+class Scenario:
+    """A model on a benchmark, with all variants that were tried there."""
 
     model: str
     benchmark: str
@@ -82,7 +82,7 @@ class Setting:
     summaries: tuple[Summary, ...]
     notes: tuple[str, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Problems that an entry lacks, by its label."""
+    """Problems that a variant lacks, by its label."""
 
     @property
     def name(self) -> str:
@@ -91,15 +91,15 @@ class Setting:
 
     @property
     def compared(self) -> tuple[Summary, ...]:
-        """The entries to set against each other: without blurred judges, if there are others."""
-        sharp = tuple(s for s in self.summaries if not s.entry.is_blurred)
-        judged = any(s.entry.judge for s in sharp)
+        """The variants to set against each other: without blurred judges, if there are others."""
+        sharp = tuple(s for s in self.summaries if not s.variant.is_noisy)
+        judged = any(s.variant.judge for s in sharp)
         return sharp if judged or len(sharp) == len(self.summaries) else self.summaries
 
     def baseline(self) -> Summary | None:
         """The largest plain self-consistency."""
-        plain = [s for s in self.summaries if s.entry.is_baseline]
-        return max(plain, key=lambda s: s.entry.num_traces or 0, default=None)
+        plain = [s for s in self.summaries if s.variant.is_baseline]
+        return max(plain, key=lambda s: s.variant.num_traces or 0, default=None)
 
 
 @dataclass
@@ -121,47 +121,47 @@ class _Group:
         return {row.run for row in (*self.rows.values(), *self.interrupted)}
 
 
-def summarise(runs: Sequence[Run]) -> list[Setting]:
-    """All settings of some runs, in order of model and benchmark."""
+def summarise(runs: Sequence[Run]) -> list[Scenario]:
+    """All scenarios of some runs, in order of model and benchmark."""
     grouped = _grouped(runs)
-    named = labels(in_order(entry for of in grouped.values() for entry in of))
+    named = labels(in_order(variant for of in grouped.values() for variant in of))
     return [
-        _setting(model, benchmark, grouped[model, benchmark], named)
+        _scenario(model, benchmark, grouped[model, benchmark], named)
         for model, benchmark in sorted(grouped)
     ]
 
 
-def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Entry, _Group]]:
-    """Rows by setting and entry; where two runs hold the same outcome, each is an entry apart."""
-    reader = EntryReader()
-    held_by: dict[tuple[str, Entry, Key], set[int]] = defaultdict(set)
+def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Variant, _Group]]:
+    """Rows by scenario and variant; two runs that hold the same outcome are two variants."""
+    reader = VariantReader()
+    held_by: dict[tuple[str, Variant, Key], set[int]] = defaultdict(set)
     for row in (row for run in runs for row in run.rows):
         held_by[row.model, reader.read(row), (row.problem_id, row.seed)].add(row.run)
-    apart = {(model, entry) for (model, entry, _), held in held_by.items() if len(held) > 1}
-    grouped: dict[tuple[str, str], dict[Entry, _Group]] = defaultdict(dict)
+    apart = {(model, variant) for (model, variant, _), held in held_by.items() if len(held) > 1}
+    grouped: dict[tuple[str, str], dict[Variant, _Group]] = defaultdict(dict)
     for run in runs:
         for row in run.rows:
-            entry = reader.read(row)
-            if (row.model, entry) in apart:
-                entry = reader.read(row, run.name)
-            grouped[row.model, row.benchmark].setdefault(entry, _Group()).add(row)
+            variant = reader.read(row)
+            if (row.model, variant) in apart:
+                variant = reader.read(row, run.name)
+            grouped[row.model, row.benchmark].setdefault(variant, _Group()).add(row)
     return grouped
 
 
-def _setting(
-    model: str, benchmark: str, groups: Mapping[Entry, _Group], named: Mapping[Entry, str]
-) -> Setting:
+def _scenario(
+    model: str, benchmark: str, groups: Mapping[Variant, _Group], named: Mapping[Variant, str]
+) -> Scenario:
     problems = tuple(
         sorted({r.problem_id for g in groups.values() for r in (*g.rows.values(), *g.interrupted)})
     )
     summaries = []
-    for entry in in_order(groups):
-        group = groups[entry]
-        baseline = _baseline_of(entry, groups)
-        versus = None
-        if baseline is not None and baseline != entry:
-            versus = _versus(baseline, group.rows, groups[baseline].rows)
-        summaries.append(_summary(entry, named[entry], group, versus))
+    for variant in in_order(groups):
+        group = groups[variant]
+        baseline = _baseline_of(variant, groups)
+        comparison = None
+        if baseline is not None and baseline != variant:
+            comparison = _comparison(baseline, group.rows, groups[baseline].rows)
+        summaries.append(_summary(variant, named[variant], group, comparison))
     missing = {
         summary.label: tuple(p for p in problems if p not in summary.problems)
         for summary in summaries
@@ -170,14 +170,14 @@ def _setting(
     notes = notes_of(
         summaries,
         missing,
-        doubled={named[entry]: group.num_doubled for entry, group in groups.items()},
-        interrupted={named[entry]: group.interrupted for entry, group in groups.items()},
+        doubled={named[variant]: group.num_doubled for variant, group in groups.items()},
+        interrupted={named[variant]: group.interrupted for variant, group in groups.items()},
         num_problems=len(problems),
     )
-    return Setting(model, benchmark, problems, tuple(summaries), notes, missing)
+    return Scenario(model, benchmark, problems, tuple(summaries), notes, missing)
 
 
-def _summary(entry: Entry, label: str, group: _Group, versus: Versus | None) -> Summary:
+def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison | None) -> Summary:
     rows = group.rows
     problems = tuple(sorted({problem for problem, _ in rows}))
     accuracy = _by_problem(rows, problems, _right)
@@ -190,7 +190,7 @@ def _summary(entry: Entry, label: str, group: _Group, versus: Versus | None) -> 
     judge = _by_problem(rows, problems, _judge_tokens)
     means = {name: bootstrap.mean(values) for name, values in costs.items()}
     return Summary(
-        entry=entry,
+        variant=variant,
         label=label,
         rows=rows,
         num_interrupted=len(group.interrupted),
@@ -206,11 +206,11 @@ def _summary(entry: Entry, label: str, group: _Group, versus: Versus | None) -> 
             problem: (float(right), float(spent))
             for problem, right, spent in zip(problems, accuracy, tokens, strict=True)
         },
-        versus=versus,
+        comparison=comparison,
     )
 
 
-def _versus(baseline: Entry, rows: Rows, plain: Rows) -> Versus | None:
+def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None:
     keys = rows.keys() & plain.keys()
     if not keys:
         return None
@@ -218,7 +218,7 @@ def _versus(baseline: Entry, rows: Rows, plain: Rows) -> Versus | None:
     ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
     same = {key: float(_same(ours[key].answer, theirs[key].answer)) for key in keys}
     right, plain_right = _by_problem(ours, problems, _right), _by_problem(theirs, problems, _right)
-    return Versus(
+    return Comparison(
         baseline=baseline,
         num_problems=len(problems),
         accuracy=bootstrap.difference(right, plain_right),
@@ -237,15 +237,15 @@ def _versus(baseline: Entry, rows: Rows, plain: Rows) -> Versus | None:
     )
 
 
-def _baseline_of(entry: Entry, groups: Mapping[Entry, _Group]) -> Entry | None:
+def _baseline_of(variant: Variant, groups: Mapping[Variant, _Group]) -> Variant | None:
     """Plain self-consistency of the same size; of the same run and driver where there are more."""
-    plain = [e for e in groups if e.is_baseline and e.num_traces == entry.num_traces]
+    plain = [e for e in groups if e.is_baseline and e.num_traces == variant.num_traces]
     return max(
         plain,
         key=lambda e: (
-            e == entry,
-            bool(groups[e].runs & groups[entry].runs),
-            e.driver == entry.driver,
+            e == variant,
+            bool(groups[e].runs & groups[variant].runs),
+            e.driver == variant.driver,
         ),
         default=None,
     )

@@ -1,17 +1,16 @@
-"""The tables of a report, as data; `html.py` and `markdown.py` write them down."""
+"""The tables of a report, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from jobs.render.format import (
-    DASH,
     amount,
     amount_range,
     change,
     change_range,
+    counted,
     percent,
     percent_range,
     points,
@@ -21,77 +20,50 @@ from jobs.render.format import (
     rate_range,
     seconds,
 )
-from jobs.render.theme import counted
+from jobs.render.table import NOTHING, Cell, Kind, Table
 from jobs.report import published
 from jobs.report.bootstrap import Estimate
-from jobs.report.summary import Setting, Summary
+from jobs.report.summary import Scenario, Summary
 from jobs.report.variants import description
 
-Kind = Literal["", "name", "published", "limit"]
 
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure, and its interval below it."""
-
-    text: str
-    below: str = ""
-    kind: Kind = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """`groups` stand above the headings: a name, and how many headings it spans."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...] = ()
-    groups: tuple[tuple[str, int], ...] = ()
-    num_names: int = 1
-    """Columns at the left that name the row."""
-
-
-NOTHING = Cell(DASH)
-
-
-def figures(setting: Setting) -> Table:
-    """Everything about a setting, a row for each entry."""
+def figures(scenario: Scenario) -> Table:
+    """Everything about a scenario, a row for each variant."""
     headings = (
-        *("entry", "accuracy", "Δ accuracy", "tokens / problem", "Δ tokens"),
-        *("rounds", _time_heading(setting), "judge tokens", "same answer as cons"),
+        *("variant", "accuracy", "Δ accuracy", "tokens / problem", "Δ tokens"),
+        *("rounds", _time_heading(scenario), "judge tokens", "same answer as cons"),
         *("better / worse", "problems × seeds"),
     )
-    rows = tuple(_figures_row(summary) for summary in setting.summaries)
+    rows = tuple(_figures_row(summary) for summary in scenario.summaries)
     notes = (
         "Below each figure: its 95% bootstrap interval over problems. Δ is against cons of the "
         "same size on the same problems and seeds, in percentage points for accuracy; tokens are "
-        "those generated, the judge's not counted. Better / worse: problems on which the entry "
+        "those generated, the judge's not counted. Better / worse: problems on which the variant "
         "was right more or less often than cons.",
-        *setting.notes,
+        *scenario.notes,
     )
-    return Table(setting.name, headings, rows, notes)
+    return Table(scenario.name, headings, rows, notes)
 
 
-def paper_form(settings: Sequence[Setting]) -> Table:
+def paper_form(scenarios: Sequence[Scenario]) -> Table:
     """The form of Table 2: methods down, models and benchmarks across."""
     found: dict[str, list[Summary | None]] = {}
-    for place, setting in enumerate(settings):
-        for summary in setting.compared:
-            found.setdefault(summary.label, [None] * len(settings))[place] = summary
+    for place, scenario in enumerate(scenarios):
+        for summary in scenario.compared:
+            found.setdefault(summary.label, [None] * len(scenarios))[place] = summary
     rows: list[tuple[Cell, ...]] = []
     for label, summaries in found.items():
-        kind: Kind = "limit" if any(s and s.entry.is_limit for s in summaries) else "name"
+        kind: Kind = "limit" if any(s and s.variant.is_limit for s in summaries) else ""
         rows.append((Cell(label, kind=kind), Cell("tokens"), *map(_total, summaries)))
-        if not all(s is None or s.entry.is_baseline for s in summaries):
+        if not all(s is None or s.variant.is_baseline for s in summaries):
             rows.append((Cell("", kind=kind), Cell("Δ"), *_bare(map(_change, summaries))))
         rows.append((Cell("", kind=kind), Cell("accuracy"), *_bare(map(_accuracy, summaries))))
-    rows += _published_rows(settings)
+    rows += _published_rows(scenarios)
     notes = [
-        "Tokens of the whole benchmark, run once: seeds are averaged. Intervals, and entries with "
-        "judges blurred on purpose, stand in the tables of figures."
+        "Tokens of the whole benchmark, run once: seeds are averaged. Intervals, and variants with "
+        "judges made noisy on purpose, stand in the tables of figures."
     ]
-    if any(s.entry.is_limit for of in settings for s in of.compared):
+    if any(s.variant.is_limit for of in scenarios for s in of.compared):
         notes.append("In italics: limits, whose judge knew the answers.")
     if any(row[0].kind == "published" for row in rows):
         notes.append(
@@ -99,25 +71,25 @@ def paper_form(settings: Sequence[Setting]) -> Table:
             "(n=512). †: quoted there from DeepConf."
         )
     groups: list[tuple[str, int]] = [("", 2)]
-    for setting in settings:
+    for scenario in scenarios:
         name, number = groups[-1]
-        if name == setting.model:
+        if name == scenario.model:
             groups[-1] = (name, number + 1)
         else:
-            groups.append((setting.model, 1))
-    headings = ("method", "", *(setting.benchmark for setting in settings))
+            groups.append((scenario.model, 1))
+    headings = ("method", "", *(scenario.benchmark for scenario in scenarios))
     return Table(
         "In the form of the paper's Table 2", headings, tuple(rows), tuple(notes), tuple(groups), 2
     )
 
 
-def judge_bill(setting: Setting) -> Table | None:
-    """What the judges of a setting were asked and what they read, per problem."""
-    asked = {s.label: _cost(s, "judge_pairs") for s in setting.summaries}
+def judge_bill(scenario: Scenario) -> Table | None:
+    """What the judges of a scenario were asked and what they read, per problem."""
+    asked = {s.label: _cost(s, "judge_pairs") for s in scenario.summaries}
     judging = [
         s
-        for s in setting.summaries
-        if s.entry.judge or ((pairs := asked[s.label]) is not None and pairs.value > 0)
+        for s in scenario.summaries
+        if s.variant.judge or ((pairs := asked[s.label]) is not None and pairs.value > 0)
     ]
     if not judging:
         return None
@@ -136,39 +108,47 @@ def judge_bill(setting: Setting) -> Table | None:
             )
         )
     headings = (
-        *("entry", "pairs", "tokens computed", "tokens cached"),
+        *("variant", "pairs", "tokens computed", "tokens cached"),
         *("read per token generated", "judge time"),
     )
     note = (
         "Per problem. A token the judge reads is prefill of its model; it is never added to the "
         "tokens generated, since the two cost differently."
     )
-    return Table(f"Judge bill: {setting.name}", headings, tuple(rows), (note,))
+    return Table(f"Judge bill: {scenario.name}", headings, tuple(rows), (note,))
 
 
-def what_entries_are(settings: Sequence[Setting]) -> Table:
+def variant_table(scenarios: Sequence[Scenario]) -> Table:
     """The settings behind each label."""
-    entries = {s.label: s.entry for setting in settings for s in setting.summaries}
+    variants = {s.label: s.variant for scenario in scenarios for s in scenario.summaries}
     rows = tuple(
         (
-            Cell(label, kind="limit" if entry.is_limit else "name"),
-            Cell(entry.policy),
-            Cell(description(entry)),
+            Cell(label, kind="limit" if variant.is_limit else ""),
+            Cell(variant.policy),
+            Cell(description(variant)),
         )
-        for label, entry in entries.items()
+        for label, variant in variants.items()
     )
     note = "Settings at their default are left out."
-    return Table("What the entries are", ("entry", "policy", "settings"), rows, (note,), (), 3)
+    return Table(
+        "What the variants are",
+        ("variant", "policy", "settings"),
+        rows,
+        (note,),
+        (),
+        3,
+        ("settings",),
+    )
 
 
 def _figures_row(summary: Summary) -> tuple[Cell, ...]:
-    versus, costs = summary.versus, summary.costs
-    same = versus.same_answer if versus else None
-    change_in_accuracy = versus.accuracy if versus else None
+    comparison, costs = summary.comparison, summary.costs
+    same = comparison.same_answer if comparison else None
+    change_in_accuracy = comparison.accuracy if comparison else None
     turned = NOTHING
-    if versus and versus.accuracy:
-        better = sum(ours > plain for ours, plain in versus.changed.values())
-        turned = Cell(f"{better} / {len(versus.changed) - better}")
+    if comparison and comparison.accuracy:
+        better = sum(ours > plain for ours, plain in comparison.changed.values())
+        turned = Cell(f"{better} / {len(comparison.changed) - better}")
     covered = f"{len(summary.problems)} × {len(summary.seeds)}"
     left_out = f"{summary.num_interrupted} interrupted" if summary.num_interrupted else ""
     return (
@@ -187,20 +167,20 @@ def _figures_row(summary: Summary) -> tuple[Cell, ...]:
 
 
 def _judge_cell(summary: Summary) -> Cell:
-    if not summary.entry.judge and not (summary.judge_tokens and summary.judge_tokens.value):
+    if not summary.variant.judge and not (summary.judge_tokens and summary.judge_tokens.value):
         return NOTHING
     return estimated(summary.judge_tokens, amount, amount_range)
 
 
-def _time_heading(setting: Setting) -> str:
-    drivers = {summary.entry.driver for summary in setting.summaries}
+def _time_heading(scenario: Scenario) -> str:
+    drivers = {summary.variant.driver for summary in scenario.summaries}
     return {"replay": "virtual time", "live": "wall time"}.get(
         drivers.pop() or "" if len(drivers) == 1 else "", "time"
     )
 
 
 def _kind(summary: Summary) -> Kind:
-    return "limit" if summary.entry.is_limit else "name"
+    return "limit" if summary.variant.is_limit else ""
 
 
 def _cost(summary: Summary, name: str) -> Estimate | None:
@@ -233,17 +213,17 @@ def _bare(cells: Iterable[Cell]) -> Iterator[Cell]:
 
 
 def _change(summary: Summary | None) -> Cell:
-    if summary is None or summary.versus is None:
+    if summary is None or summary.comparison is None:
         return NOTHING
-    return estimated(summary.versus.tokens, change, change_range)
+    return estimated(summary.comparison.tokens, change, change_range)
 
 
-def _published_rows(settings: Sequence[Setting]) -> list[tuple[Cell, ...]]:
+def _published_rows(scenarios: Sequence[Scenario]) -> list[tuple[Cell, ...]]:
     columns = []
-    for setting in settings:
-        sizes = {s.entry.num_traces for s in setting.summaries}
+    for scenario in scenarios:
+        sizes = {s.variant.num_traces for s in scenario.summaries}
         size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
-        found = published.results(setting.model, setting.benchmark, size)
+        found = published.results(scenario.model, scenario.benchmark, size)
         columns.append({result.row: result for result in found})
     names = dict.fromkeys(name for column in columns for name in column)
     rows: list[tuple[Cell, ...]] = []
@@ -266,7 +246,7 @@ def _published_rows(settings: Sequence[Setting]) -> list[tuple[Cell, ...]]:
     return rows
 
 
-def problems_and_seeds(setting: Setting) -> str:
-    """The size of a setting in words."""
-    seeds = {seed for summary in setting.summaries for seed in summary.seeds}
-    return f"{counted(len(setting.problems), 'problem')}, {counted(len(seeds), 'seed')}"
+def problems_and_seeds(scenario: Scenario) -> str:
+    """The size of a scenario in words."""
+    seeds = {seed for summary in scenario.summaries for seed in summary.seeds}
+    return f"{counted(len(scenario.problems), 'problem')}, {counted(len(seeds), 'seed')}"

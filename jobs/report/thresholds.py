@@ -9,41 +9,42 @@ import numpy as np
 
 from deepprune.answers import equivalent
 from jobs.render.format import DASH, amount, amount_range, percent, percent_range, published_tokens
+from jobs.render.table import Cell, Table
 from jobs.report import bootstrap, published
 from jobs.report.bootstrap import Estimate
 from jobs.report.load import Run
-from jobs.report.summary import Setting, Summary
-from jobs.report.tables import Cell, Table, estimated
+from jobs.report.summary import Scenario, Summary
+from jobs.report.tables import estimated
 from jobs.report.trace_texts import Pairs, TraceTexts
 
 
-def threshold_table(setting: Setting, runs: Sequence[Run], shelf: TraceTexts) -> Table | None:
-    """Table 3's form, for a setting where a policy was tried with more than one threshold."""
-    swept = [s for s in setting.summaries if s.entry.tau is not None]
-    policies = {s.entry.policy for s in swept}
+def threshold_table(scenario: Scenario, runs: Sequence[Run], texts: TraceTexts) -> Table | None:
+    """Table 3's form, for a scenario where a policy was tried with more than one threshold."""
+    swept = [s for s in scenario.summaries if s.variant.tau is not None]
+    policies = {s.variant.policy for s in swept}
     swept = [
         s
         for s in swept
-        if len({o.entry.tau for o in swept if o.entry.policy == s.entry.policy}) > 1
+        if len({o.variant.tau for o in swept if o.variant.policy == s.variant.policy}) > 1
     ]
     if not swept:
         return None
     rows: list[tuple[Cell, ...]] = []
-    for s in sorted(swept, key=lambda s: (s.entry.policy, -(s.entry.tau or 0))):
-        tokens, passed = _greedy(s, runs, shelf)
+    for s in sorted(swept, key=lambda s: (s.variant.policy, -(s.variant.tau or 0))):
+        tokens, passed = _greedy(s, runs, texts)
         rows.append(
             (
-                Cell(f"{s.entry.tau:g}"),
-                Cell(s.label, kind="limit" if s.entry.is_limit else "name"),
+                Cell(f"{s.variant.tau:g}"),
+                Cell(s.label, kind="limit" if s.variant.is_limit else ""),
                 _in_all(tokens, len(s.problems)),
                 estimated(passed, percent, percent_range),
                 _in_all(s.tokens, len(s.problems)),
                 estimated(s.accuracy, percent, percent_range),
             )
         )
-    sizes = {s.entry.num_traces for s in swept}
+    sizes = {s.variant.num_traces for s in swept}
     size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
-    for p in published.thresholds(setting.model, setting.benchmark, size):
+    for p in published.thresholds(scenario.model, scenario.benchmark, size):
         cells = (
             *(f"{p.tau:g}", "DeepPrune (published, Table 3)"),
             *(published_tokens(p.clustering_tokens), percent(p.pass_at_k)),
@@ -56,8 +57,8 @@ def threshold_table(setting: Setting, runs: Sequence[Run], shelf: TraceTexts) ->
         + ("" if len(policies) == 1 else " Each policy by its own thresholds."),
     )
     groups = (("", 2), ("greedy clustering", 2), ("with majority vote", 2))
-    headings = ("τ", "entry", "tokens", "pass@k", "tokens", "accuracy")
-    title = f"In the form of the paper's Table 3: {setting.name}"
+    headings = ("τ", "variant", "tokens", "pass@k", "tokens", "accuracy")
+    title = f"In the form of the paper's Table 3: {scenario.name}"
     return Table(title, headings, tuple(rows), notes, groups, 2)
 
 
@@ -69,7 +70,7 @@ def similarity_table(found: Sequence[Pairs]) -> Table | None:
     for pairs in found:
         rows.append(
             (
-                Cell(pairs.model, kind="name"),
+                Cell(pairs.model),
                 Cell(f"{pairs.benchmark} ({pairs.num_problems})"),
                 Cell(f"{pairs.pairs:,}"),
                 Cell(f"{pairs.same:,}"),
@@ -81,7 +82,7 @@ def similarity_table(found: Sequence[Pairs]) -> Table | None:
         ratio = f"{same / total:.4f}" if total else DASH
         rows.append(
             (
-                Cell("All pairs together", kind="name"),
+                Cell("All pairs together"),
                 Cell(""),
                 Cell(f"{total:,}"),
                 Cell(f"{same:,}"),
@@ -102,13 +103,13 @@ def similarity_table(found: Sequence[Pairs]) -> Table | None:
 
 
 def _greedy(
-    summary: Summary, runs: Sequence[Run], shelf: TraceTexts
+    summary: Summary, runs: Sequence[Run], trace_texts: TraceTexts
 ) -> tuple[Estimate | None, Estimate | None]:
     """Tokens per problem, and pass@k, if the first trace of each cluster finished and no other."""
     spent: dict[str, list[float]] = {problem: [] for problem in summary.problems}
     right: dict[str, list[float]] = {problem: [] for problem in summary.problems}
     for (problem, _), row in summary.rows.items():
-        texts = shelf.texts(row)
+        texts = trace_texts.texts(row)
         first = [cluster[0] for cluster in runs[row.run].detail(row).clusters if cluster]
         if not first or row.driver != "replay" or any(sample not in texts for sample in first):
             continue  # a live trace that was cancelled has no length and no answer

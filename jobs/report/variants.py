@@ -1,6 +1,6 @@
 """What is compared: a policy with its judge, size and settings, under a label that tells it apart.
 
-A label shows only what differs among the entries of the same policy, and leaves out settings that
+A label shows only what differs among the variants of the same policy, and leaves out settings that
 have their default.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from deepprune.policy_config import POLICY_NAMES, PolicyConfig
-from jobs.render.theme import one_line
+from jobs.render.text import one_line
 from jobs.report.load import Row
 
 COLUMNS = ("name", "num_traces", "checkpoint", "tau")
@@ -26,7 +26,7 @@ MAX_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Variant:
     """A policy with everything that may make its outcomes differ; `settings` are JSON by name.
 
     `run` names the run where two runs hold the same outcomes, and is None otherwise.
@@ -53,8 +53,8 @@ class Entry:
         return self.policy == "oracle" or judge.startswith(LIMITS)
 
     @property
-    def is_blurred(self) -> bool:
-        """Whether its judge was blurred on purpose, to see how good a judge must be."""
+    def is_noisy(self) -> bool:
+        """Whether its judge was made noisy on purpose, to see how good a judge must be."""
         return (self.judge or "").startswith("noisy:")
 
     @property
@@ -69,17 +69,17 @@ class Entry:
             return None
 
 
-class EntryReader:
-    """Turns rows into entries; the settings of one text are read once."""
+class VariantReader:
+    """Turns rows into variants; the settings of one text are read once."""
 
     def __init__(self) -> None:
         self._settings: dict[str | None, tuple[tuple[str, str], ...]] = {}
 
-    def read(self, row: Row, run: str | None = None) -> Entry:
-        """The entry that a row belongs to."""
+    def read(self, row: Row, run: str | None = None) -> Variant:
+        """The variant that a row belongs to."""
         if row.settings not in self._settings:
             self._settings[row.settings] = _settings(row.settings)
-        return Entry(
+        return Variant(
             row.policy,
             row.judge,
             row.num_traces,
@@ -91,63 +91,63 @@ class EntryReader:
         )
 
 
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
+def in_order(variants: Iterable[Variant]) -> list[Variant]:
     """The baseline first, then the policies as the project lists them."""
-    return sorted(set(entries), key=_rank)
+    return sorted(set(variants), key=_rank)
 
 
-def labels(entries: Sequence[Entry]) -> dict[Entry, str]:
-    """A short label for each entry, different for all of them."""
-    by_policy: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_policy[entry.policy].append(entry)
+def labels(variants: Sequence[Variant]) -> dict[Variant, str]:
+    """A short label for each variant, different for all of them."""
+    by_policy: dict[str, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        by_policy[variant.policy].append(variant)
     labelled = {}
     for policy, members in by_policy.items():
-        traits = {entry: _traits(entry) for entry in members}
+        traits = {variant: _traits(variant) for variant in members}
         names = dict.fromkeys(name for of in traits.values() for name in of)
         telling = [n for n in names if len({of.get(n) for of in traits.values()}) > 1]
-        for entry in members:
-            parts = [traits[entry][name] for name in telling if traits[entry].get(name)]
-            labelled[entry] = _label(policy, entry, parts)
+        for variant in members:
+            parts = [traits[variant][name] for name in telling if traits[variant].get(name)]
+            labelled[variant] = _label(policy, variant, parts)
     return _made_different(labelled)
 
 
-def description(entry: Entry) -> str:
-    """All that is known of an entry, except settings at their default."""
-    return ", ".join(part for part in _traits(entry).values() if part) or "no settings recorded"
+def description(variant: Variant) -> str:
+    """All that is known of a variant, except settings at their default."""
+    return ", ".join(part for part in _traits(variant).values() if part) or "no settings recorded"
 
 
-def _label(policy: str, entry: Entry, parts: list[str]) -> str:
+def _label(policy: str, variant: Variant, parts: list[str]) -> str:
     name = one_line(policy, MAX_CHARS)
-    if policy == "cons" and entry.num_traces is not None:
-        name = f"cons@{entry.num_traces}"
-        parts = [part for part in parts if part != f"n={entry.num_traces}"]
+    if policy == "cons" and variant.num_traces is not None:
+        name = f"cons@{variant.num_traces}"
+        parts = [part for part in parts if part != f"n={variant.num_traces}"]
     return f"{name} ({', '.join(parts)})" if parts else name
 
 
-def _made_different(labelled: dict[Entry, str]) -> dict[Entry, str]:
+def _made_different(labelled: dict[Variant, str]) -> dict[Variant, str]:
     seen: dict[str, int] = defaultdict(int)
     result = {}
-    for entry, label in labelled.items():
+    for variant, label in labelled.items():
         seen[label] += 1
-        result[entry] = label if seen[label] == 1 else f"{label} #{seen[label]}"
+        result[variant] = label if seen[label] == 1 else f"{label} #{seen[label]}"
     return result
 
 
-def _traits(entry: Entry) -> dict[str, str]:
-    """What an entry shows under each name; empty where it need not be said."""
+def _traits(variant: Variant) -> dict[str, str]:
+    """What a variant shows under each name; empty where it need not be said."""
     traits = {
-        "judge": _short(entry.judge),
-        "num_traces": "" if entry.num_traces is None else f"n={entry.num_traces}",
-        "checkpoint": _short(entry.checkpoint),
-        "tau": "" if entry.tau is None else f"τ={entry.tau:g}",
+        "judge": _short(variant.judge),
+        "num_traces": "" if variant.num_traces is None else f"n={variant.num_traces}",
+        "checkpoint": _short(variant.checkpoint),
+        "tau": "" if variant.tau is None else f"τ={variant.tau:g}",
     }
-    defaults = dict(_settings(_defaults(entry.policy)))
-    for name, value in entry.settings:
+    defaults = dict(_settings(_defaults(variant.policy)))
+    for name, value in variant.settings:
         shown = name if value == "true" else f"{name}={_short(value)}"
         traits[name] = "" if defaults.get(name) == value else shown
-    traits["driver"] = _short(entry.driver)
-    traits["run"] = _short(entry.run)
+    traits["driver"] = _short(variant.driver)
+    traits["run"] = _short(variant.run)
     return traits
 
 
@@ -181,17 +181,19 @@ def _defaults(policy: str) -> str | None:
         return None
 
 
-def _rank(entry: Entry) -> tuple[Any, ...]:
-    known = POLICY_NAMES.index(entry.policy) if entry.policy in POLICY_NAMES else len(POLICY_NAMES)
+def _rank(variant: Variant) -> tuple[Any, ...]:
+    known = (
+        POLICY_NAMES.index(variant.policy) if variant.policy in POLICY_NAMES else len(POLICY_NAMES)
+    )
     return (
-        not entry.is_baseline,
+        not variant.is_baseline,
         known,
-        entry.policy,
-        entry.num_traces or 0,
-        entry.judge or "",
-        entry.checkpoint or "",
-        entry.tau or 0.0,
-        entry.settings,
-        entry.driver or "",
-        entry.run or "",
+        variant.policy,
+        variant.num_traces or 0,
+        variant.judge or "",
+        variant.checkpoint or "",
+        variant.tau or 0.0,
+        variant.settings,
+        variant.driver or "",
+        variant.run or "",
     )

@@ -1,4 +1,4 @@
-"""The answer at a glance: which policy, at what share of the tokens, at what accuracy.
+"""The answer at a verdict: which policy, at what share of the tokens, at what accuracy.
 
 The policy named is the cheapest of those that are right at most MARGIN less often than plain
 self-consistency of the same size. Policies with a judge that knew the answers are limits, and never
@@ -13,49 +13,69 @@ from typing import Literal
 
 import numpy as np
 
-from jobs.render.format import amount, percent, percent_range, points, points_range, rate, seconds
-from jobs.render.theme import counted
+from jobs.render.format import (
+    amount,
+    counted,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    rate,
+    seconds,
+)
 from jobs.report import bootstrap
-from jobs.report.summary import Setting, Summary, Versus
+from jobs.report.summary import Comparison, Scenario, Summary
 
 MARGIN = 0.01
-"""Accuracy that may be lost for an entry to count as keeping up."""
+"""Accuracy that may be lost for a variant to count as keeping up."""
 
-Verdict = Literal["saves", "open", "none", "unknown"]
+RULE = (
+    f"The highlighted variant generates the fewest tokens among variants within "
+    f"{100 * MARGIN:.0f} point of plain self-consistency of the same size, the largest there is. "
+    "Variants that lack problems, and variants whose judge knew the answers, are never highlighted."
+)
+Kind = Literal["saves", "open", "none", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """The sentence about a setting, what to add to it, and the entry it is about."""
+class Verdict:
+    """The sentence about a scenario, what to add to it, and the variant it is about."""
 
-    setting: Setting
-    verdict: Verdict
+    scenario: Scenario
+    kind: Kind
     headline: str
     facts: tuple[str, ...]
     pick: Summary | None = None
 
+    def numbers(self) -> list[tuple[str, str, str]]:
+        """The figures of the highlighted variant: name, value, interval."""
+        pick = self.pick
+        if pick is None or pick.comparison is None or not pick.comparison.tokens:
+            return []
+        share, change = pick.comparison.tokens, pick.comparison.accuracy
+        shown = [("tokens, share of cons", percent(share.value), percent_range(share))]
+        for name, estimate in (
+            ("accuracy", pick.accuracy),
+            ("same answer as cons", pick.comparison.same_answer),
+        ):
+            if estimate:
+                shown.append((name, percent(estimate.value), percent_range(estimate)))
+        if change:
+            shown.insert(2, ("points against cons", points(change.value), points_range(change)))
+        return shown
 
-def rule() -> str:
-    """How the entry that a sentence names was chosen."""
-    return (
-        f"Named is the entry with the fewest generated tokens among those at most "
-        f"{100 * MARGIN:.0f} point less accurate than plain self-consistency of the same size, "
-        "the largest there is. Entries that lack problems, and those whose judge knew the answers, "
-        "are never named."
-    )
 
-
-def glance(setting: Setting) -> Glance:
-    """The answer for one setting."""
-    plain = setting.baseline()
+def verdict_of(scenario: Scenario) -> Verdict:
+    """The answer for one scenario."""
+    plain = scenario.baseline()
     if plain is None:
-        return _unknown(setting, "There is no plain self-consistency to compare with.")
+        return _unknown(scenario, "There is no plain self-consistency to compare with.")
     if plain.accuracy is None:
-        return _unknown(setting, "No problem has a reference answer, so accuracy is unknown.")
-    rivals = _rivals(setting, plain)
+        return _unknown(scenario, "No problem has a reference answer, so accuracy is unknown.")
+    rivals = _rivals(scenario, plain)
     if not rivals:
         text = f"Nothing but {plain.label} covers all problems, so there is nothing to compare."
-        return _unknown(setting, text)
+        return _unknown(scenario, text)
     keeping = [s for s in rivals if _accuracy(s).value >= -MARGIN - 1e-9]
     cheaper = [s for s in keeping if _share(s).value < 1]
     if cheaper:
@@ -63,57 +83,59 @@ def glance(setting: Setting) -> Glance:
         clear = _share(pick).high < 1 and _accuracy(pick).low >= -MARGIN
         facts = (*_doubts(pick), *_next_best(pick, cheaper[1:]), *_costs(pick, plain))
         headline = _saving(pick, plain)
-        verdict: Verdict = "saves" if clear else "open"
+        kind: Kind = "saves" if clear else "open"
     else:
         pick = rivals[0]
-        headline, verdict = _not_saving(pick, plain, keeping), "none"
+        headline, kind = _not_saving(pick, plain, keeping), "none"
         facts = _costs(pick, plain)
-    return Glance(setting, verdict, headline, (*facts, *_limit(setting, plain)), pick)
+    return Verdict(scenario, kind, headline, (*facts, *_limit(scenario, plain)), pick)
 
 
-def overall(glances: Sequence[Glance]) -> str:
-    """One sentence over all settings, empty where there is only one."""
-    if len(glances) < 2:
+def overall(verdicts: Sequence[Verdict]) -> str:
+    """One sentence over all scenarios, empty where there is only one."""
+    if len(verdicts) < 2:
         return ""
-    saving = [g for g in glances if g.verdict in ("saves", "open") and g.pick]
-    policies = sorted({g.pick.entry.policy for g in saving if g.pick})
+    saving = [g for g in verdicts if g.kind in ("saves", "open") and g.pick]
+    policies = sorted({g.pick.variant.policy for g in saving if g.pick})
     counts = [
-        f"{policy} in {sum(g.pick is not None and g.pick.entry.policy == policy for g in saving)}"
+        f"{policy} in {sum(g.pick is not None and g.pick.variant.policy == policy for g in saving)}"
         for policy in policies
     ]
     if not counts:
-        return f"In none of {len(glances)} settings does a policy save tokens and keep up."
-    return f"Of {len(glances)} settings, the cheapest entry that keeps up is {', '.join(counts)}."
+        return f"In none of {len(verdicts)} scenarios does a policy save tokens and keep up."
+    return (
+        f"Of {len(verdicts)} scenarios, the cheapest variant that keeps up is {', '.join(counts)}."
+    )
 
 
-def _rivals(setting: Setting, plain: Summary) -> list[Summary]:
-    """Entries that can be compared with the baseline on all problems, the cheapest first."""
+def _rivals(scenario: Scenario, plain: Summary) -> list[Summary]:
+    """Variants that can be compared with the baseline on all problems, the cheapest first."""
     rivals = [
         s
-        for s in setting.summaries
-        if not (s.entry.is_baseline or s.entry.is_limit)
-        and s.entry.num_traces == plain.entry.num_traces
-        and s.label not in setting.missing
-        and s.versus is not None
-        and s.versus.accuracy is not None
-        and s.versus.tokens is not None
+        for s in scenario.summaries
+        if not (s.variant.is_baseline or s.variant.is_limit)
+        and s.variant.num_traces == plain.variant.num_traces
+        and s.label not in scenario.missing
+        and s.comparison is not None
+        and s.comparison.accuracy is not None
+        and s.comparison.tokens is not None
     ]
     return sorted(rivals, key=lambda s: _share(s).value)
 
 
-def _versus(summary: Summary) -> Versus:
-    assert summary.versus is not None
-    return summary.versus
+def _comparison(summary: Summary) -> Comparison:
+    assert summary.comparison is not None
+    return summary.comparison
 
 
 def _share(summary: Summary) -> bootstrap.Estimate:
-    share = _versus(summary).tokens
+    share = _comparison(summary).tokens
     assert share is not None
     return share
 
 
 def _accuracy(summary: Summary) -> bootstrap.Estimate:
-    accuracy = _versus(summary).accuracy
+    accuracy = _comparison(summary).accuracy
     assert accuracy is not None
     return accuracy
 
@@ -132,9 +154,9 @@ def _saving(pick: Summary, plain: Summary) -> str:
 def _not_saving(pick: Summary, plain: Summary, keeping: Sequence[Summary]) -> str:
     share, accuracy = _share(pick), _accuracy(pick)
     if keeping:
-        return f"No entry that keeps up with {plain.label} generates fewer tokens."
+        return f"No variant that keeps up with {plain.label} generates fewer tokens."
     return (
-        f"No entry keeps up with {plain.label}. The cheapest, {pick.label}, generates "
+        f"No variant keeps up with {plain.label}. The cheapest, {pick.label}, generates "
         f"{percent(share.value)} of its tokens ({percent_range(share)}) and is right less often: "
         f"{points(accuracy.value)} points ({points_range(accuracy)})."
     )
@@ -146,7 +168,7 @@ def _doubts(pick: Summary) -> tuple[str, ...]:
     if share.high >= 1:
         doubts.append("Whether it really generates fewer tokens is open: the interval includes 1.")
     if accuracy.low < -MARGIN:
-        number = counted(_versus(pick).num_problems, "problem")
+        number = counted(_comparison(pick).num_problems, "problem")
         doubts.append(
             f"With {number}, a loss of up to {100 * -accuracy.low:.1f} points cannot be excluded."
         )
@@ -157,7 +179,7 @@ def _doubts(pick: Summary) -> tuple[str, ...]:
 
 def _next_best(pick: Summary, others: Sequence[Summary]) -> tuple[str, ...]:
     """Whether the next cheapest that keeps up can be told apart; the same policy does not count."""
-    following = next((s for s in others if s.entry.policy != pick.entry.policy), None)
+    following = next((s for s in others if s.variant.policy != pick.variant.policy), None)
     if following is None:
         return ()
     problems = sorted(set(pick.problems) & set(following.problems))
@@ -185,19 +207,19 @@ def _costs(pick: Summary, plain: Summary) -> tuple[str, ...]:
         if ours and theirs:
             latency.append(f"{show(ours.value)}{unit} against {show(theirs.value)}")
     if latency:
-        kind = "virtual time" if pick.entry.driver == "replay" else "time"
+        kind = "virtual time" if pick.variant.driver == "replay" else "time"
         costs.append(f"Latency per problem: {' and '.join(latency)} ({kind}).")
     return tuple(costs)
 
 
-def _limit(setting: Setting, plain: Summary) -> tuple[str, ...]:
+def _limit(scenario: Scenario, plain: Summary) -> tuple[str, ...]:
     perfect = [
         s
-        for s in setting.summaries
-        if s.entry.judge_auroc == 1
-        and s.entry.num_traces == plain.entry.num_traces
-        and s.versus is not None
-        and s.versus.tokens is not None
+        for s in scenario.summaries
+        if s.variant.judge_auroc == 1
+        and s.variant.num_traces == plain.variant.num_traces
+        and s.comparison is not None
+        and s.comparison.tokens is not None
     ]
     if not perfect:
         return ()
@@ -208,10 +230,10 @@ def _limit(setting: Setting, plain: Summary) -> tuple[str, ...]:
     )
 
 
-def _unknown(setting: Setting, headline: str) -> Glance:
+def _unknown(scenario: Scenario, headline: str) -> Verdict:
     spent = [
         f"{s.label} {amount(s.tokens.value)} tokens per problem"
-        for s in setting.summaries
+        for s in scenario.summaries
         if s.tokens is not None
     ]
-    return Glance(setting, "unknown", headline, (f"Spent: {'; '.join(spent)}.",) if spent else ())
+    return Verdict(scenario, "unknown", headline, (f"Spent: {'; '.join(spent)}.",) if spent else ())

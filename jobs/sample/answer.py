@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -10,26 +9,33 @@ from pathlib import Path
 from deepprune.errors import UserError
 from deepprune.policy_config import JudgingConfig
 from deepprune.traces import Problem
-from jobs.cli import EXIT_INTERRUPTED
-from jobs.render.terminal import answer_json, answer_report
+from jobs.sample.answer_report import answer_json, answer_report
 from jobs.sample.display import Display
-from jobs.sample.run import Interrupted, Task, configuration, run_folder, solve, system_for
+from jobs.sample.run import (
+    Interrupted,
+    RunOptions,
+    Task,
+    configuration,
+    run_folder,
+    solve,
+    system_for,
+)
 
 
-def answer(options: argparse.Namespace) -> int:
-    """Run the command.
+def answer(problem_text: str | None, file: Path | None, as_json: bool, options: RunOptions) -> None:
+    """Answer the problem in `problem_text`, in `file`, or on stdin.
 
     Raises:
         UserError: the problem, the configuration or the cluster cannot work.
     """
-    problem = Problem("command-line/0", _read_problem(options.problem, options.file))
+    problem = Problem("command-line/0", _read_problem(problem_text, file))
     config = configuration(options)
     if not isinstance(config.policy, JudgingConfig):
         config = config.model_copy(update={"judge": None})  # nobody would ask it
     from jobs.storage.run_store import RunStore
 
     store = RunStore(run_folder(options, "answer"), config)
-    exit_code = 0
+    interrupted = False
     solved = None
     with Display("answer", 1, num_traces=config.policy.num_traces) as display:
         try:
@@ -39,16 +45,15 @@ def answer(options: argparse.Namespace) -> int:
                     store.write(solved)
                     display.finished(solved.outcome)
         except Interrupted:
-            exit_code = EXIT_INTERRUPTED
+            interrupted = True
     if solved is None:
-        return exit_code
-    if options.json:
+        raise Interrupted
+    if as_json:
         sys.stdout.write(json.dumps(answer_json(solved), indent=2) + "\n")
     else:
         answer_report(solved, num_traces=config.policy.num_traces)
-    if exit_code:
-        sys.stderr.write(f"interrupted: the vote so far is saved in {store.folder}\n")
-    return exit_code
+    if interrupted:
+        raise Interrupted(f"the vote so far is saved in {store.folder}")
 
 
 def _read_problem(argument: str | None, file: Path | None) -> str:

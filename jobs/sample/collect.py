@@ -7,22 +7,22 @@ the same folder, the command samples exactly what is missing, so raising `--num-
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deepprune.answers import AnswerKind
 from deepprune.config import RunConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.traces import Problem
-from jobs.cli import EXIT_INTERRUPTED
+from jobs.render.format import counted
 from jobs.render.progress import Progress
-from jobs.render.theme import counted
 from jobs.sample.run import (
     CoordinatorDeaths,
     Interrupted,
+    RunOptions,
     generator_configuration,
     interrupt_as_flag,
     run_folder,
@@ -42,8 +42,17 @@ Work = tuple[Problem, list[int]]
 """A problem and its samples that are still missing."""
 
 
-def collect(options: argparse.Namespace) -> int:
-    """Run the command.
+def collect(
+    benchmark_name: str,
+    problems: slice,
+    *,
+    num_traces: int,
+    answer_kind: AnswerKind | None,
+    instruction: str | None,
+    retry_errors: bool,
+    options: RunOptions,
+) -> None:
+    """Sample the traces that the folder lacks: `num_traces` of each of the benchmark's problems.
 
     Raises:
         UserError: the benchmark, the configuration, the folder or the cluster cannot work.
@@ -52,19 +61,14 @@ def collect(options: argparse.Namespace) -> int:
     from jobs.storage.run_dir import ResultFolder
 
     config = generator_configuration(options)
-    benchmark = load_benchmark(
-        options.benchmark,
-        options.problems,
-        kind=options.answer_kind,
-        instruction=options.instruction,
-    )
+    benchmark = load_benchmark(benchmark_name, problems, kind=answer_kind, instruction=instruction)
     out = run_folder(options, "collect")
     with ResultFolder(out, recorded_config(config, benchmark)) as folder:
         store = CollectStore(folder)
-        if options.retry_errors:
+        if retry_errors:
             store.forget_errors()
-        work = missing_work(store, benchmark.problems, options.num_traces)
-        total = len(benchmark.problems) * options.num_traces
+        work = missing_work(store, benchmark.problems, num_traces)
+        total = len(benchmark.problems) * num_traces
         num_known = total - sum(len(samples) for _, samples in work)
         if work:
             try:
@@ -74,11 +78,9 @@ def collect(options: argparse.Namespace) -> int:
                 ):
                     record(system, work, store, progress)
             except Interrupted:
-                sys.stderr.write(f"interrupted: run it again to go on; saved in {out}\n")
-                return EXIT_INTERRUPTED
+                raise Interrupted(f"run it again to go on; saved in {out}") from None
     errors = f", {store.num_errors} of them errors (--retry-errors)" if store.num_errors else ""
     sys.stderr.write(f"{counted(total, 'trace')}{errors}: saved in {out}\n")
-    return 0
 
 
 def recorded_config(config: RunConfig, benchmark: Benchmark) -> dict[str, Any]:

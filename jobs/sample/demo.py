@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -15,9 +14,16 @@ from deepprune.policy_config import (
     PolicyConfig,
     renamed,
 )
-from jobs.cli import EXIT_INTERRUPTED
 from jobs.sample.display import Display
-from jobs.sample.run import Interrupted, Task, configuration, run_folder, solve, system_for
+from jobs.sample.run import (
+    Interrupted,
+    RunOptions,
+    Task,
+    configuration,
+    run_folder,
+    solve,
+    system_for,
+)
 
 if TYPE_CHECKING:
     from actors.driver.coordinator import Solved
@@ -31,8 +37,8 @@ DIFFICULTY = range(2)
 the paper's data (Table 4); the third, left out, is half undecided."""
 
 
-def demo(options: argparse.Namespace) -> int:
-    """Run the command.
+def demo(num_problems: int, options: RunOptions) -> None:
+    """Answer `num_problems` generated problems with cons and with pruning, and compare.
 
     Raises:
         UserError: the configuration or the cluster cannot work.
@@ -43,15 +49,13 @@ def demo(options: argparse.Namespace) -> int:
     config = configuration(options)
     if config.policy.name == "cons":
         raise UserError("demo compares a policy with cons: choose another with --policy")
-    problems = generate_problems(
-        PROBLEM_SEED + config.seed, options.num_problems, DIFFICULTY, split="demo"
-    )
+    problems = generate_problems(PROBLEM_SEED + config.seed, num_problems, DIFFICULTY, split="demo")
     store = RunStore(run_folder(options, "demo"), config)
     baseline = ConsConfig(num_traces=config.policy.num_traces)
     policies = [config.policy] if options.policy else [config.policy, *_beyond(config)]
     solved: dict[str, dict[str, Solved]] = {}
     seconds: dict[str, float] = {}
-    exit_code = 0
+    interrupted = False
     num_runs = (1 + len(policies)) * len(problems)
     with Display("demo", num_runs, num_traces=baseline.num_traces) as display:
         try:
@@ -70,7 +74,7 @@ def demo(options: argparse.Namespace) -> int:
                             done[result.outcome.problem.problem_id] = result
                         display.finished(result.outcome)
         except Interrupted:
-            exit_code = EXIT_INTERRUPTED
+            interrupted = True
     compared = {name: done for name, done in solved.items() if done}
     common = set.intersection(*(set(done) for done in compared.values())) if compared else set()
     if len(compared) > 1 and common:
@@ -86,9 +90,9 @@ def demo(options: argparse.Namespace) -> int:
         demo_report(before, after, num_interrupted=len(problems) - len(whole))
         for run in after:
             save_pictures(store.folder, ours[baseline.name], ours[run.policy])
-    word = "interrupted: what there was is saved in" if exit_code else "saved in"
-    sys.stderr.write(f"{word} {store.folder}\n")
-    return exit_code
+    if interrupted:
+        raise Interrupted(f"what there was is saved in {store.folder}")
+    sys.stderr.write(f"saved in {store.folder}\n")
 
 
 def _beyond(config: RunConfig) -> list[PolicyConfig]:

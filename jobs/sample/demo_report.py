@@ -6,25 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
 from deepprune.grading import is_correct, num_correct, same_outcome
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
-from jobs.render.terminal import CELL_CHARS
-from jobs.render.theme import (
-    common_part,
-    counted,
-    fewer,
-    mark,
-    new_table,
-    one_line,
-    shown_answer,
-)
+from jobs.render.format import counted, fewer
+from jobs.render.table import Cell, Table
+from jobs.render.terminal import print_uncut
+from jobs.render.text import common_part, one_line, shown_answer
 
-WIDEST = 400
+ANSWER_CHARS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +61,8 @@ def demo_report(
     console.print()
     console.print(Text.assemble((names, "bold"), same, (source, "dim")))
     for table in (_problems([baseline, *others], common), _totals(baseline, others)):
-        # A number that is cut short is a wrong number: rather let a narrow terminal wrap the line.
-        room = console.options.update_width(WIDEST)
-        table.width = Measurement.get(console, room, table).maximum
         console.print()
-        console.print(table, crop=False)
+        print_uncut(table.__rich__(), console)
     console.print()
     for run in others:
         saved = fewer(run.bill.generated_tokens, baseline.bill.generated_tokens)
@@ -85,27 +74,28 @@ def _problems(runs: Sequence[PolicyRun], common: str) -> Table:
     """A row for each problem; `common` is what their ids begin with."""
     first, *rest = [run.policy for run in runs]
     below = [f"\n{name}" for name in rest]
-    table = new_table(
-        None, "problem", "ref.", f"answer\n{first}", *below, f"tokens\n{first}", *below
-    )
+    headings = ("problem", "ref.", f"answer\n{first}", *below, f"tokens\n{first}", *below)
+    rows = []
     for outcomes in zip(*(run.outcomes for run in runs), strict=True):
         problem = outcomes[0].problem
-        table.add_row(
-            Text(one_line(problem.problem_id.removeprefix(common), 40)),
-            Text(shown_answer(problem.reference, CELL_CHARS)),
+        cells = (
+            one_line(problem.problem_id.removeprefix(common), 40),
+            shown_answer(problem.reference, ANSWER_CHARS),
             *map(_marked_answer, outcomes),
             *(f"{outcome.ledger.generated_tokens:,}" for outcome in outcomes),
         )
-    return table
+        rows.append(tuple(map(Cell, cells)))
+    return Table("", headings, tuple(rows))
 
 
 def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
     """A row for each policy."""
-    table = new_table(
-        *(None, "all problems", "right", "tokens", "fewer"),
+    headings = (
+        *("all problems", "right", "tokens", "fewer"),
         *("judge's\ntokens", "pairs\njudged", f"same as\n{baseline.policy}", "wall s"),
     )
     before = baseline.bill.generated_tokens
+    rows = []
     for run in (baseline, *others):
         bill = run.bill
         beside = ("", "", "", "")
@@ -116,15 +106,10 @@ def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
                 f"{bill.judge_pairs:,}",
                 _num_agree(baseline, run),
             )
-        table.add_row(
-            *(
-                run.policy,
-                "{} of {}".format(*num_correct(run.outcomes)),
-                f"{bill.generated_tokens:,}",
-            ),
-            *(*beside, f"{run.wall_s:.1f}"),
-        )
-    return table
+        right = "{} of {}".format(*num_correct(run.outcomes))
+        cells = (run.policy, right, f"{bill.generated_tokens:,}", *beside, f"{run.wall_s:.1f}")
+        rows.append(tuple(map(Cell, cells)))
+    return Table("", headings, tuple(rows))
 
 
 def _num_agree(baseline: PolicyRun, run: PolicyRun) -> str:
@@ -132,6 +117,6 @@ def _num_agree(baseline: PolicyRun, run: PolicyRun) -> str:
     return f"{same} of {len(run.outcomes)}"
 
 
-def _marked_answer(outcome: Outcome) -> Text:
-    correct = mark(is_correct(outcome))
-    return Text.assemble(shown_answer(outcome.answer, CELL_CHARS), " " if correct else "", correct)
+def _marked_answer(outcome: Outcome) -> str:
+    mark = {True: " ✓", False: " ✗", None: ""}[is_correct(outcome)]
+    return shown_answer(outcome.answer, ANSWER_CHARS) + mark

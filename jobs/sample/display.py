@@ -19,7 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deepprune.grading import is_correct
-from jobs.render.theme import clock_time, colour, fewer, mark, one_line, shown_answer
+from jobs.render.format import clock_time, fewer
+from jobs.render.terminal import mark
+from jobs.render.text import one_line, shown_answer
+from jobs.render.theme import colour
 
 if TYPE_CHECKING:
     from actors.driver.live import Snapshot

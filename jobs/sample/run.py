@@ -1,8 +1,7 @@
-"""What the live jobs share: reading options, bringing the system up, solving, being interrupted."""
+"""Shared by the live jobs: options, the system of a run, solving, interrupts."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import signal
@@ -11,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from deepprune.config import RunConfig, load_config
 from deepprune.errors import UserError
 from deepprune.policy_config import ConsConfig, PolicyConfig, renamed
 from deepprune.traces import Problem
-from jobs.overrides import settings_of
 
 if TYPE_CHECKING:
     from actors.deploy.system import System
@@ -37,7 +35,20 @@ INTERRUPT_S = 10.0
 WAITING_PER_SLOT = 4
 """Problems handed to the coordinators for each that may be in flight: no shard runs out of them."""
 
-POLICY_OPTIONS = ("num_traces", "tau", "checkpoint")
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options that all live commands share.
+
+    `config` is a file or a shipped configuration's name, `policy` replaces its policy, `overrides`
+    are values by dotted keys; without `address`, Ray starts here.
+    """
+
+    config: str = "laptop"
+    policy: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    out: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,46 +60,35 @@ class Task:
     seed: int | None = None
 
 
-def configuration(options: argparse.Namespace) -> RunConfig:
+def configuration(options: RunOptions) -> RunConfig:
     """The configuration that the command line asks for.
 
     Raises:
         UserError: it does not validate.
     """
-    overrides = _settings(options)
+    overrides = options.overrides
     path = resolve_config(options.config)
     if options.policy is not None:
         overrides = {"policy": renamed(load_config(path).policy, options.policy)} | overrides
-    for name in POLICY_OPTIONS:
-        if getattr(options, name) is not None:
-            overrides[f"policy.{name}"] = getattr(options, name)
     from actors.deploy.preflight import with_calibration
 
     return with_calibration(load_config(path, overrides))
 
 
-def generator_configuration(options: argparse.Namespace) -> RunConfig:
+def generator_configuration(options: RunOptions) -> RunConfig:
     """The configuration that the command line asks for, without judge and policy.
 
     Raises:
         UserError: it does not validate.
     """
-    config = load_config(resolve_config(options.config), _settings(options))
+    config = load_config(resolve_config(options.config), options.overrides)
     return config.model_copy(update={"judge": None, "policy": ConsConfig()})
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What `--set` and `--seed` say, by dotted keys."""
-    settings = settings_of(options.settings, example="policy.wave=64")
-    if options.seed is not None:
-        settings["seed"] = options.seed
-    return settings
-
-
-def run_folder(options: argparse.Namespace, command: str) -> Path:
+def run_folder(options: RunOptions, command: str) -> Path:
     """The folder a run writes to."""
     if options.out is not None:
-        return Path(options.out)
+        return options.out
     return Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
@@ -116,8 +116,8 @@ def system_for(
             yield system
 
 
-class Interrupted(Exception):
-    """The user stopped the run; what there was of it has been handed over."""
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the run, and its results so far are kept; the message says where."""
 
 
 def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[Solved]:

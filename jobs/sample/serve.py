@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from cluster.configs import resolve_config, shipped_serve_configs
 from deepprune.serve_config import ServeConfig, load_serve_config
-from jobs.overrides import settings_of
 
 
-def serve(options: argparse.Namespace) -> int:
-    """Run the command.
+def serve(config_name: str, overrides: dict[str, Any], address: str | None) -> None:
+    """Serve until SIGINT or SIGTERM.
 
     Raises:
         UserError: the configuration, the models or the cluster cannot work.
     """
-    config = _configuration(options)
+    path = resolve_config(config_name, shipped_serve_configs())
+    config = load_serve_config(path, overrides)
     _say("checking the configuration")
     from actors.deploy.connection import connected, running_cluster
     from actors.serving.deploy import check_endpoint, serving
 
     check_endpoint(config)
-    address = running_cluster(options.address)
+    address = running_cluster(address)
     if address is None and config.http.request_log is None:
         config = _with_log_file(config)
     ended = threading.Event()
@@ -41,15 +41,6 @@ def serve(options: argparse.Namespace) -> int:
             while not ended.wait(timeout=1):
                 pass
             _say("ending")
-    return 0
-
-
-def _configuration(options: argparse.Namespace) -> ServeConfig:
-    overrides = settings_of(options.settings, example="http.port=8000")
-    for name in ("host", "port"):
-        if getattr(options, name) is not None:
-            overrides[f"http.{name}"] = getattr(options, name)
-    return load_serve_config(resolve_config(options.config, shipped_serve_configs()), overrides)
 
 
 def _with_log_file(config: ServeConfig) -> ServeConfig:

@@ -6,7 +6,6 @@ no traces before all of them are in it.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shutil
 import sys
@@ -20,7 +19,7 @@ from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.schemas import TRACES
 from deepprune.table_io import Kind, data_files, placed_rows
-from jobs.render.theme import counted
+from jobs.render.format import counted
 from jobs.storage.rows import benchmark_of
 from jobs.storage.run_dir import ResultFolder
 
@@ -41,31 +40,40 @@ PART_ROWS = 512
 UNFINISHED = "_importing"
 
 
-def import_traces(options: argparse.Namespace) -> int:
-    """Run the command.
+def import_traces(
+    sources: Sequence[Path],
+    maps: Sequence[str],
+    out: Path,
+    *,
+    benchmark: str,
+    model: str,
+    answer_kind: AnswerKind,
+    truncated_answers: TruncatedAnswers,
+) -> None:
+    """Write the traces of `sources` into `out`, with their columns renamed by `maps`.
 
     Raises:
         UserError: a source is damaged or foreign, or the folder already holds traces.
     """
-    columns = parse_map(options.map)
+    columns = parse_map(maps)
     config = {
         "imported": {
-            "sources": [source.name for source in options.sources],
+            "sources": [source.name for source in sources],
             "map": columns,
-            "benchmark": options.benchmark,
-            "model": options.model,
-            "answer_kind": options.answer_kind,
-            "truncated_answers": options.truncated_answers,
+            "benchmark": benchmark,
+            "model": model,
+            "answer_kind": answer_kind,
+            "truncated_answers": truncated_answers,
         }
     }
-    files = [file for source in options.sources for file in data_files(source)]
-    if (options.out / "traces").exists():
-        raise UserError(f"{options.out} already holds traces: choose another --out")
+    files = [file for source in sources for file in data_files(source)]
+    if (out / "traces").exists():
+        raise UserError(f"{out} already holds traces: choose another --out")
     for file in files:
         next(_their_rows(file, columns), None)  # a wrong map leaves no folder behind
-    rows = Rows(options.benchmark, options.model, options.answer_kind, options.truncated_answers)
-    with ResultFolder(options.out, config) as folder:
-        unfinished = options.out / UNFINISHED
+    rows = Rows(benchmark, model, answer_kind, truncated_answers)
+    with ResultFolder(out, config) as folder:
+        unfinished = out / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)
         part: list[dict[str, Any]] = []
         num_parts = 0
@@ -79,9 +87,8 @@ def import_traces(options: argparse.Namespace) -> int:
             folder.write(UNFINISHED, f"part-{num_parts:06}", part, TRACES)
         if not rows.num_traces:
             raise UserError("the sources hold no traces: nothing was imported")
-        unfinished.rename(options.out / "traces")
-    sys.stderr.write(f"{rows.summary}: saved in {options.out}\n")
-    return 0
+        unfinished.rename(out / "traces")
+    sys.stderr.write(f"{rows.summary}: saved in {out}\n")
 
 
 def parse_map(maps: Sequence[str]) -> dict[str, str]:

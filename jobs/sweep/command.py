@@ -5,7 +5,6 @@ Also what `ray job submit -- python -m jobs sweep CONFIG --out FOLDER` runs.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import re
@@ -19,8 +18,6 @@ from deepprune.errors import UserError
 from deepprune.loading import find
 from deepprune.schemas import OUTCOMES
 from deepprune.sweep_config import Cell, SweepConfig, load_sweep
-from jobs.cli import EXIT_INTERRUPTED
-from jobs.overrides import settings_of
 from jobs.render.progress import Progress
 from jobs.storage.run_dir import ResultFolder
 
@@ -32,28 +29,28 @@ logger = logging.getLogger(__name__)
 SWEEPS = Path(__file__).parents[1] / "configs" / "sweeps"
 
 
-def sweep(options: argparse.Namespace) -> int:
-    """Run the command.
+def sweep(
+    config_name: str, overrides: dict[str, Any], out: Path | None, address: str | None
+) -> None:
+    """Run the cells of a sweep that the folder lacks.
 
     Raises:
         UserError: the sweep, its recordings, its folder or the cluster cannot work.
     """
-    path = find(options.config, list(SWEEPS.glob("*.yaml")), "sweep")
-    config = load_sweep(path, settings_of(options.settings, example="seeds=20"))
-    out = options.out or Path("runs") / f"sweep-{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = find(config_name, list(SWEEPS.glob("*.yaml")), "sweep")
+    config = load_sweep(path, overrides)
+    out = out or Path("runs") / f"sweep-{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if config.runs:
         from jobs.sample.run import Interrupted
         from jobs.sweep.live import live_sweep
 
         try:
-            live_sweep(config, path.parent, out, options.address)
+            live_sweep(config, path.parent, out, address)
         except Interrupted:
-            sys.stderr.write(f"interrupted: run it again with --out {out} to go on\n")
-            return EXIT_INTERRUPTED
+            raise Interrupted(f"run it again with --out {out} to go on") from None
     else:
-        replay_sweep(config, path.parent, out, options.address)
+        replay_sweep(config, path.parent, out, address)
     sys.stderr.write(f"saved in {out}; look at it with: deepprune report {out}\n")
-    return 0
 
 
 def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None) -> None:

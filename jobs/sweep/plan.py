@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,24 +15,23 @@ from cluster.configs import resolve_config
 from deepprune.config import load_config
 from deepprune.loading import find
 from deepprune.plan_config import PlanConfig, load_plan
-from jobs.overrides import settings_of
-from jobs.render.format import amount, percent
-from jobs.render.markdown import text
+from jobs.render.format import amount, counted, percent
 from jobs.render.progress import Progress
-from jobs.render.theme import counted, new_table
+from jobs.render.table import Cell, Table
+from jobs.render.text import markdown_text
 from jobs.sweep.cost_estimator import Planner, Prediction, cheapest, shown_mix
 
 PLANS = Path(__file__).parents[1] / "configs" / "plans"
 
 
-def plan(options: argparse.Namespace) -> int:
-    """Run the command.
+def plan(config_name: str, overrides: dict[str, Any], as_json: bool, markdown: Path | None) -> None:
+    """Predict each policy on each mix of nodes; print the predictions.
 
     Raises:
         UserError: the plan, its run, its recording or its nodes cannot be planned with.
     """
-    path = find(options.config, list(PLANS.glob("*.yaml")), "plan")
-    config = load_plan(path, settings_of(options.settings, example="num_problems=60"))
+    path = find(config_name, list(PLANS.glob("*.yaml")), "plan")
+    config = load_plan(path, overrides)
     base = path.parent
     run = base / config.run if (base / config.run).is_file() else resolve_config(config.run)
     with Progress("planning", len(config.mixes) * len(config.policies)) as progress:
@@ -45,13 +43,17 @@ def plan(options: argparse.Namespace) -> int:
                 predictions.append(planner.predict(policy, mix))
                 progress.step()
     best = cheapest(predictions, config.within_h)
-    if options.json:
+    table, verdict = _table(config, planner, predictions, best), _verdict(config, best)
+    if as_json:
         sys.stdout.write(json.dumps(_as_json(predictions, best), indent=2) + "\n")
     else:
-        _print(config, planner, predictions, best)
-    if options.markdown is not None:
-        options.markdown.write_text(_markdown(config, planner, predictions, best), "utf-8")
-    return 0
+        console = Console(highlight=False)
+        console.print(table)
+        for line in verdict:
+            console.print(line, markup=False)
+    if markdown is not None:
+        lines = "".join(f"- {markdown_text(line)}\n" for line in verdict)
+        markdown.write_text(f"{table.markdown()}\n\n{lines}", "utf-8")
 
 
 def _title(config: PlanConfig, planner: Planner) -> str:
@@ -95,50 +97,21 @@ def _verdict(config: PlanConfig, best: Sequence[Prediction]) -> list[str]:
     return [*said, f"Cheapest of all: {best[0].policy} on {shown_mix(best[0].mix)}"]
 
 
-def _print(
+def _table(
     config: PlanConfig,
     planner: Planner,
     predictions: Sequence[Prediction],
     best: Sequence[Prediction],
-) -> None:
-    table = new_table(_title(config, planner), "policy", *_cells(config, predictions[0]))
-    before = None
-    for prediction in predictions:
-        style = "green" if prediction in best else None
-        name = "" if prediction.policy == before else prediction.policy
-        table.add_row(name, *_cells(config, prediction).values(), style=style)
-        before = prediction.policy
-    console = Console(highlight=False)
-    console.print(table)
-    for line in _verdict(config, best):
-        console.print(line, markup=False)
-
-
-def _markdown(
-    config: PlanConfig,
-    planner: Planner,
-    predictions: Sequence[Prediction],
-    best: Sequence[Prediction],
-) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    headings = tuple(_cells(config, predictions[0]))
+) -> Table:
     rows = [
-        line([text(cell) for cell in (p.policy, *_cells(config, p).values())]) for p in predictions
+        tuple(
+            Cell(cell, kind="best" if p in best else "")
+            for cell in (p.policy, *_cells(config, p).values())
+        )
+        for p in predictions
     ]
-    return "\n".join(
-        [
-            f"## {text(_title(config, planner))}",
-            "",
-            line(("policy", *headings)),
-            line((":--", ":--", *("--:" for _ in headings[1:]))),
-            *rows,
-            "",
-            *(f"- {text(said)}" for said in _verdict(config, best)),
-            "",
-        ]
-    )
+    headings = ("policy", *_cells(config, predictions[0]))
+    return Table(_title(config, planner), headings, tuple(rows), num_names=2)
 
 
 def _as_json(predictions: Sequence[Prediction], best: Sequence[Prediction]) -> dict[str, Any]:

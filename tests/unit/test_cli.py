@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import socket
+import subprocess
+import sys
+from importlib.metadata import version
 
 import pytest
 import yaml
 
 from cluster.configs import resolve_config
 from jobs.cli import main
+from jobs.sample.run import RunOptions
 from tests.command import deepprune
 
 
@@ -92,17 +96,62 @@ def test_a_dead_endpoint_is_refused(laptop, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_help_needs_no_heavy_import(tmp_path):
-    import subprocess
-    import sys
+COMMANDS = (
+    *("answer", "demo", "serve", "collect", "import", "sweep", "report", "plan"),
+    *("pairs", "train", "cheap", "evaluate", "ablate"),
+)
 
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_needs_no_heavy_import(command):
     code = (
         "import sys, jobs.cli\n"
-        "try: jobs.cli.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'ray', 'torch', 'vllm', 'transformers', 'pydantic', 'rich'} & set(sys.modules)\n"
+        f"assert jobs.cli.main({[*command, '--help']}) == 0\n"
+        "heavy = {'ray', 'torch', 'numpy', 'yaml', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "demo" in result.stdout
+    assert result.stdout.startswith(f"Usage: {' '.join(['deepprune', *command])}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["Missing command", "deepprune --help"]),
+        (["anwser"], ["anwser"]),
+        (["report"], ["Missing argument", "deepprune report --help"]),
+        (["answer", "x", "y"], ["unexpected", "deepprune answer --help"]),
+        (["answer", "x", "--tua", "1"], ["--tua", "deepprune answer --help"]),
+        (["answer", "x", "--tau", "high"], ["--tau", "valid number"]),
+        (["answer", "x", "--tau"], ["--tau", "requires an argument"]),
+        (["answer", "x", "--policy", "oracle"], ["--policy", "oracle", "deepprune+"]),
+        (["demo", "--num-problems", "0"], ["--num-problems", "1"]),
+        (["ablate", "grid.yaml"], ["Missing option", "--out"]),
+        (
+            ["cheap", "p", "--out", "o", "--target-error", "1"],
+            ["--target-error", "between 0 and 1"],
+        ),
+    ],
+)
+def test_a_usage_mistake_costs_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1), said.err
+    assert said.err.startswith("deepprune: ")
+    assert all(word in said.err for word in words), said.err
+
+
+def test_the_options_that_were_given_are_laid_over_those_of_set(monkeypatch):
+    given = []
+    monkeypatch.setattr("jobs.sample.answer.answer", lambda *arguments: given.append(arguments))
+    more = ("--set", "policy.tau=0.3", "--set", "seed=1", "--tau", "0.4", "--policy", "deepprune")
+    assert main(["answer", "-", "--json", *more]) == 0
+    options = RunOptions("laptop", "deepprune", {"policy.tau": 0.4, "seed": 1})
+    assert given == [("-", None, True, options)]
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"deepprune {version('deepprune')}\n"

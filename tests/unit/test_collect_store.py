@@ -283,9 +283,9 @@ def test_an_interrupt_keeps_what_had_ended(asked, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("wrong", ["3", "a:b", "-1:2", "1:2:3"])
-def test_a_range_that_is_none_is_refused(tmp_path, wrong):
-    with pytest.raises(SystemExit):
-        run(tmp_path, f"--problems={wrong}")
+def test_a_range_that_is_none_is_refused(tmp_path, wrong, capsys):
+    assert run(tmp_path, f"--problems={wrong}") == 2
+    assert "write A:B" in capsys.readouterr().err
 
 
 def test_a_setting_that_is_no_yaml_is_refused_in_one_line(tmp_path, capsys):

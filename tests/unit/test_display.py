@@ -11,7 +11,7 @@ from actors.driver.live import Snapshot
 from deepprune.events import Decision
 from deepprune.ledger import Ledger
 from deepprune.traces import Problem
-from jobs.render.terminal import answer_json, answer_report
+from jobs.sample.answer_report import answer_json, answer_report
 from jobs.sample.display import PLAIN_INTERVAL_S, STRETCHES, Display
 from tests.unit import made
 
@@ -174,10 +174,10 @@ def test_answers_are_shown_as_they_are_and_control_no_terminal():
 
 
 def test_the_display_and_the_tables_load_without_anything_heavy():
-    program = "import jobs.sample.display, jobs.render.terminal, sys; print(*sys.modules)"
+    program = "import jobs.sample.display, jobs.sample.answer_report, sys; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     loaded = set(result.stdout.split())
-    assert "jobs.render.terminal" in loaded
+    assert "jobs.sample.answer_report" in loaded
     assert loaded.isdisjoint({"ray", "pyarrow", "matplotlib", "torch", "vllm", "numpy"})
 
 

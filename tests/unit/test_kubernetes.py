@@ -18,12 +18,14 @@ import kubernetes_validate
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from typer.main import get_command
 
 from cluster.configs import FOLDER, resolve_config, shipped_serve_configs
 from cluster.node_types import NODE_TYPES
 from cluster.placement import place
 from deepprune.config import load_config
 from deepprune.sweep_config import SweepConfig
+from jobs.cli import app
 
 KUBERNETES = "1.30"
 MANIFESTS = sorted((FOLDER / "kubernetes").glob("*.yaml"))
@@ -174,16 +176,14 @@ class TestSweepJob:
     def test_its_command_and_its_sweep_are_ours(self):
         from ray.dashboard.modules.job.common import JobSubmitRequest, validate_request_type
 
-        from jobs.cli import parser
-
         job = the("RayJob")["spec"]
         request = validate_request_type({"entrypoint": job["entrypoint"]}, JobSubmitRequest)
         python, flag, module, command, *arguments = shlex.split(request.entrypoint)
         assert (python, flag, module, command) == ("python", "-m", "jobs", "sweep")
-        options = parser().parse_args(["sweep", *arguments])
+        options = get_command(app).commands["sweep"].make_context("sweep", arguments).params
         mounted = the("ConfigMap")
-        assert Path(options.config).name in mounted["data"]
-        assert str(options.out).startswith("/data/runs/"), "it outlives the pods"
+        assert Path(options["config"]).name in mounted["data"]
+        assert str(options["out"]).startswith("/data/runs/"), "it outlives the pods"
 
     def test_its_cluster_holds_its_run(self):
         sweep = SweepConfig.model_validate(yaml.safe_load(the("ConfigMap")["data"]["sweep.yaml"]))

@@ -9,17 +9,17 @@ from jobs.report.pareto import front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
-from jobs.report.variants import EntryReader, labels
-from jobs.report.verdict import glance
+from jobs.report.variants import VariantReader, labels
+from jobs.report.verdict import verdict_of
 from tests.unit.report_made import outcome, trace, write_run
 
 
-def settings_of(folder, rows):
+def scenarios_of(folder, rows):
     return summarise(load_runs([write_run(folder, rows)]))
 
 
-def by_label(setting):
-    return {summary.label: summary for summary in setting.summaries}
+def by_label(scenario):
+    return {summary.label: summary for summary in scenario.summaries}
 
 
 # --- bootstrap ------------------------------------------------------------------------------------
@@ -85,8 +85,8 @@ def test_labels_show_what_differs_within_a_policy(tmp_path):
         outcome(1, "adaptive", settings={"threshold": 0.9}),
         outcome(1, "unheard of", settings={"x": [1, 2]}),
     ]
-    (setting,) = settings_of(tmp_path / "run", rows)
-    assert sorted(by_label(setting)) == sorted(
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    assert sorted(by_label(scenario)) == sorted(
         [
             *("cons@4", "cons@8", "cons@4 (stop_when_decided)"),
             *("deepprune (tfidf)", "deepprune (judge)", "deepprune+"),
@@ -98,7 +98,7 @@ def test_labels_show_what_differs_within_a_policy(tmp_path):
 def test_labels_are_never_the_same_twice(tmp_path):
     rows = [outcome(1, "deepprune", judge=judge) for judge in ("a/judge", "b/judge")]
     run = load_runs([write_run(tmp_path / "run", rows)])[0]
-    reader = EntryReader()
+    reader = VariantReader()
     assert len(set(labels([reader.read(row) for row in run.rows]).values())) == 2
 
 
@@ -116,18 +116,20 @@ def test_figures_by_hand(tmp_path):
         outcome(2, "esc", tokens=100),
         outcome(2, "esc", tokens=100, seed=1, right=False),
     ]
-    (setting,) = settings_of(tmp_path / "run", rows)
-    cons, esc = by_label(setting)["cons@4"], by_label(setting)["esc"]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    cons, esc = by_label(scenario)["cons@4"], by_label(scenario)["esc"]
     assert cons.accuracy.value == 0.75  # problem 1 half the time, problem 2 always
     assert (cons.tokens.value, cons.total_tokens) == (200, 400)
     assert (esc.accuracy.value, esc.tokens.value) == (0.75, 75)
-    assert esc.versus.tokens == Estimate(0.375, pytest.approx(0.25), pytest.approx(0.5))
-    assert (esc.versus.accuracy.value, esc.versus.accuracy.low, esc.versus.accuracy.high) == (
-        *(0, -0.5, 0.5),
-    )
-    assert esc.versus.same_answer.value == 0.5
-    assert esc.versus.changed == {"made/1": (1.0, 0.5), "made/2": (0.5, 1.0)}
-    assert setting.notes == ()
+    assert esc.comparison.tokens == Estimate(0.375, pytest.approx(0.25), pytest.approx(0.5))
+    assert (
+        esc.comparison.accuracy.value,
+        esc.comparison.accuracy.low,
+        esc.comparison.accuracy.high,
+    ) == (*(0, -0.5, 0.5),)
+    assert esc.comparison.same_answer.value == 0.5
+    assert esc.comparison.changed == {"made/1": (1.0, 0.5), "made/2": (0.5, 1.0)}
+    assert scenario.notes == ()
 
 
 def test_only_seeds_that_both_have_are_compared(tmp_path):
@@ -136,9 +138,9 @@ def test_only_seeds_that_both_have_are_compared(tmp_path):
         outcome(1, "cons", tokens=900, seed=1),
         outcome(1, "esc", tokens=50),
     ]
-    (setting,) = settings_of(tmp_path / "run", rows)
-    assert by_label(setting)["esc"].versus.tokens.value == 0.5
-    assert "Seeds differ: esc 1, the others 2" in setting.notes[0]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    assert by_label(scenario)["esc"].comparison.tokens.value == 0.5
+    assert "Seeds differ: esc 1, the others 2" in scenario.notes[0]
 
 
 def test_what_is_missing_or_interrupted_is_named(tmp_path):
@@ -149,10 +151,10 @@ def test_what_is_missing_or_interrupted_is_named(tmp_path):
         outcome(3, "deepprune", judge="tfidf", num_traces=2),
         *(outcome(4, policy, reference=None, right=None) for policy in ("cons", "esc")),
     ]
-    (setting,) = settings_of(tmp_path / "run", rows)
-    esc = by_label(setting)["esc"]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    esc = by_label(scenario)["esc"]
     assert (esc.problems, esc.num_interrupted) == (("made/1", "made/4"), 1)
-    notes = " ".join(setting.notes)
+    notes = " ".join(scenario.notes)
     assert "esc lacks 2 of 4 problems" in notes and "Missing: made/2, made/3." in notes
     assert "deepprune lacks 3 of 4 problems" in notes
     assert "esc: 1 outcome interrupted before the vote" in notes and "(made/2)" in notes
@@ -168,31 +170,31 @@ def test_the_same_outcome_in_two_runs_makes_two_entries(tmp_path):
             tmp_path / name,
             [outcome(1, "cons", tokens=4 * tokens), outcome(1, "esc", tokens=tokens)],
         )
-    (setting,) = summarise(load_runs([tmp_path / "a", tmp_path / "b", tmp_path / "a"]))
-    found = by_label(setting)
+    (scenario,) = summarise(load_runs([tmp_path / "a", tmp_path / "b", tmp_path / "a"]))
+    found = by_label(scenario)
     assert sorted(found) == ["cons@4 (a)", "cons@4 (b)", "esc (a)", "esc (b)"]
-    assert found["esc (b)"].versus.baseline.run == "b"
-    assert found["esc (b)"].versus.tokens.value == 0.25
+    assert found["esc (b)"].comparison.baseline.run == "b"
+    assert found["esc (b)"].comparison.tokens.value == 0.25
 
 
 def test_a_doubled_outcome_counts_once(tmp_path):
     rows = [outcome(1, "cons", tokens=100), outcome(1, "cons", tokens=300)]
-    (setting,) = settings_of(tmp_path / "run", rows)
-    assert by_label(setting)["cons@4"].tokens.value == 300
-    assert "cons@4: 1 outcome recorded more than once" in setting.notes[0]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    assert by_label(scenario)["cons@4"].tokens.value == 300
+    assert "cons@4: 1 outcome recorded more than once" in scenario.notes[0]
 
 
 def test_runs_of_other_problems_add_up(tmp_path):
     write_run(tmp_path / "a", [outcome(1, "cons"), outcome(1, "esc")])
     write_run(tmp_path / "b", [outcome(2, "cons"), outcome(2, "esc")])
-    (setting,) = summarise(load_runs([tmp_path / "a", tmp_path / "b"]))
-    assert by_label(setting)["esc"].problems == ("made/1", "made/2")
+    (scenario,) = summarise(load_runs([tmp_path / "a", tmp_path / "b"]))
+    assert by_label(scenario)["esc"].problems == ("made/1", "made/2")
 
 
 # --- the answer at a glance -----------------------------------------------------------------------
 
 
-def glance_of(folder, **entries):
+def verdict_of_run(folder, **entries):
     """Entries as (share of problems right out of 20, tokens)."""
     rows = []
     for policy, (right, tokens, *more) in {"cons": (16, 100), **entries}.items():
@@ -201,13 +203,13 @@ def glance_of(folder, **entries):
         rows += [
             outcome(p, name, right=p < right, tokens=tokens + p % 3, **extra) for p in range(20)
         ]
-    (setting,) = settings_of(folder, rows)
-    return glance(setting)
+    (scenario,) = scenarios_of(folder, rows)
+    return verdict_of(scenario)
 
 
 def test_the_cheapest_that_keeps_up_is_named(tmp_path):
-    answer = glance_of(tmp_path / "run", esc=(16, 50), adaptive=(16, 20), deepprune=(10, 5))
-    assert answer.verdict == "saves"
+    answer = verdict_of_run(tmp_path / "run", esc=(16, 50), adaptive=(16, 20), deepprune=(10, 5))
+    assert answer.kind == "saves"
     assert answer.headline.startswith("adaptive generates 20.8% of cons@4's tokens")
     assert "right on 80.0% where cons@4 is right on 80.0%: 0.0 points" in answer.headline
     assert "The next policy that keeps up: esc" in answer.facts[0]
@@ -215,21 +217,21 @@ def test_the_cheapest_that_keeps_up_is_named(tmp_path):
 
 def test_a_judge_that_knew_the_answers_is_a_limit_and_never_the_answer(tmp_path):
     perfect = (16, 2, {"judge": "oracle"})
-    answer = glance_of(tmp_path / "run", esc=(16, 50), oracle=perfect)
+    answer = verdict_of_run(tmp_path / "run", esc=(16, 50), oracle=perfect)
     assert answer.headline.startswith("esc generates")
     assert "a judge that knows the answers: oracle" in answer.facts[-1]
 
 
 def test_nobody_keeps_up(tmp_path):
-    answer = glance_of(tmp_path / "run", esc=(8, 50))
-    assert answer.verdict == "none"
-    assert answer.headline.startswith("No entry keeps up with cons@4. The cheapest, esc,")
+    answer = verdict_of_run(tmp_path / "run", esc=(8, 50))
+    assert answer.kind == "none"
+    assert answer.headline.startswith("No variant keeps up with cons@4. The cheapest, esc,")
 
 
 def test_nobody_saves(tmp_path):
-    answer = glance_of(tmp_path / "run", esc=(16, 150))
-    assert answer.verdict == "none"
-    assert answer.headline == "No entry that keeps up with cons@4 generates fewer tokens."
+    answer = verdict_of_run(tmp_path / "run", esc=(16, 150))
+    assert answer.kind == "none"
+    assert answer.headline == "No variant that keeps up with cons@4 generates fewer tokens."
 
 
 def test_what_the_data_does_not_settle_is_said(tmp_path):
@@ -237,17 +239,17 @@ def test_what_the_data_does_not_settle_is_said(tmp_path):
     for p in range(20):
         rows.append(outcome(p, "cons", right=p < 10, tokens=100))
         rows.append(outcome(p, "esc", right=p >= 10, tokens=20 if p else 1500))
-    (setting,) = settings_of(tmp_path / "run", rows)
-    answer = glance(setting)
-    assert answer.verdict == "open"
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    answer = verdict_of(scenario)
+    assert answer.kind == "open"
     assert "the interval includes 1" in answer.facts[0]
     assert "With 20 problems, a loss of up to" in answer.facts[1]
 
 
 def test_without_a_baseline_nothing_is_claimed(tmp_path):
-    (setting,) = settings_of(tmp_path / "run", [outcome(1, "esc")])
-    assert glance(setting).verdict == "unknown"
-    assert "no plain self-consistency" in glance(setting).headline
+    (scenario,) = scenarios_of(tmp_path / "run", [outcome(1, "esc")])
+    assert verdict_of(scenario).kind == "unknown"
+    assert "no plain self-consistency" in verdict_of(scenario).headline
 
 
 # --- plots and tables -----------------------------------------------------------------------------
@@ -281,7 +283,7 @@ def test_published_numbers_stand_where_model_benchmark_and_size_match(tmp_path):
         for policy in ("cons", "deepprune")
         for n, benchmark in ((512, "aime24"), (64, "aime25"))
     ]
-    table = paper_form(settings_of(tmp_path / "run", rows))
+    table = paper_form(scenarios_of(tmp_path / "run", rows))
     shown = {row[0].text: [cell.text for cell in row] for row in table.rows if row[0].text}
     assert shown["DeepPrune (published)"] == ["DeepPrune (published)", "tokens", "0.26×10⁸", "–"]
     assert published.results("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "AIME_2024", 512)
@@ -293,9 +295,9 @@ def test_missing_columns_are_unknown_not_zero(tmp_path):
     drop = ("rounds", "wall_s", "judge_computed_tokens", "judge_cached_tokens", "settings", "seed")
     rows = [outcome(1, "cons", tokens=100), outcome(1, "deepprune", tokens=20, judge="x")]
     run = write_run(tmp_path / "run", rows, drop=(*drop, "complete", "votes", "ends", "driver"))
-    (setting,) = summarise(load_runs([run]))
-    row = figures(setting).rows[1]
-    shown = dict(zip(figures(setting).headings, (cell.text for cell in row), strict=True))
+    (scenario,) = summarise(load_runs([run]))
+    row = figures(scenario).rows[1]
+    shown = dict(zip(figures(scenario).headings, (cell.text for cell in row), strict=True))
     assert shown["Δ tokens"] == "−80.0%"
     assert (shown["rounds"], shown["time"], shown["judge tokens"]) == ("–", "–", "–")
 

@@ -27,6 +27,7 @@ from jobs.judge.evaluate.judged import Judged
 from jobs.judge.evaluate.writing import write_evaluation
 from jobs.render.progress import Progress
 from jobs.storage.run_dir import ResultFolder
+from training import TARGET_ERROR
 from training.offline.calibration import Platt, calibrated, sigmoid
 from training.offline.metrics import chosen_tau, mean_auroc
 from training.offline.saved_judge import (
@@ -63,22 +64,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was asked."""
+    """Options of the command."""
 
     pairs: Path
     judges: tuple[str, ...]
     out: Path
-    checkpoint: str | None
-    split: Split
-    max_pairs: int | None
-    max_tokens: int | None
-    target_error: float
-    save_threshold: bool
-    cascade: bool
+    checkpoint: str | None = None
+    split: Split = "test"
+    max_pairs: int | None = None
+    max_tokens: int | None = None
+    target_error: float = TARGET_ERROR
+    save_threshold: bool = False
+    cascade: bool = False
 
 
-def evaluate_judges(options: Options) -> int:
-    """Run the command.
+def evaluate_judges(options: Options) -> None:
+    """Score held-out pairs with each judge; write scores, tables and plots.
 
     Raises:
         UserError: the pairs, a judge or the folder cannot work.
@@ -116,7 +117,6 @@ def evaluate_judges(options: Options) -> int:
             judged.append(_judged(row, folder.path))
         write_evaluation(judged, wanted, options.out, cascade_of_two=options.cascade)
     sys.stderr.write(f"saved in {options.out}; look at {options.out / 'evaluation.html'}\n")
-    return 0
 
 
 def part(judge: str) -> str:

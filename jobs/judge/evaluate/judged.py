@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jobs.render.theme import one_line
+from jobs.render.text import one_line
 from training.offline.calibration import Platt, log_odds, sigmoid
 from training.offline.evaluation import Evaluation, evaluate
 from training.pairs.data import PairSet

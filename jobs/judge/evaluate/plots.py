@@ -8,20 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from deepprune.errors import UserError
 from jobs.judge.evaluate.judged import Judged, Place
-from jobs.render.figures import (
-    FAINT,
-    INK,
-    PLAIN,
-    QUIET,
-    as_data_uri,
-    legend_below,
-    new_figure,
-    save_png,
-)
-from jobs.render.theme import colour, one_line
-from jobs.report.html import Plot
+from jobs.render.figures import PLAIN, Plot, legend_below, new_figure, save_plot
+from jobs.render.text import one_line
+from jobs.render.theme import FAINT, INK, QUIET, colour
 from training.offline.cascade import Step
 
 MAX_NAME = 48
@@ -62,12 +52,7 @@ def draw_plots(
         )
     plots = []
     for name, make, words, caption in wanted:
-        figure, file = make(), f"{name}.png"
-        try:
-            save_png(figure, folder / file)
-        except OSError as error:
-            raise UserError(f"cannot write {folder / file}: {error.strerror}") from None
-        plots.append(Plot(file, as_data_uri(figure), words, caption))
+        plots.append(save_plot(make(), folder, f"{name}.png", alt=words, caption=caption))
     return plots
 
 

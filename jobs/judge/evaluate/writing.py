@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from deepprune.errors import UserError
 from jobs.judge.evaluate.judged import ALL, Judged, Place, places
 from jobs.judge.evaluate.plots import draw_plots
-from jobs.render import markdown
-from jobs.render.format import DASH, amount, percent
-from jobs.render.theme import counted, one_line
-from jobs.report import html
-from jobs.report.tables import Cell, Table
+from jobs.render import html
+from jobs.render.format import DASH, amount, counted, percent
+from jobs.render.html import Section
+from jobs.render.table import Cell, Table
+from jobs.render.text import markdown_text, one_line
 from training.offline.cascade import Step, cascade
 from training.offline.evaluation import Evaluation, Figure
 from training.pairs.data import PairSet
@@ -48,15 +47,14 @@ def write_evaluation(
     names = ", ".join(one_line(judge.name, 60) for judge in judged)
     title = f"Judges on {main.name}"
     sections = [
-        ("figures", "Figures", "".join(html.table(table) for table in tables)),
-        ("plots", "Plots", "".join(html.plot(plot) for plot in plots)),
-        ("costs", "Cost", "".join(html.table(table) for table in costs)),
+        Section("figures", "Figures", tables),
+        Section("plots", "Plots", plots),
+        Section("costs", "Cost", costs),
     ]
-    footer = f"deepprune {version('deepprune')}. Judges: {names}."
     problems = counted(main.figures[0].num_problems, "problem")
     subject = f"{counted(len(pairs), 'pair')} of {problems}"
-    _write(folder / f"{NAME}.html", html.page(title, subject, sections, footer))
-    blocks = [f"# {markdown.text(title)}", *map(markdown.table, [*tables, *costs])]
+    _write(folder / f"{NAME}.html", html.page(title, subject, sections, f"Judges: {names}."))
+    blocks = [f"# {markdown_text(title)}", *(table.markdown() for table in [*tables, *costs])]
     _write(folder / f"{NAME}.md", "\n\n".join(blocks) + "\n")
     data = {
         "judges": [
@@ -83,7 +81,7 @@ def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
     )
     rows = tuple(
         (
-            Cell(one_line(judge.name, 60), kind="name"),
+            Cell(one_line(judge.name, 60)),
             _figure(found.within),
             _figure(found.pooled),
             _figure(found.tnr),
@@ -103,7 +101,7 @@ def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
 def _costs(judged: Sequence[Judged], num_pairs: int) -> Table:
     rows = tuple(
         (
-            Cell(one_line(judge.name, 60), kind="name"),
+            Cell(one_line(judge.name, 60)),
             Cell(amount(1000 * judge.seconds / num_pairs)),
             Cell(amount(judge.num_tokens / num_pairs)),
         )
@@ -118,7 +116,7 @@ def _cascade_table(judged: Sequence[Judged], steps: Sequence[Step]) -> Table:
     per_pair = judged[1].num_tokens / len(judged[1].p_same)
     rows = tuple(
         (
-            Cell(percent(step.share, 0), kind="name"),
+            Cell(percent(step.share, 0)),
             Cell(amount(per_pair * step.share)),
             *(Cell(_three(value)) for value in (step.accuracy, step.pooled, step.within)),
         )

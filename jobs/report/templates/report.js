@@ -1,9 +1,7 @@
-"use strict";
 (() => {
-  const FATES = ["finished", "cancelled after the checkpoint", "cancelled before the checkpoint", "lost"];
   const SAMPLE = 0, TOKENS = 1, WHOLE = 2, FATE = 3, REASON = 4, ANSWER = 5, TEXT = 6, MARK = 7, CUT = 8;
   const reader = document.getElementById("reader");
-  let open = null; // the trace in the reader: {data, entry, lanes, at}
+  let open = null; // the trace in the reader: {data, variant, lanes, at}
 
   function make(tag, options, ...children) {
     const node = document.createElement(tag);
@@ -29,8 +27,8 @@
 
   function rankAnswers(data) {
     const votes = new Map();
-    for (const entry of data.entries)
-      for (const group of entry.groups)
+    for (const variant of data.variants)
+      for (const group of variant.groups)
         for (const lane of group.lanes)
           if (lane[ANSWER] >= 0) votes.set(lane[ANSWER], (votes.get(lane[ANSWER]) || 0) + 1);
     const ranked = [...votes.keys()].sort((a, b) => votes.get(b) - votes.get(a));
@@ -88,7 +86,7 @@
     );
   }
 
-  function groupSection(group, entry, data, longest, lanes) {
+  function groupSection(group, variant, data, longest, lanes) {
     const finished = group.lanes.filter((lane) => lane[FATE] === 0);
     const heard = finished.find((lane) => lane[ANSWER] >= 0);
     const list = make("ol", { className: "lanes" });
@@ -96,7 +94,7 @@
       const answer = lane[ANSWER] >= 0 ? lane[ANSWER] : lane[FATE] !== 0 && heard ? heard[ANSWER] : -1;
       const button = laneButton(lane, colourOf(data, answer), data, longest);
       const at = lanes.push(lane) - 1;
-      button.addEventListener("click", () => read({ data, entry, lanes, at }));
+      button.addEventListener("click", () => read({ data, variant, lanes, at }));
       list.append(make("li", {}, button));
     }
     const spent = group.lanes.reduce((sum, lane) => sum + lane[TOKENS], 0);
@@ -105,36 +103,36 @@
     return make("section", {}, make("h4", {}, `${title}, ${many(spent, "token")}`), list);
   }
 
-  function facts(entry, data) {
-    const plain = data.entries.find((other) => other.label.startsWith("cons@"));
+  function facts(variant, data) {
+    const plain = data.variants.find((other) => other.label.startsWith("cons@"));
     const verdict =
-      entry.correct === null ? null
-      : make("span", { className: entry.correct ? "right" : "wrong" }, entry.correct ? " ✓ right" : " ✗ wrong");
-    let spent = entry.tokens === null ? "" : `${many(entry.tokens, "token")}`;
-    if (plain && plain !== entry && plain.tokens && entry.tokens !== null)
-      spent += ` (${((100 * entry.tokens) / plain.tokens).toFixed(1)}% of ${plain.label})`;
-    if (entry.pairs) spent += `, judge: ${many(entry.pairs, "pair")}, ${many(entry.judge, "token")} read`;
-    if (entry.rounds !== null) spent += `, ${many(entry.rounds, "round")}`;
-    if (entry.seed !== null) spent += `, seed ${entry.seed}`;
+      variant.correct === null ? null
+      : make("span", { className: variant.correct ? "right" : "wrong" }, variant.correct ? " ✓ right" : " ✗ wrong");
+    let spent = variant.tokens === null ? "" : `${many(variant.tokens, "token")}`;
+    if (plain && plain !== variant && plain.tokens && variant.tokens !== null)
+      spent += ` (${((100 * variant.tokens) / plain.tokens).toFixed(1)}% of ${plain.label})`;
+    if (variant.pairs) spent += `, judge: ${many(variant.pairs, "pair")}, ${many(variant.judge, "token")} read`;
+    if (variant.rounds !== null) spent += `, ${many(variant.rounds, "round")}`;
+    if (variant.seed !== null) spent += `, seed ${variant.seed}`;
     return make(
       "p", { className: "facts" },
-      make("strong", {}, entry.answer === null ? "no answer" : entry.answer), verdict, " · ", spent,
+      make("strong", {}, variant.answer === null ? "no answer" : variant.answer), verdict, " · ", spent,
     );
   }
 
-  function show(place, entry, data) {
+  function show(place, variant, data) {
     const longest = Math.max(
-      1, ...data.entries.flatMap((e) => e.groups.flatMap((g) => g.lanes.map((lane) => lane[WHOLE]))),
+      1, ...data.variants.flatMap((e) => e.groups.flatMap((g) => g.lanes.map((lane) => lane[WHOLE]))),
     );
     const votes = make("ul", { className: "votes", "aria-label": "Votes" });
-    for (const [answer, number, weight] of entry.votes) {
+    for (const [answer, number, weight] of variant.votes) {
       const dot = make("span", { className: "dot", style: { background: colourOf(data, answer) } });
       const weighed = weight !== null && Math.abs(weight - number) > 1e-6 ? ` (weight ${weight.toFixed(1)})` : "";
       votes.append(make("li", {}, dot, `${data.answers[answer]}: ${many(number, "vote")}${weighed}`));
     }
     const lanes = [];
-    const sections = entry.groups.map((group) => groupSection(group, entry, data, longest, lanes));
-    const never = entry.never ? make("h4", {}, `never launched: ${many(entry.never, "trace")}`) : null;
+    const sections = variant.groups.map((group) => groupSection(group, variant, data, longest, lanes));
+    const never = variant.never ? make("h4", {}, `never launched: ${many(variant.never, "trace")}`) : null;
     const key = make(
       "p", { className: "key" },
       make("span", {}, "lane: a trace, as long as its tokens, coloured by its answer"),
@@ -142,7 +140,7 @@
       make("span", {}, "dotted: recorded, never generated under this policy"),
       make("span", {}, "notch: its checkpoint"),
     );
-    place.replaceChildren(facts(entry, data), votes, ...sections, ...(never ? [never] : []), key);
+    place.replaceChildren(facts(variant, data), votes, ...sections, ...(never ? [never] : []), key);
   }
 
   async function build(details) {
@@ -153,18 +151,18 @@
       const data = await unpack(details.querySelector("script").textContent);
       rankAnswers(data);
       const select = make("select", {});
-      data.entries.forEach((entry, at) => select.append(make("option", { value: at }, entry.label)));
-      const wanted = data.entries.findIndex((entry) => entry.label === details.dataset.pick);
+      data.variants.forEach((variant, at) => select.append(make("option", { value: at }, variant.label)));
+      const wanted = data.variants.findIndex((variant) => variant.label === details.dataset.pick);
       select.value = String(Math.max(0, wanted));
       const place = make("div", {});
-      const update = () => show(place, data.entries[Number(select.value)], data);
+      const update = () => show(place, data.variants[Number(select.value)], data);
       select.addEventListener("change", update);
       const asked = data.problem || "The problem's text is not at hand.";
       const known = data.reference === null ? "no reference answer" : `reference: ${data.reference}`;
       content.replaceChildren(
         make("p", { className: "question" }, asked),
         make("p", { className: "quiet" }, known),
-        make("label", {}, "Entry ", select),
+        make("label", {}, "Variant ", select),
         place,
       );
       update();
@@ -208,7 +206,7 @@
   function read(what) {
     const lane = what.lanes[what.at];
     open = what;
-    reader.querySelector("h2").textContent = `Sample ${lane[SAMPLE]}, ${what.entry.label}`;
+    reader.querySelector("h2").textContent = `Sample ${lane[SAMPLE]}, ${what.variant.label}`;
     document.getElementById("reader-facts").textContent =
       `${what.data.id} · ${many(lane[TOKENS], "token")}` +
       (lane[WHOLE] > lane[TOKENS] ? ` of ${count(lane[WHOLE])}` : "") +
