@@ -7,14 +7,17 @@ vocabulary, and transformers 5 then replaces its pre-tokenizer and loses every s
 
 from __future__ import annotations
 
+import datetime
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actors.models import resolve_model
 from deepprune.errors import UserError
+from deepprune.traces import Message
 
 HUB_TIMEOUT_S = 5.0
 PROBE = "Let x = 6.\n\nThen 7 * x <= 42, so \\boxed{42}."
@@ -40,6 +43,35 @@ def load_tokenizer(model: str) -> Any:
             f"{text!r}): its files are damaged, or of another model"
         )
     return tokenizer
+
+
+def prompt_token_ids(
+    tokenizer: Any,
+    chat: Sequence[Message],
+    kwargs: Mapping[str, Any] | None = None,
+    date: datetime.date | None = None,
+) -> list[int]:
+    """Encode a conversation through the model's chat template, or as plain text without one.
+
+    `kwargs` go to the template; `date` replaces today's date in it.
+
+    Raises:
+        jinja2.TemplateError: the template refuses the conversation, such as its system message.
+    """
+    if getattr(tokenizer, "chat_template", None) is None:
+        plain = "\n\n".join(message.content for message in chat)
+        ids: list[int] = tokenizer.encode(plain)
+        return ids
+    today = {} if date is None else {"strftime_now": date.strftime}
+    text: str = tokenizer.apply_chat_template(
+        [asdict(message) for message in chat],
+        add_generation_prompt=True,
+        tokenize=False,
+        **(kwargs or {}),
+        **today,
+    )
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def load_file(load: Callable[..., Any], model: str) -> Any:

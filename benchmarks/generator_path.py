@@ -24,8 +24,8 @@ import ray
 from actors.deploy.connection import connected
 from actors.deploy.system import running
 from actors.driver.shards import Shards
-from actors.generators.generator import prompt_token_ids
 from actors.replica.engine import start_engine
+from actors.tokenizer import prompt_token_ids
 from cluster.configs import resolve_config
 from deepprune.config import RunConfig, VllmGeneratorConfig, load_config
 from deepprune.policy_config import ConsConfig

@@ -6,6 +6,7 @@ model, so a configuration can be sent to any actor and never changes under it.
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -118,6 +119,10 @@ class VllmGeneratorConfig(Section):
     engine: EngineConfig
     replicas: ReplicasConfig = ReplicasConfig()
     sampling: SamplingConfig = SamplingConfig()
+    chat_template_kwargs: dict[str, JsonValue] = Field({})
+    """Arguments of the chat template, such as `enable_thinking: false`."""
+    chat_template_date: datetime.date | None = None
+    """Replaces today in templates that print the date: a run past midnight stays one run."""
     progress_s: float = Field(1.0, gt=0)
     """Seconds between two progress events of a trace."""
     stream_interval: int = Field(1, ge=1)
@@ -141,6 +146,8 @@ class EndpointGeneratorConfig(Section):
     max_concurrency: int = Field(256, ge=1)
     connect_timeout_s: float = Field(5.0, gt=0)
     sampling: SamplingConfig = SamplingConfig()
+    chat_template_kwargs: dict[str, JsonValue] = Field({})
+    """Arguments of the chat template, such as `enable_thinking: false`."""
     progress_s: float = Field(1.0, gt=0)
 
     @field_validator("url")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models import encoder_judge, feature_judge, judge_prompt, resolve_model
-from actors.tokenizer import load_file, load_tokenizer
+from actors.tokenizer import load_file, load_tokenizer, prompt_token_ids
 from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import (
@@ -23,6 +23,7 @@ from deepprune.config import (
     FeatureJudgeConfig,
     JudgeConfig,
     RunConfig,
+    VllmGeneratorConfig,
     VllmJudgeConfig,
 )
 from deepprune.errors import UserError
@@ -56,7 +57,7 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
 
         asyncio.run(EndpointGenerators(config.generator).check())
     else:
-        _check_generator(config.generator.engine, problems)
+        _check_generator(config.generator, problems)
 
 
 def with_calibration(config: RunConfig) -> RunConfig:
@@ -114,13 +115,12 @@ def _check_judge(engine: EngineConfig, prompt: Any) -> None:
         answer_token_id(tokenizer, answer)
 
 
-def _check_generator(engine: EngineConfig, problems: Sequence[Problem]) -> None:
-    from actors.generators.generator import prompt_token_ids
-
+def _check_generator(config: VllmGeneratorConfig, problems: Sequence[Problem]) -> None:
+    engine = config.engine
     tokenizer = load_tokenizer(engine.tokenizer)
     context = engine.max_model_len or _context(engine.model)
     for problem in problems:
-        num_tokens = len(prompt_token_ids(tokenizer, problem.chat))
+        num_tokens = len(prompt_token_ids(tokenizer, problem.chat, config.chat_template_kwargs))
         if context is not None and num_tokens >= context:
             raise UserError(
                 f"{problem.problem_id}: its prompt has {num_tokens} tokens, and {engine.model} has "

@@ -126,6 +126,11 @@ class EndpointGenerators:
         # Extensions, which servers that do not know them ignore: revealed tokens, and a count of
         # them in every chunk.
         extra: dict[str, Any] = {"return_token_ids": True}
+        arguments = self._config.chat_template_kwargs
+        if arguments:
+            extra["chat_template_kwargs"] = arguments
+        if "reasoning_effort" in arguments:  # servers that have no template of their own
+            extra["reasoning_effort"] = arguments["reasoning_effort"]
         if sampling.top_k:
             extra["top_k"] = sampling.top_k
         asked: dict[str, Any] = {

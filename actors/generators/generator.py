@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from actors.replica.caller_watch import Askers
 from actors.replica.engine import check_engine, leave_the_pool, start_engine
 from actors.replica.heartbeat import with_beats
 from actors.replica.stall_detector import Vigil
-from actors.tokenizer import load_tokenizer
+from actors.tokenizer import load_tokenizer, prompt_token_ids
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
 from deepprune.traces import Message
@@ -48,7 +47,12 @@ class Generator:
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = load_tokenizer(config.engine.tokenizer)
         self._detokenizer = Detokenizer(tokenizer)
-        self._encode = partial(prompt_token_ids, tokenizer)
+        self._encode = partial(
+            prompt_token_ids,
+            tokenizer,
+            kwargs=config.chat_template_kwargs,
+            date=config.chat_template_date,
+        )
         # All traces of a problem share its prompt.
         self._prompt = lru_cache(maxsize=64)(self._encode)
 
@@ -121,23 +125,6 @@ class Generator:
     def __del__(self) -> None:
         """Called by Serve when it retires the replica: end the engine's processes with it."""
         self._engine.shutdown()
-
-
-def prompt_token_ids(tokenizer: object, chat: Sequence[Message]) -> list[int]:
-    """What the model is asked, through its chat template, or as plain text where it has none.
-
-    Raises:
-        jinja2.TemplateError: the template refuses the conversation, such as its system message.
-    """
-    if getattr(tokenizer, "chat_template", None) is None:
-        plain = "\n\n".join(message.content for message in chat)
-        ids: list[int] = tokenizer.encode(plain)  # type: ignore[attr-defined]
-        return ids
-    text: str = tokenizer.apply_chat_template(  # type: ignore[attr-defined]
-        [asdict(message) for message in chat], add_generation_prompt=True, tokenize=False
-    )
-    ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
-    return ids
 
 
 class _Trace:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import random
 import shutil
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from actors.driver.live_trace import LiveTrace
 from actors.generators.detokenizer import Detokenizer
-from actors.generators.generator import _Trace, prompt_token_ids
+from actors.generators.generator import _Trace
 from actors.messages import TraceRequest, TraceUpdate
-from actors.tokenizer import load_tokenizer
+from actors.tokenizer import load_tokenizer, prompt_token_ids
 from deepprune.answers.reply import split_reply
 from deepprune.config import SamplingConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
@@ -67,6 +68,17 @@ class TestTokenizer:
             tokenizer.decode(ids) == f"<｜begin▁of▁sentence｜><｜User｜>{question}<｜Assistant｜>"
         )
         assert Detokenizer(tokenizer).decoder(ids).feed(encoded(tokenizer, TEXT)) == TEXT
+
+    def test_the_template_gets_its_arguments_and_a_fixed_date(self, deepseek):
+        tokenizer = load_tokenizer(str(deepseek))
+        tokenizer.chat_template = (
+            "{{ strftime_now('%Y-%m-%d') }} {{ reasoning_effort | default('medium') }}"
+        )
+        chat, date = [Message("user", "Why?")], datetime.date(2026, 1, 2)
+        ids = prompt_token_ids(tokenizer, chat, {"reasoning_effort": "high"}, date)
+        assert tokenizer.decode(ids) == "2026-01-02 high"
+        today = tokenizer.decode(prompt_token_ids(tokenizer, chat))
+        assert today.endswith(" medium") and not today.startswith("2026-01-02")
 
     def test_a_tokenizer_that_loses_text_is_refused(self, deepseek, tmp_path):
         broken = tmp_path / "broken"

@@ -75,6 +75,16 @@ async def collect(generators: EndpointGenerators, request: TraceRequest) -> list
     return [update async for update in generators.stream(request)]
 
 
+async def test_the_chat_template_gets_its_arguments():
+    script = Script([said("2", "stop")])
+    arguments = {"reasoning_effort": "high", "enable_thinking": True}
+    async with endpoint(script, chat_template_kwargs=arguments) as generators:
+        await collect(generators, TRACE)
+    ((_, body),) = script.asked
+    assert body["chat_template_kwargs"] == arguments
+    assert body["reasoning_effort"] == "high", "for servers without templates"
+
+
 async def test_a_request_is_one_seeded_stream():
     script = Script([said("2", "stop")])
     async with endpoint(script) as generators:

@@ -1,0 +1,58 @@
+"""Text of a model whose configuration names a wrong tokenizer class, from a real engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.standin_engine import PROBLEM
+from tests.unit.standins import DEEPSEEK_TEMPLATE, byte_level
+
+pytestmark = pytest.mark.live
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory) -> dict[str, Any]:
+    special = ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>")
+    config = {"bos_token": special[0], "chat_template": DEEPSEEK_TEMPLATE, "legacy": True}
+    folder = byte_level(tmp_path_factory.mktemp("standin"), "LlamaTokenizerFast", special, **config)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.live.standin_engine", str(folder), str(folder / "traces")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads((folder / "traces").read_text("utf-8"))
+    return found
+
+
+def test_a_trace_is_the_text_of_its_tokens(traces):
+    whole = traces["whole"]
+    assert whole["num_tokens"] == 64
+    assert whole["text"] == whole["decoded"] != ""
+    assert len(whole["confidence"]) == 64 - 16 + 1
+    assert all(reading > 0 for reading in whole["confidence"])
+
+
+def test_a_resume_inside_a_character_repeats_nothing(traces):
+    inside = traces["inside"]
+    assert inside["text"] == inside["decoded"]
+    assert PROBLEM not in inside["text"] and "<think>" not in inside["text"]
+
+
+def test_a_stop_text_ends_the_trace_where_it_ends(traces):
+    stopped, text = traces["stopped"], traces["whole"]["text"]
+    assert stopped["finish_reason"] == "stop"
+    assert stopped["text"] == text[: len(stopped["text"])], "the same seed, the same trace"
+    assert traces["stop"] in stopped["text"]
+    assert traces["stop"] not in stopped["text"][:-8]
