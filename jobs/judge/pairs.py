@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from deepprune.errors import UserError
+from deepprune.table_writer import atomic_file
 from jobs.render.format import counted
 from jobs.render.progress import Progress
 from jobs.render.table import Cell, Table
 from jobs.render.text import one_line
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 from training.config import PairsConfig, load
 from training.pairs.data import MANIFEST, SPLITS
 
@@ -70,7 +71,7 @@ def build(
         sources = described(files)
         scan = scan_sources(files, progress.step)
     recorded = {"pairs": config.model_dump(mode="json"), "sources": sources}
-    with ResultFolder(out, recorded) as folder:
+    with RunDir(out, recorded):
         if (out / MANIFEST).is_file():
             done: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
             return done
@@ -90,7 +91,8 @@ def build(
                 f"no problem has two traces to pair ({counted(manifest['traces'], 'trace')}; "
                 f"left out: {_excluded(manifest) or 'none'})"
             )
-        folder.write_file(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        with atomic_file(out / MANIFEST) as file:
+            file.write((json.dumps(manifest, indent=2) + "\n").encode())
     return manifest
 
 

@@ -19,7 +19,7 @@ from deepprune.loading import find
 from deepprune.schemas import OUTCOMES
 from deepprune.sweep_config import Cell, SweepConfig, load_sweep
 from jobs.render.progress import Progress
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
     from deepprune.recordings import Recording
@@ -64,7 +64,7 @@ def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None
     _check_sizes(recordings, cells)
     sources = [str(_resolved(source, base)) for source in config.recordings]
     written = config.model_dump(mode="json") | {"recordings": sources}
-    with ResultFolder(out, written) as folder:
+    with RunDir(out, written) as folder:
         todo = {
             place: missing
             for place, recording in enumerate(recordings)

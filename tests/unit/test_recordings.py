@@ -12,9 +12,8 @@ import pytest
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
-from jobs.storage.run_store import RunStore
 from tests.unit.made import PROBLEM, cons, pruned
-from tests.unit.test_run_store import CONFIG
+from tests.unit.test_run_store import Store
 
 
 def trace(problem: int = 0, sample: int = 0, **more) -> dict:
@@ -195,7 +194,7 @@ def test_configurations_are_one_recording_unless_their_samples_clash(tmp_path):
 
 
 def test_of_several_policies_the_one_that_finished_most_is_the_recording(tmp_path):
-    store = RunStore(tmp_path / "run", CONFIG)
+    store = Store(tmp_path / "run")
     store.write(pruned())
     store.write(cons())
     (recording,) = load_recordings(tmp_path / "run")

@@ -28,10 +28,10 @@ import pyarrow.dataset as ds
 
 from deepprune.errors import UserError
 from deepprune.recordings import read_traces
+from deepprune.table_writer import summary_of, table_writer
 from training.config import PairsConfig
 from training.pairs.data import PAIRS, PREFIXES, SPLITS, Split
 from training.pairs.pair_up import Excluded, pair_up, prefixes_of, split_problems
-from training.pairs.parts import Part, summary_of
 from training.pairs.scan_sources import Slice, SourceScan, slices_of
 
 PROBLEMS_PER_PART = 8
@@ -187,7 +187,7 @@ def _cut_slice(path: Path, cut: Slice, scan: SourceScan, config: PairsConfig) ->
     problems: set[str] = set()
     num_traces = 0
     rows: list[dict[str, Any]] = []
-    with Part(path, PREFIXES) as part:
+    with table_writer(path, PREFIXES) as part:
         for trace in read_traces(Path(cut.file), row_groups=cut.row_groups):
             num_traces += 1
             model = scan.selection.model(trace)
@@ -228,7 +228,7 @@ def _pair_problems(
     for row in slim.to_pylist():
         groups[itemgetter(*_GROUP)(row)].append(row)
     counts = []
-    with Part(path, PAIRS) as part:
+    with table_writer(path, PAIRS) as part:
         for (problem_id, model, checkpoint), rows in sorted(groups.items()):
             pairs = pair_up(rows, config, splits[problem_id])
             part.add(pairs)

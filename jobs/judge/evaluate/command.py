@@ -26,7 +26,7 @@ from deepprune.schemas import SCORES
 from jobs.judge.evaluate.judged import Judged
 from jobs.judge.evaluate.writing import write_evaluation
 from jobs.render.progress import Progress
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 from training import TARGET_ERROR
 from training.offline.calibration import Platt, calibrated, sigmoid
 from training.offline.metrics import chosen_tau, mean_auroc
@@ -103,7 +103,7 @@ def evaluate_judges(options: Options) -> None:
     if options.save_threshold:
         _refuse_without_settings(folders)
     judged = []
-    with ResultFolder(options.out, written) as folder:
+    with RunDir(options.out, written) as folder:
         for name in options.judges:
             identity = fingerprint(folders[name])
             row = _saved_row(folder, name)
@@ -134,7 +134,7 @@ def _score(
     training: PairSet,
     checkpoint: str,
     options: Options,
-    folder: ResultFolder,
+    folder: RunDir,
 ) -> Row:
     """Score with one judge, save the scores, and return the row of the judge."""
     with Progress(f"judging with {name}", len(held_out) + len(wanted)) as progress:
@@ -195,7 +195,7 @@ def _rows(
     ]
 
 
-def _saved_row(folder: ResultFolder, name: str) -> Row | None:
+def _saved_row(folder: RunDir, name: str) -> Row | None:
     """The row of a judge that was evaluated before."""
     if not folder.has("judges", part(name)):
         return None
