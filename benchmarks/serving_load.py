@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.live.serving import Endpoint, served
+from tests.support.served_endpoint import Endpoint, served
 
 MIB = 2**20
 

@@ -16,8 +16,8 @@ from deepprune.config import RunConfig, load_config
 from deepprune.policy_config import PolicyConfig
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
-from tests.starts import Starts
-from tests.waiting import HANG_S
+from tests.support.start_counts import Starts
+from tests.support.waiting import HANG_S
 
 # A cluster started by hand asks for a token only when it is told to, one of `ray.init` always; Ray
 # reads this once in a process.

@@ -10,8 +10,8 @@ import pytest
 
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up
-from tests.processes import started
-from tests.waiting import HANG_S, until_hit, wait_for, whole
+from tests.support.processes import started
+from tests.support.waiting import HANG_S, until_hit, wait_for, whole
 
 pytestmark = pytest.mark.faults
 

@@ -20,8 +20,8 @@ import torch
 from actors.language_model import load_language_model
 from actors.models import load_prompt
 from actors.tokenizer import load_tokenizer
-from tests.command import deepprune
-from tests.processes import started
+from tests.support.command import deepprune
+from tests.support.processes import started
 from training.config import PairsConfig, TrainConfig, load
 from training.learners.batches import PairEncoder
 from training.learners.judge import JudgeModel, score_prompts

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.serving import Endpoint, served
+from tests.support.served_endpoint import Endpoint, served
 
 
 @pytest.fixture(scope="package")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.command import deepprune
+from tests.support.command import deepprune
 from tests.unit.test_evaluate import traces_of
 
 pytestmark = pytest.mark.live

@@ -12,9 +12,9 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.command import deepprune
-from tests.tables import load_outcomes
-from tests.waiting import HANG_S, wait_for
+from tests.support.command import deepprune
+from tests.support.tables import load_outcomes
+from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live
 

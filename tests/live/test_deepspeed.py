@@ -11,7 +11,7 @@ import torch
 
 from actors.language_model import load_language_model
 from actors.tokenizer import load_tokenizer
-from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
+from tests.support.judge_training import CONFIG, MODEL, Kept, made_pairs
 from training.config import DeepSpeedConfig, LoraConfig, LossConfig, TrainConfig
 from training.learners.base_model import base_model
 from training.learners.encoder import EncoderLearner

@@ -26,7 +26,7 @@ from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.config import EndpointGeneratorConfig, LimitsConfig, SamplingConfig
 from deepprune.errors import UserError
 from deepprune.policy_config import ConsConfig
-from tests.waiting import HANG_S, wait_for
+from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live
 

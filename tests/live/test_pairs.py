@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.command import deepprune
+from tests.support.command import deepprune
 from training.config import PairsConfig
 from training.pairs.build import PairsBuild
 from training.pairs.data import SPLITS, load_pairs

@@ -16,8 +16,8 @@ import httpx
 import openai
 import pytest
 
-from tests.live.serving import KEY, OTHER_KEY, QUESTION, Endpoint
-from tests.waiting import HANG_S, until_hit, wait_for
+from tests.support.served_endpoint import KEY, OTHER_KEY, QUESTION, Endpoint
+from tests.support.waiting import HANG_S, until_hit, wait_for
 
 pytestmark = pytest.mark.live
 

@@ -13,9 +13,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.live.serving import KEY
-from tests.live.stand import HOSTILE, standing
-from tests.waiting import HANG_S
+from tests.support.served_endpoint import KEY
+from tests.support.synthetic_endpoint import HOSTILE, standing
+from tests.support.waiting import HANG_S
 
 pytestmark = pytest.mark.live
 

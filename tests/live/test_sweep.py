@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from actors.deploy.connection import TOO_SLOW
-from tests.command import deepprune
-from tests.waiting import HANG_S, until_hit, wait_for
+from tests.support.command import deepprune
+from tests.support.waiting import HANG_S, until_hit, wait_for
 
 pytestmark = pytest.mark.live
 

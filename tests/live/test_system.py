@@ -14,8 +14,8 @@ from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
-from tests.unit.made_judging import made_pairs, train_encoder
-from tests.waiting import HANG_S, wait_for
+from tests.support.judge_training import made_pairs, train_encoder
+from tests.support.waiting import HANG_S, wait_for
 from training.config import TrainConfig
 from training.offline.calibration import sigmoid
 from training.offline.scoring import open_judge

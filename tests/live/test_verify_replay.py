@@ -15,7 +15,7 @@ from deepprune.policy_config import (
 from deepprune.verify_replay import retell
 from jobs.storage.rows import Origin, write_solved
 from jobs.storage.run_dir import RunDir
-from tests.tables import load_outcomes, load_scores, load_traces
+from tests.support.tables import load_outcomes, load_scores, load_traces
 
 pytestmark = pytest.mark.live
 

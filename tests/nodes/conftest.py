@@ -10,14 +10,14 @@ import pytest
 
 from deepprune.config import RunConfig, parse_config
 from tests.conftest import LiveSystem, OneSystem
-from tests.nodes.cluster import (
+from tests.support.nodes.cluster import (
     assert_nothing_is_left,
     hosts_and_head,
     run_settings,
 )
-from tests.nodes.faults import GENERATORS, Scene
-from tests.nodes.hosts import Host, why_not
-from tests.waiting import wait_for, whole
+from tests.support.nodes.faults import GENERATORS, Scene
+from tests.support.nodes.hosts import Host, why_not
+from tests.support.waiting import wait_for, whole
 
 
 class ManyNodes(LiveSystem):

@@ -14,11 +14,11 @@ from cluster.placement import replica_placement
 from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up, unfinished_requests
-from tests.nodes import faults
 from tests.nodes.conftest import ManyNodes
-from tests.nodes.faults import GENERATORS
-from tests.nodes.soak import Injector, table
-from tests.waiting import HANG_S, wait_for, whole
+from tests.support.nodes import faults
+from tests.support.nodes.faults import GENERATORS
+from tests.support.nodes.soak import Injector, table
+from tests.support.waiting import HANG_S, wait_for, whole
 
 pytestmark = pytest.mark.faults
 

@@ -14,7 +14,7 @@ import yaml
 from cluster.configs import resolve_config
 from jobs.cli import main
 from jobs.sample.run import RunOptions
-from tests.command import deepprune
+from tests.support.command import deepprune
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from deepprune.ledger import Fate
 from deepprune.policies import make_policy
 from deepprune.policy_config import DeepConfConfig
 from deepprune.session import Session
-from tests.unit.driver import PROBLEM, Driver, SimulatedTrace
+from tests.support.memory_driver import PROBLEM, Driver, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None, max_examples=60)

@@ -10,11 +10,11 @@ from rich.console import Console
 from deepprune.session import Outcome
 from deepprune.traces import Problem
 from jobs.sample.demo_report import PolicyRun, demo_report
-from tests.unit import made
+from tests.support import sample_results
 
 WRONG = Problem("made/8", "?", "13")
-CONS = PolicyRun([made.cons().outcome, made.cons(WRONG).outcome], 9.5)
-PRUNED = PolicyRun([made.pruned().outcome, made.pruned(WRONG).outcome], 3.25)
+CONS = PolicyRun([sample_results.cons().outcome, sample_results.cons(WRONG).outcome], 9.5)
+PRUNED = PolicyRun([sample_results.pruned().outcome, sample_results.pruned(WRONG).outcome], 3.25)
 
 
 def report(*others: PolicyRun, width: int = 80, num_interrupted: int = 0) -> str:

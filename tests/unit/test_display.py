@@ -13,7 +13,7 @@ from deepprune.ledger import Ledger
 from deepprune.traces import Problem
 from jobs.sample.answer_report import answer_json, answer_report
 from jobs.sample.display import PLAIN_INTERVAL_S, STRETCHES, Display
-from tests.unit import made
+from tests.support import sample_results
 
 STATES = {"prefix": 3, "paused": 2, "finishing": 1, "finished": 4, "cancelled_after_checkpoint": 6}
 
@@ -60,7 +60,7 @@ def test_plain_lines_come_at_most_every_few_seconds_and_one_for_each_problem():
         for _ in range(41):  # ten seconds
             display.update([snapshot()])
             clock.now += 0.25
-        display.finished(made.cons().outcome)
+        display.finished(sample_results.cons().outcome)
     lines = text_of(console).splitlines()
     progress = [line for line in lines if "to checkpoint" in line]
     assert lines[0] == "[0:00] starting the engines"
@@ -86,7 +86,7 @@ def test_everything_goes_to_stderr(capsys):
     with Display("answer", 1) as display:
         display.phase("starting Ray")
         display.update([snapshot()])
-        display.finished(made.pruned().outcome)
+        display.finished(sample_results.pruned().outcome)
     out, err = capsys.readouterr()
     assert out == ""
     assert "starting Ray" in err
@@ -95,10 +95,10 @@ def test_everything_goes_to_stderr(capsys):
 def test_savings_are_told_once_both_policies_have_solved_a_problem():
     console = plain_console()
     with Display("demo", 4, console=console) as display:
-        display.finished(made.cons().outcome)
-        display.finished(made.pruned(Problem("made/8", "Another?")).outcome)
+        display.finished(sample_results.cons().outcome)
+        display.finished(sample_results.pruned(Problem("made/8", "Another?")).outcome)
         assert "fewer" not in text_of(console)
-        display.finished(made.pruned().outcome)
+        display.finished(sample_results.pruned().outcome)
         assert text_of(console).count("53% fewer") == 1
         display.update([snapshot()])
     assert "318 saved, 53% fewer" in text_of(console).splitlines()[-1]
@@ -109,7 +109,7 @@ def test_the_time_left_follows_from_the_pace():
     with Display("demo", 4, console=console, clock=clock) as display:
         display.update([])
         clock.now += 60
-        display.finished(made.cons().outcome)
+        display.finished(sample_results.cons().outcome)
         display.update([snapshot()])
     assert "3:00 left" in text_of(console)
 
@@ -119,7 +119,7 @@ def test_the_number_of_tokens_never_falls():
         display.update([snapshot(num_tokens=600)])
         display.update([])  # done, but its outcome is still on its way
         assert "600 tokens" in display._totals().plain
-        display.finished(made.cons().outcome)
+        display.finished(sample_results.cons().outcome)
         assert "600 tokens" in display._totals().plain
 
 
@@ -142,7 +142,7 @@ def test_what_is_finished_stays_and_the_view_goes():
     console = terminal()
     with Display("demo", 1, console=console) as display:
         display.update([snapshot()])
-        display.finished(made.pruned().outcome)
+        display.finished(sample_results.pruned().outcome)
     assert "deepprune" in text_of(console)
     assert text_of(console).rstrip().endswith("\x1b[2K")  # the view was wiped
 
@@ -162,11 +162,12 @@ def test_answers_are_shown_as_they_are_and_control_no_terminal():
     hostile = "\\text{[red]no[/red]}\n\x1b[2J"
     display = Display("answer", 1, console=terminal(color_system=None))
     display.update([snapshot(votes=((hostile, 1),))])
-    outcome = made.pruned().outcome
+    outcome = sample_results.pruned().outcome
     decision = Decision(hostile, ((hostile, (0, 1)),))
     display.finished(replace(outcome, decision=decision))
     answer_report(
-        replace(made.pruned(), outcome=replace(outcome, decision=decision)), display.console
+        replace(sample_results.pruned(), outcome=replace(outcome, decision=decision)),
+        display.console,
     )
     everything = shown(display) + text_of(display.console)
     assert "[red]" in everything
@@ -186,7 +187,7 @@ def test_the_display_and_the_tables_load_without_anything_heavy():
 
 def test_the_answer_report_says_the_vote_the_clusters_and_every_token():
     console = plain_console()
-    answer_report(made.pruned(), console, num_traces=6)
+    answer_report(sample_results.pruned(), console, num_traces=6)
     report = text_of(console)
     for expected in ("42", "100%", "42 ×2", "think", "judge, 5 pairs", "70", "2.5 s"):
         assert expected in report
@@ -197,12 +198,12 @@ def test_the_answer_report_says_the_vote_the_clusters_and_every_token():
 
 def test_an_interrupted_answer_without_votes_is_still_reported():
     console = plain_console()
-    answer_report(made.interrupted(made.pruned()), console)
+    answer_report(sample_results.interrupted(sample_results.pruned()), console)
     assert "interrupted" in text_of(console)
 
 
 def test_the_answer_as_json_keeps_its_keys():
-    result = json.loads(json.dumps(answer_json(made.pruned())))
+    result = json.loads(json.dumps(answer_json(sample_results.pruned())))
     assert set(result) == {
         *("problem_id", "problem", "reference", "policy", "answer", "correct", "complete"),
         *("votes", "clusters", "representative", "ledger"),
@@ -216,6 +217,6 @@ def test_the_answer_as_json_keeps_its_keys():
 
 
 def test_the_json_of_an_interrupted_answer_has_nulls():
-    result = answer_json(made.interrupted(made.pruned(Problem("made/9", "?"))))
+    result = answer_json(sample_results.interrupted(sample_results.pruned(Problem("made/9", "?"))))
     assert result["answer"] is result["correct"] is result["representative"] is None
     assert result["votes"] == [] and result["complete"] is False

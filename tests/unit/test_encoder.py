@@ -11,7 +11,7 @@ from actors.language_model import load_language_model
 from actors.models import load_prompt
 from actors.tokenizer import load_tokenizer
 from deepprune.errors import UserError
-from tests.unit.made_judging import MODEL, Kept, encoder_trainer, made_pairs, train_encoder
+from tests.support.judge_training import MODEL, Kept, encoder_trainer, made_pairs, train_encoder
 from training.config import LoraConfig, LossConfig, TrainConfig, WorkersConfig
 from training.learners.base_model import base_model
 from training.learners.encoder import EncoderLearner, pairs_by_problem, shuffled

@@ -14,7 +14,7 @@ from actors.messages import JudgeRequest
 from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
 from deepprune.errors import UserError
-from tests.unit.made_judging import MODEL, made_pairs, train_encoder
+from tests.support.judge_training import MODEL, made_pairs, train_encoder
 from training.config import TrainConfig
 from training.offline.calibration import sigmoid
 from training.offline.scoring import open_judge

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from tests.unit.made_judging import made_pairs
+from tests.support.judge_training import made_pairs
 from training.offline.cascade import cascade
 from training.offline.evaluation import difference_within, evaluate
 from training.offline.metrics import (

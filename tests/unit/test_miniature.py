@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.judges.encoder_config import EncoderSettings
 from actors.models import load_prompt
-from miniature.judge_spec import PROMPT
+from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
+from miniature.model_cards import encoder_card, judge_card, reasoner_card
 from miniature.problems import (
     ALL_DIFFICULTIES,
     MAX_DIFFICULTY,
@@ -146,6 +147,14 @@ def test_weights_are_small_enough_for_git():
     sizes = [path.stat().st_size for path in MODELS.glob("*/model.safetensors")]
     assert len(sizes) == 3
     assert sum(sizes) < 16e6
+
+
+def test_cards_are_generated_from_the_metrics():
+    metrics = json.loads((MODELS / "metrics.json").read_text())
+    assert (MODELS / "reasoner" / "README.md").read_text() == reasoner_card(metrics)
+    for name, card in (("judge", judge_card), ("encoder", encoder_card)):
+        written = (MODELS / name / "README.md").read_text()
+        assert written == card(metrics, CHECKPOINT_TOKENS)
 
 
 def test_cards_quote_the_metrics():

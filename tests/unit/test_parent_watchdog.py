@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 import psutil
 
 from actors.parent_watchdog import register
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 ENGINE = """
 import os, time

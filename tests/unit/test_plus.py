@@ -22,7 +22,7 @@ from deepprune.ledger import Fate
 from deepprune.policies import make_policy
 from deepprune.policy_config import AdaptiveConfig, PlusConfig
 from deepprune.session import Session
-from tests.unit.driver import PROBLEM, Driver, PSame, SimulatedTrace
+from tests.support.memory_driver import PROBLEM, Driver, PSame, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None, max_examples=80)

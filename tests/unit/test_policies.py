@@ -25,7 +25,7 @@ from deepprune.policies import Cons, DeepPrune, make_policy
 from deepprune.policies.deepprune import DEFAULT_TAU
 from deepprune.policies.finishing import Finishing
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
-from tests.unit.driver import Driver, PSame, SimulatedTrace
+from tests.support.memory_driver import Driver, PSame, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None)

@@ -12,7 +12,7 @@ import pytest
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
-from tests.unit.made import PROBLEM, cons, pruned
+from tests.support.sample_results import PROBLEM, cons, pruned
 from tests.unit.test_run_store import Store
 
 

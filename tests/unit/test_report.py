@@ -18,7 +18,7 @@ from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
 from jobs.report.trace_texts import TraceTexts
-from tests.unit.report_made import AFTER, end, outcome, realistic, trace, write_run
+from tests.support.sample_runs import AFTER, end, outcome, realistic, trace, write_run
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>\0 \u202egnp.exe\u2066 {{main}} 🙂 \x1b[31m ]]> <!--"

@@ -11,7 +11,7 @@ from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.variants import VariantReader, labels
 from jobs.report.verdict import verdict_of
-from tests.unit.report_made import outcome, trace, write_run
+from tests.support.sample_runs import outcome, trace, write_run
 
 
 def scenarios_of(folder, rows):

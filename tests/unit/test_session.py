@@ -23,7 +23,7 @@ from deepprune.ledger import Fate, Ledger
 from deepprune.policies import Cons, DeepPrune
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.session import Session
-from tests.unit.driver import PROBLEM, Driver, SimulatedTrace
+from tests.support.memory_driver import PROBLEM, Driver, SimulatedTrace
 
 
 def cons(num_traces: int, *, stop_when_decided: bool = False) -> Session:

@@ -10,7 +10,7 @@ from deepprune.belief import p_ahead
 from deepprune.events import Cancel, Failed, Finished, Launch, Progress, Stop
 from deepprune.policies import make_policy
 from deepprune.policy_config import AdaptiveConfig, EscConfig
-from tests.unit.driver import Driver, SimulatedTrace
+from tests.support.memory_driver import Driver, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None, max_examples=60)

@@ -15,7 +15,7 @@ from actors.models import load_prompt
 from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
-from tests.unit.made_judging import CONFIG, MODEL, Kept, made_pairs
+from tests.support.judge_training import CONFIG, MODEL, Kept, made_pairs
 from training.config import TrainConfig, load, shipped_configs
 from training.learners.batches import PairEncoder
 from training.learners.engines import PlainEngine, deepspeed_config

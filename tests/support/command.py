@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.waiting import HANG_S
+from tests.support.waiting import HANG_S
 
 
 def deepprune(*arguments: str, cwd: Path, stdin: str = "", timeout: float = HANG_S):

@@ -1,7 +1,7 @@
-"""A night of failures in minutes: mixed faults at random times while problems are solved.
+"""Soak test: inject mixed faults at random times while a sweep runs.
 
-`python -m tests.nodes.soak --seconds 600 --seed 0 --out FOLDER` (`make soak`) sweeps with the
-`deepprune` command over hosts of its own, and writes `faults.md` and `faults.json` to the folder.
+`python -m tests.support.nodes.soak --seconds 600 --seed 0 --out FOLDER` (`make soak`) sweeps with
+the `deepprune` command over hosts of its own, and writes `faults.md` and `faults.json` to FOLDER.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from tests.nodes import faults
-from tests.nodes.cluster import assert_nothing_is_left, hosts_and_head, run_settings
-from tests.nodes.faults import NoVictim, Scene
-from tests.waiting import whole
+from tests.support.nodes import faults
+from tests.support.nodes.cluster import assert_nothing_is_left, hosts_and_head, run_settings
+from tests.support.nodes.faults import NoVictim, Scene
+from tests.support.waiting import whole
 
 TICK_S = 0.25
 MAX_QUIET_S = 180

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.nodes.faults import GENERATORS, JUDGES, Scene
-from tests.nodes.hosts import Hosts
-from tests.waiting import wait_for
+from tests.support.nodes.faults import GENERATORS, JUDGES, Scene
+from tests.support.nodes.hosts import Hosts
+from tests.support.waiting import wait_for
 
 
 def run_settings() -> dict[str, Any]:

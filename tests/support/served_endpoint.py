@@ -20,7 +20,7 @@ import httpx
 import psutil
 import yaml
 
-from tests.waiting import HANG_S, wait_for
+from tests.support.waiting import HANG_S, wait_for
 
 KEY = "a-key-for-tests"
 OTHER_KEY = "another-key-for-tests"
@@ -174,7 +174,7 @@ def served(folder: Path) -> Iterator[Endpoint]:
             print(log.read_text()[-2000:] + what_went_wrong(Path(ray_folder)))
             raise
         probe = subprocess.Popen(
-            [sys.executable, "-m", "tests.live.probe"],
+            [sys.executable, "-m", "tests.support.engine_probe"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

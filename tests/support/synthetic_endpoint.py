@@ -1,6 +1,6 @@
-"""The endpoint without engines: the real ingress over traces that are made up when asked for.
+"""The endpoint without engines: the real ingress over synthetic traces.
 
-For the page's tests, and for whoever works on the page: `python -m tests.live.stand [PORT]`.
+For the page's tests and for its developers: `python -m tests.support.synthetic_endpoint [PORT]`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from actors.serving.request_log import RequestLog
 from actors.serving.request_runner import ServedModel
 from actors.serving.spec import offer_of
 from deepprune.serve_config import parse_serve_config
-from tests.live.serving import configuration, free_port
+from tests.support.served_endpoint import configuration, free_port
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ANSWERS = (HOSTILE, "8", "0", "6", "\\frac{1}{2}", "4", "3")

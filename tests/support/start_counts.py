@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.processes import started
+from tests.support.processes import started
 
 LOOK_S = 0.5
 KINDS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from tests.waiting import HANG_S
+from tests.support.waiting import HANG_S
 
 CALLS = 6
 """Calls that should meet every replica."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tests.nodes.hosts import RAY, Host, Hosts
+from tests.support.nodes.hosts import RAY, Host, Hosts
 
 GENERATORS = {"pool": "generators"}
 JUDGES = {"pool": "judges"}

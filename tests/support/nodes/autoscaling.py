@@ -1,8 +1,8 @@
-"""Nodes that come with the work and go with it: Ray's autoscaler over its fake node provider.
+"""Ray's autoscaler over its fake node provider: nodes follow the load.
 
-`python -m tests.nodes.elastic FOLDER` runs it with three nodes and draws `elastic.png`. The nodes
-are raylets of this machine, so more of them share the same cores; what is real is the autoscaler,
-Serve, the engines, and the time all of it takes.
+`python -m tests.support.nodes.autoscaling FOLDER` runs three nodes and draws `elastic.png`. The
+nodes are raylets of this machine and share its cores. The autoscaler, Serve, the engines and the
+times are real.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deepprune.policy_config import ConsConfig
 from deepprune.traces import Problem
 from jobs.sample.run import Task
 from miniature.problems import generate_problems
-from tests.nodes.hosts import Hosts
+from tests.support.nodes.hosts import Hosts
 
 HEAD = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 """The id that Ray's fake provider knows its head by."""

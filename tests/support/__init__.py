@@ -1,0 +1,1 @@
+"""Parts that tests share, and programs to run by hand: no tests of their own."""
