@@ -29,7 +29,7 @@ def load_language_model(
     return model
 
 
-def without_additions(model: Any) -> Any:
+def without_adapters(model: Any) -> Any:
     """The language model without peft's wrapper, where it has one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

@@ -89,11 +89,11 @@ class EngineGone(Exception):
     """A generator died, hung or dropped the connection; the trace may be re-issued."""
 
 
-class Unheard(EngineGone):
+class NotStarted(EngineGone):
     """Nothing has come of a request, as if no generator had taken it; none need have died."""
 
 
-class NoRoom(Exception):
+class PromptTooLong(Exception):
     """A problem leaves a judge no room for prefixes: it would refuse it again."""
 
 
@@ -117,6 +117,6 @@ class Judges(Protocol):
 
         Raises:
             EngineGone: the judge died, and the call may be repeated.
-            NoRoom: it may not.
+            PromptTooLong: it may not.
         """
         ...

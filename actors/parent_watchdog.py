@@ -1,6 +1,6 @@
-"""An engine process ends with its replica, even where Ray has died too and ends it no more.
+"""End an engine process when its replica ends, even where Ray has died and does not end it.
 
-An engine that nobody speaks to any more would hold the memory of its GPUs until the node restarts.
+An orphaned engine would hold its GPU memory until the node restarts.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import threading
 import time
 
 REPLICA = "DEEPPRUNE_REPLICA"
-LOOK_S = 1.0
+POLL_S = 1.0
 
 
 def end_engines_with_me() -> None:
-    """Called by a replica before it starts an engine."""
+    """Mark this process as the parent of the engines that it starts; call before starting one."""
     os.environ[REPLICA] = str(os.getpid())
 
 
 def register() -> None:
-    """Called by vLLM, as a plugin, in each of its processes; does nothing outside a replica."""
+    """Watch the parent replica. vLLM calls it as a plugin in each of its processes.
+
+    Does nothing outside a replica.
+    """
     replica = os.environ.get(REPLICA)
     if replica is not None and int(replica) == os.getppid():
         threading.Thread(target=_watch, args=(int(replica),), daemon=True).start()
@@ -28,5 +31,5 @@ def register() -> None:
 
 def _watch(replica: int) -> None:
     while os.getppid() == replica:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     os.kill(os.getpid(), signal.SIGKILL)

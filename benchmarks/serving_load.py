@@ -85,7 +85,7 @@ def memory_mib() -> dict[str, float]:
     sizes: Counter[str] = Counter()
     for process in psutil.process_iter(["cmdline", "memory_info"]):
         line = " ".join(process.info["cmdline"] or [])
-        for kind in ("ingress", "journal", "census", "generator", "judge"):
+        for kind in ("ingress", "history", "capacity-shares", "generator", "judge"):
             if f"deepprune:{kind}" in line and process.info["memory_info"]:
                 sizes[kind] += process.info["memory_info"].rss
         if line.startswith("ray::ProxyActor") and process.info["memory_info"]:

@@ -18,8 +18,8 @@ from typing import Any
 import ray
 from ray import serve
 
+from actors.deploy.applications import MAX_JUDGE_CALLS
 from actors.deploy.connection import connected
-from actors.deploy.system import MAX_JUDGE_CALLS
 from actors.driver.shards import Shards
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from benchmarks.simulated import SimulatedEngines, problem_texts

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Accelerator:
+class GpuSpec:
     """One GPU: bytes, bytes per second, floating-point operations per second."""
 
     name: str
@@ -26,12 +26,12 @@ class Accelerator:
     flops: float
 
 
-ACCELERATORS = {
+GPU_SPECS = {
     gpu.name: gpu
     for gpu in (
-        Accelerator("A100", 80e9, 2.039e12, 312e12),
-        Accelerator("H20", 96e9, 4.0e12, 148e12),
-        Accelerator("H200", 141e9, 4.8e12, 989e12),
+        GpuSpec("A100", 80e9, 2.039e12, 312e12),
+        GpuSpec("H20", 96e9, 4.0e12, 148e12),
+        GpuSpec("H200", 141e9, 4.8e12, 989e12),
     )
 }
 """By Ray's name, as `NodeType.accelerator` has it."""

@@ -7,7 +7,7 @@ Shards of a replica add up; what they tell each other is in `Efficiency.step_s`.
 
 from __future__ import annotations
 
-from cluster.gpu_specs import Accelerator
+from cluster.gpu_specs import GpuSpec
 from cluster.model_shapes import ModelShape
 from deepprune.errors import UserError
 from deepprune.speed import Efficiency, SpeedConfig
@@ -17,7 +17,7 @@ JUDGE_LATENCY_S = 0.05
 
 
 def replica_speed(
-    gpu: Accelerator,
+    gpu: GpuSpec,
     shards: int,
     model: ModelShape,
     efficiency: Efficiency,
@@ -52,7 +52,7 @@ def replica_speed(
 
 
 def judge_speed(
-    gpu: Accelerator, shards: int, model: ModelShape, efficiency: Efficiency
+    gpu: GpuSpec, shards: int, model: ModelShape, efficiency: Efficiency
 ) -> SpeedConfig:
     """The speed of one judge replica; only its judging is meaningful."""
     flops = gpu.flops * shards * efficiency.compute

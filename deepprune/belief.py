@@ -12,7 +12,7 @@ likelihoods, which change nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -109,6 +109,35 @@ def standing(
         mass,
         unsettled,
     )
+
+
+def doubted_standing(
+    cast: Array,
+    held: Array,
+    likelihoods: Array,
+    unseen: float,
+    *,
+    num_waiting: int,
+    trust: float,
+    hoped: int = 0,
+) -> Standing:
+    """Weigh votes and a judge that is right with probability `trust`.
+
+    `cast`: (clusters,), votes of finished traces; `held`: (clusters,), expected votes of waiting
+    traces whose cluster is known; `likelihoods` and `unseen` as for `standing`. If the judge is
+    wrong, nothing is known of the `num_waiting` waiting traces. With `hoped`, that many unseen
+    traces are counted as votes for the leader.
+    """
+    believed = standing(cast + held, likelihoods, unseen)
+    if hoped:
+        cast = cast.copy()
+        cast[believed.leader] += hoped
+        unseen = max(0, unseen - hoped)
+        believed = standing(cast + held, likelihoods, unseen, believed.leader)
+    nothing = np.ones((num_waiting, len(cast) + 1))
+    doubted = standing(cast, nothing, unseen, believed.leader)
+    p_leads = trust * believed.p_leads + (1 - trust) * doubted.p_leads
+    return replace(believed, p_leads=p_leads, p_judged=believed.p_leads)
 
 
 def _spread(shares: Array, leader: int, rival: int) -> Array:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deepprune.belief import Array
+from deepprune.events import Decision
 from deepprune.voting import same_answer
 
 MAX_LOG_RATIO = 4.0
@@ -167,6 +168,26 @@ class Evidence:
             self.clusters.remove(known)
         home.answer = home.answer if home.voters and home.answer is not None else answer
         home.voters.append(sample)
+
+    def decision(self, mass: Array) -> Decision:
+        """The answer with the most weight, and the clusters.
+
+        `mass`: (clusters or more,), the weight of each cluster and so of its votes.
+        """
+        known = sorted(
+            (
+                (cluster.answer, tuple(sorted(cluster.voters)), float(mass[index]))
+                for index, cluster in enumerate(self.clusters)
+                if cluster.answer is not None
+            ),
+            key=lambda group: (-group[2], group[1]),
+        )
+        return Decision(
+            known[0][0] if known else None,
+            tuple((answer, voters) for answer, voters, _ in known),
+            tuple(tuple(sorted(cluster.traces)) for cluster in self.clusters),
+            tuple(weight for _, _, weight in known),
+        )
 
     def _with(self, answer: str) -> Cluster | None:
         return next(

@@ -1,7 +1,7 @@
-"""The warden: takes the engines down when the program that started them died without doing so.
+"""Delete Serve applications whose driver died without deleting them.
 
-Serve's deployments outlive a driver, by design. A sweep that is killed would hold its GPUs until
-somebody notices; a sweep that is run again before the warden acts keeps its engines.
+Serve keeps deployments alive after their driver, by design: a killed sweep would hold its GPUs
+until somebody notices. A sweep that starts again before the reaper acts keeps its engines.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ray._private.state import jobs
 
 logger = logging.getLogger(__name__)
 
-NAME, NAMESPACE = "deepprune-warden", "deepprune"
+NAME, NAMESPACE = "deepprune-app-reaper", "deepprune"
 POLL_S = 1.0
 
 
-class Warden:
-    """A detached actor that outlives the driver of the job `job_id`, but not for long."""
+class AppReaper:
+    """A detached actor: deletes `apps` when the driver of the job `job_id` is dead, then exits."""
 
     def __init__(self, job_id: str, apps: Sequence[str]) -> None:
         self._job_id, self._apps = job_id, apps
@@ -32,34 +32,34 @@ class Warden:
     def _watch(self) -> None:
         while not any(job["JobID"] == self._job_id and job["IsDead"] for job in jobs()):
             time.sleep(POLL_S)
-        logger.warning("the driver is gone; its engines end")
-        take_down(self._apps)
+        logger.warning("the driver died: deleting its applications")
+        delete_apps(self._apps)
         ray.kill(ray.get_runtime_context().current_actor)
 
 
 @contextmanager
-def watched(apps: Sequence[str]) -> Iterator[None]:
-    """Have a warden see to `apps` for as long as this driver serves them."""
-    dismiss()
+def reaped_with_driver(apps: Sequence[str]) -> Iterator[None]:
+    """Run a reaper for `apps` within the context."""
+    stop_reaper()
     job_id = ray.get_runtime_context().get_job_id()
     options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
-    warden = ray.remote(Warden).options(num_cpus=0, **options).remote(job_id, apps)
+    reaper = ray.remote(AppReaper).options(num_cpus=0, **options).remote(job_id, apps)
     try:
         yield
     finally:
-        ray.kill(warden)
+        ray.kill(reaper)
 
 
-def dismiss() -> None:
-    """Keep the warden of an earlier driver from acting any more."""
+def stop_reaper() -> None:
+    """Kill the reaper of an earlier driver, if there is one."""
     try:
         ray.kill(ray.get_actor(NAME, NAMESPACE))
     except ValueError:
         return
 
 
-def take_down(apps: Sequence[str]) -> None:
-    """End applications, and Serve itself where it serves nothing else."""
+def delete_apps(apps: Sequence[str]) -> None:
+    """Delete applications, and shut Serve down where it serves no others."""
     for name in apps:
         serve.delete(name)
     if not serve.status().applications:

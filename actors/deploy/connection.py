@@ -1,4 +1,4 @@
-"""Attaching this program to a Ray cluster: one that runs, or one of its own on this machine."""
+"""Connect to a running Ray cluster, or start a local one."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from deepprune.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-TOO_SLOW = "timed out during startup"
-"""Of Ray's message when a node has not come up in 30 s."""
-MOST_STARTS = 3
+START_TIMED_OUT = "timed out during startup"
+"""Part of Ray's error message when a node does not start within 30 s."""
+MAX_STARTS = 3
 START_S = 600
-"""How long the processes of a local cluster may take to start, on however busy a machine."""
+"""Limit for the start of a local cluster's processes, also on a busy machine."""
 LOCAL = {
-    # Ray puts the workers behind every other process of the machine, whose user waits for them.
+    # By default Ray lowers the priority of its workers; here the user waits for them.
     "RAY_worker_niceness": "0",
     "RAY_gcs_server_port_wait_time_s": str(START_S),
     "RAY_worker_register_timeout_seconds": str(START_S),
 }
-"""Environment of a local cluster, where it does not say otherwise."""
+"""Defaults for the environment of a local cluster."""
 
 
 def running_cluster(address: str | None) -> str | None:
-    """The address as given, else that of the cluster which runs this program as a job."""
+    """Return `address`, else the address of the cluster that runs this program as a job."""
     return address or os.environ.get("RAY_ADDRESS")
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Attach to the cluster at `address`, or start a local one and stop it at the end.
+    """Connect to the cluster at `address`, or start a local one and stop it at the end.
 
     Raises:
         UserError: nothing answers at `address`, or this machine is too busy to start a cluster.
@@ -61,8 +61,8 @@ def _join(address: str, options: dict[str, Any]) -> None:
         ray.init(address=address, **options)
     except ConnectionError as error:
         raise UserError(
-            f"no Ray cluster lets us in at {address!r}: start one with `ray start --head`, use the "
-            "RAY_AUTH_MODE and token that it has, or leave --address out to start one here "
+            f"cannot connect to a Ray cluster at {address!r}: start one with `ray start --head`, "
+            "set RAY_AUTH_MODE and its token, or leave --address out to start one here "
             f"({' '.join(str(error).split())[:120]})"
         ) from None
 
@@ -70,40 +70,40 @@ def _join(address: str, options: dict[str, Any]) -> None:
 def _start(options: dict[str, Any]) -> None:
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)
-    for attempt in range(1, MOST_STARTS + 1):
+    for attempt in range(1, MAX_STARTS + 1):
         try:
-            with patience():
+            with extended_start_timeout():
                 # Without "local" Ray would join whatever cluster somebody started here last.
                 ray.init(address="local", include_dashboard=False, **options)
-        except Exception as error:  # Ray says it by nothing more special
-            if TOO_SLOW not in str(error):
+        except Exception as error:  # Ray raises no narrower class
+            if START_TIMED_OUT not in str(error):
                 raise
             ray.shutdown()
-            logger.warning("Ray did not start in time (%d of %d)", attempt, MOST_STARTS)
+            logger.warning("Ray did not start in time (%d of %d)", attempt, MAX_STARTS)
         else:
             return
     raise UserError(
-        f"Ray has not started here in {MOST_STARTS} attempts: see /tmp/ray/session_latest/logs for "
-        "what has stopped it, or try again when the machine is less busy"
+        f"Ray has not started here in {MAX_STARTS} attempts: see /tmp/ray/session_latest/logs for "
+        "the reason, or try again when the machine is less busy"
     )
 
 
 @contextmanager
-def patience() -> Iterator[None]:
-    """Within it, a node that `ray.init` starts may take longer than Ray's 30 s: while it runs."""
+def extended_start_timeout() -> Iterator[None]:
+    """Allow a node that `ray.init` starts `START_S`, not Ray's 30 s, while its raylet runs."""
     get_node = services.get_node
 
-    def get_node_patiently(*arguments: Any) -> Any:
+    def get_node_with_timeout(*arguments: Any) -> Any:
         deadline = time.monotonic() + START_S
         while True:
             try:
                 return get_node(*arguments)
-            except RuntimeError:  # it has not registered yet
+            except RuntimeError:  # not registered yet
                 if not _raylet_runs() or time.monotonic() > deadline:
                     raise
             time.sleep(0.1)
 
-    services.get_node = get_node_patiently
+    services.get_node = get_node_with_timeout
     try:
         yield
     finally:
@@ -112,7 +112,7 @@ def patience() -> Iterator[None]:
 
 def _raylet_runs() -> bool:
     for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # it has ended since
+        with suppress(psutil.NoSuchProcess):  # ended since
             if child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE:
                 return True
     return False

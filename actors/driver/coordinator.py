@@ -1,8 +1,7 @@
-"""The coordinator: an actor that drives policies over the generators and the judge pool.
+"""The coordinator: an actor that drives policies over the generators and the judges.
 
-One `LiveProblem` per problem in flight; the coordinator limits how many there are, passes on what
-engines report about cancelled work, and answers whoever watches. There may be several of them, see
-`shards.py`.
+It runs one `LiveProblem` per problem in flight, limits their number, and delivers the engines'
+usage reports to them. A system may have several coordinators, see `shards.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from ray import serve
 
 from actors.driver.live import LiveProblem, Snapshot
 from actors.driver.live_trace import LiveTrace
-from actors.driver.serve_client import ServeGenerators, ServeJudges
+from actors.driver.serve_client import ServeJudges, connect_generators
 from actors.driver.trace_collector import Collected, collect
-from actors.messages import Generators, Judges
+from actors.messages import Judges
 from actors.metrics import Metrics
 from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
@@ -29,14 +28,14 @@ from deepprune.session import Outcome
 from deepprune.traces import Problem
 
 GENERATOR, JUDGE = "generator", "judge"
-"""The deployments of the engines, in their applications."""
+"""Names of the engines' deployments, in their applications."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """A problem's outcome under `policy`, its traces by sample index, and what the judge said.
+    """A problem's outcome under `policy`, its traces by sample index, and the judge's scores.
 
-    `scores` holds P(same) by the samples judged, in the order the judge read them.
+    `scores` has P(same) by the pair of samples, in the order the judge read them.
     """
 
     outcome: Outcome
@@ -49,8 +48,8 @@ class Solved:
 class Coordinator:
     """Solves problems, up to `max_problems` at a time.
 
-    `generator_app` and `judge_app` are Serve applications, which may not run yet. Their deployments
-    are called `GENERATOR` and `JUDGE`.
+    `generator_app` and `judge_app` name Serve applications, which may still be starting. Their
+    deployments are called `GENERATOR` and `JUDGE`.
     """
 
     def __init__(
@@ -61,27 +60,25 @@ class Coordinator:
         max_problems: int,
     ) -> None:
         self._config = config
-        self._generators = _generators(config, generator_app)
-        self._judges: Judges | None = (
-            ServeJudges(serve.get_deployment_handle(JUDGE, judge_app), *_patience(config))
-            if judge_app
-            else None
-        )
+        limits = config.limits
+        handle = serve.get_deployment_handle(GENERATOR, generator_app) if generator_app else None
+        self._generators = connect_generators(config, handle, limits.start_s)
+        self._judges: Judges | None = None
+        if judge_app:
+            handle = serve.get_deployment_handle(JUDGE, judge_app)
+            self._judges = ServeJudges(handle, limits.start_s, limits.stall_s)
         self._slots = asyncio.Semaphore(max_problems)
         self._problems: dict[str, LiveProblem] = {}
-        # Engines refuse an id that they know, whichever coordinator, dead or alive, it came from.
+        # Part of request ids, which must be unique over all coordinators, dead or alive.
         self._name = uuid4().hex[:8]
         self._keys = count()
         self._metrics = Metrics()
-        generator = config.generator
-        self._model = (
-            generator.model
-            if isinstance(generator, EndpointGeneratorConfig)
-            else generator.engine.model
-        )
         self._interrupted: str | None = None
-        endpoint = isinstance(config.generator, EndpointGeneratorConfig)
-        self._report_to = None if endpoint else ray.get_runtime_context().current_actor
+        if isinstance(config.generator, EndpointGeneratorConfig):
+            self._model, self._report_to = config.generator.model, None
+        else:
+            self._model = config.generator.engine.model
+            self._report_to = ray.get_runtime_context().current_actor
 
     async def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Solved:
         """Run `policy` on `problem` to its vote, or to `interrupt`."""
@@ -103,7 +100,7 @@ class Coordinator:
     async def collect(
         self, problem: Problem, samples: Sequence[int], seed: int
     ) -> AsyncGenerator[list[Collected]]:
-        """Sample traces of a problem to their ends, and yield them as they come."""
+        """Sample traces of a problem to their ends, and yield them as they end."""
         async with self._slots:
             traces = collect(
                 f"{self._name}-c{next(self._keys)}",
@@ -120,27 +117,27 @@ class Coordinator:
                     yield part
 
     async def until_death(self) -> None:
-        """Never return: whoever calls it learns of the end of this process."""
+        """Never return: the call fails when this process ends. See `CallerWatch`."""
         await asyncio.Event().wait()
 
     async def interrupt(self, reason: str) -> None:
-        """Stop every problem, running or waiting, with the vote as it is."""
+        """Stop every problem, running or waiting, with its vote so far."""
         self._interrupted = reason
         for live in self._problems.values():
             live.interrupt(reason)
 
     async def resume(self) -> None:
-        """Take problems again after an `interrupt`."""
+        """Accept problems again after an `interrupt`."""
         self._interrupted = None
 
     async def watch(self) -> list[Snapshot]:
-        """Where each running problem stands."""
+        """Return a snapshot of each running problem."""
         return [live.snapshot() for live in self._problems.values()]
 
     async def settle(
         self, request_id: str, num_tokens: int, recent: tuple[tuple[float, int], ...]
     ) -> None:
-        """A generator reports what a trace had generated when its cancel arrived."""
+        """Take a generator's report of the tokens of a cancelled trace."""
         key, sample, _ = request_id.split("/", 2)
         if key in self._problems:
             self._problems[key].settle(int(sample), num_tokens, recent)
@@ -148,7 +145,7 @@ class Coordinator:
     async def settle_judge(
         self, request_id: str, num_pairs: int, computed_tokens: int, cached_tokens: int
     ) -> None:
-        """A judge reports what a cancelled call had cost."""
+        """Take a judge's report of the tokens of a cancelled call."""
         key = request_id.split("/", 1)[0]
         if key in self._problems:
             self._problems[key].settle_judge(num_pairs, computed_tokens, cached_tokens)
@@ -169,18 +166,3 @@ class Coordinator:
             seed=seed,
             report_to=self._report_to,
         )
-
-
-def _generators(config: RunConfig, app: str | None) -> Generators:
-    if isinstance(config.generator, EndpointGeneratorConfig):
-        from actors.generators.endpoint import EndpointGenerators
-
-        return EndpointGenerators(config.generator, config.limits.stall_s)
-    assert app is not None, "a vLLM generator runs as a Serve application"
-    handle = serve.get_deployment_handle(GENERATOR, app)
-    return ServeGenerators(handle, *_patience(config))
-
-
-def _patience(config: RunConfig) -> tuple[float, float]:
-    """How long a call may wait for a replica that takes it, and for a word of one that has."""
-    return config.limits.start_s, config.limits.stall_s

@@ -1,8 +1,8 @@
 """The live driver: one problem, one policy, traces from real generators.
 
-It carries out what the session commands and tells it what happens. It decides nothing: a trace
-from prompt to vote is `_generate` (prompt to checkpoint), `_judge` (pairs to scores), the policy
-(scores to clusters), `_generate` again (prefix to answer), and the policy's vote.
+It carries out the session's commands and reports events to it; it decides nothing. A trace passes
+`_generate` (prompt to checkpoint), `_judge` (pairs to scores), the policy (scores to clusters),
+`_generate` again (prefix to answer), and the policy's vote.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.driver.judge_calls import score_in_parts
 from actors.driver.live_trace import LiveTrace
+from actors.driver.settlement import Settlement
+from actors.driver.trace_streams import TraceStreams
 from actors.messages import (
     EngineGone,
     Generators,
-    JudgeReply,
     JudgeRequest,
     Judges,
-    NoRoom,
-    TraceRequest,
-    TraceUpdate,
-    Unheard,
+    PromptTooLong,
 )
 from deepprune.answers import read_value
 from deepprune.config import LimitsConfig, SamplingConfig
@@ -34,17 +32,15 @@ from deepprune.events import (
     Command,
     Continue,
     Event,
-    Failed,
     Finished,
     Judge,
     Judged,
     JudgeLost,
     Launch,
     PrefixReady,
-    Progress,
 )
 from deepprune.policies import make_policy
-from deepprune.policy_config import JudgingConfig, PolicyConfig
+from deepprune.policy_config import PolicyConfig
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome, Session
 from deepprune.traces import Problem
@@ -53,13 +49,10 @@ logger = logging.getLogger(__name__)
 
 OnStep = Callable[[Event | None, list[Command]], None]
 
-SETTLE_S = 1.0
-"""How long to wait, after the vote, for engines to report what cancelled traces had generated."""
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a problem stands, for whoever watches. `clusters` holds sizes."""
+    """The state of a problem, for displays. `clusters` has their sizes."""
 
     problem_id: str
     states: dict[str, int]
@@ -72,7 +65,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class LiveProblem:
-    """Drives one session. `run` once; `interrupt` and the settling calls from elsewhere."""
+    """Drives one session. Call `run` once; other tasks may call `interrupt` and settle usage."""
 
     key: str
     problem: Problem
@@ -85,23 +78,19 @@ class LiveProblem:
     seed: int = 0
     report_to: Any = None
     on_step: OnStep | None = None
-    """Called after each event, with it and the commands that followed; at the start with None."""
+    """Called after each event with the event and the commands that follow; first with None."""
     traces: dict[int, LiveTrace] = field(default_factory=dict)
     scores: dict[tuple[int, int], float] = field(default_factory=dict)
-    """P(same) by the samples judged, in the order the judge read them."""
+    """P(same) by the pair of samples, in the order the judge read them."""
     first_checkpoint_s: float | None = None
     """Seconds from the start to the first trace at its checkpoint."""
-    cancel_lags_s: list[float] = field(default_factory=list)
-    """Seconds from each decision to cancel to the last token generated in spite of it."""
+    settlement: Settlement = field(default_factory=Settlement)
     session: Session = field(init=False)
     _started: float = 0.0
     _events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
     _tasks: dict[int, set[asyncio.Task[None]]] = field(default_factory=dict)
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
-    _streaming: dict[int, object] = field(default_factory=dict)
-    _unsettled: dict[int, float] = field(default_factory=dict)
-    _settled: asyncio.Event = field(default_factory=asyncio.Event)
-    _num_tokens: int = 0
+    _streams: TraceStreams = field(init=False)
     _answers_read: set[str] = field(default_factory=set)
     _error: BaseException | None = None
     _interrupted: str | None = None
@@ -109,12 +98,24 @@ class LiveProblem:
     def __post_init__(self) -> None:
         policy = make_policy(self.policy, stable_seed(self.seed, self.problem.problem_id))
         self.session = Session(self.problem, policy, self.policy.name)
+        self._streams = TraceStreams(
+            name=self.key,
+            problem=self.problem,
+            policy=self.policy,
+            sampling=self.sampling,
+            generators=self.generators,
+            retries=self.limits.retries,
+            report_to=self.report_to,
+            report_progress=self.on_step is not None,
+            on_event=self._events.put_nowait,
+            add_costs=self.session.add_costs,
+        )
 
     async def run(self) -> Outcome:
         """Drive the problem to its vote.
 
-        Raises whatever a trace or judge task raises that is not the loss of a replica; every other
-        trace is cancelled first.
+        Raises what a trace or judge task raises, except the loss of a replica; cancels every other
+        trace first.
         """
         self._started = time.monotonic()
         try:
@@ -137,31 +138,23 @@ class LiveProblem:
         return self.session.outcome()
 
     def interrupt(self, reason: str) -> None:
-        """Stop as soon as possible with the vote as it is."""
+        """Stop as soon as possible with the vote so far."""
         self._interrupted = reason
         self._events.put_nowait(None)
 
     def settle(self, sample: int, num_tokens: int, recent: tuple[tuple[float, int], ...]) -> None:
-        """An engine reports what a trace had generated when its cancel arrived.
-
-        `recent` holds (unix time, tokens so far) of the trace's last engine outputs.
-        """
-        cancelled_at = self._unsettled.pop(sample, None)
-        if cancelled_at is None:
+        """Take a generator's usage report of a cancelled trace; see `Settlement.settle`."""
+        late_tokens = self.settlement.settle(sample, num_tokens, recent)
+        if late_tokens is None:
             return
-        before = max((count for when, count in recent if when <= cancelled_at), default=num_tokens)
-        last_output = recent[-1][0] if recent else cancelled_at
-        self.cancel_lags_s.append(max(0.0, last_output - cancelled_at))
-        self.session.settle(sample, num_tokens, late_tokens=num_tokens - before)
+        self.session.settle(sample, num_tokens, late_tokens)
         trace = self.traces[sample]
-        more = max(0, num_tokens - trace.num_tokens)  # a report of an earlier attempt has less
+        more = max(0, num_tokens - trace.num_tokens)  # an earlier attempt's report has fewer
         trace.num_tokens += more
-        self._num_tokens += more
-        if not self._unsettled:
-            self._settled.set()
+        self._streams.num_tokens += more
 
     def settle_judge(self, num_pairs: int, computed_tokens: int, cached_tokens: int) -> None:
-        """A judge reports what a cancelled call had cost."""
+        """Take a judge's usage report of a cancelled call."""
         self.session.add_costs(
             judge_pairs=num_pairs,
             judge_computed_tokens=computed_tokens,
@@ -169,7 +162,7 @@ class LiveProblem:
         )
 
     def snapshot(self) -> Snapshot:
-        """Where the problem stands now."""
+        """Return the current state."""
         decision = self.session.decision()
         ledger = self.session.ledger
         return Snapshot(
@@ -177,7 +170,7 @@ class LiveProblem:
             dict(self.session.states),
             tuple(len(cluster) for cluster in decision.clusters),
             tuple((answer, len(samples)) for answer, samples in decision.votes),
-            self._num_tokens,
+            self._streams.num_tokens,
             ledger.judge_computed_tokens,
             self.session.stopped,
         )
@@ -223,13 +216,13 @@ class LiveProblem:
         self._events.put_nowait(None)
 
     def _cancel(self, sample: int) -> None:
-        # What has come in but not been told yet: events queue up while the policy decides.
+        # Count tokens received in events that are still queued.
         self.session.settle(sample, self.traces[sample].num_tokens, late_tokens=0)
         self._end_tasks(sample)
 
     def _end_tasks(self, sample: int) -> None:
-        if sample in self._streaming and self.report_to is not None:
-            self._unsettled[sample] = time.time()
+        if self._streams.is_open(sample) and self.report_to is not None:
+            self.settlement.expect(sample)
         for task in self._tasks.pop(sample, ()):
             task.cancel()
             self._ending.add(task)
@@ -237,143 +230,60 @@ class LiveProblem:
     # --- work -----------------------------------------------------------------------------------
 
     async def _generate(self, sample: int, *, to_checkpoint: bool) -> None:
-        """Generate a trace from where it is, to its checkpoint or its end, whoever dies."""
-        trace = self.traces[sample]
         started = time.monotonic()
-        error: EngineGone | None = None
         try:
-            in_a_row = 0
-            while in_a_row <= self.limits.retries:
-                had, died = trace.num_tokens, True
-                self._streaming[sample] = attempt = object()
-                try:
-                    await self._stream(sample, trace, to_checkpoint)
-                except EngineGone as gone:
-                    error = gone
-                    died = not isinstance(gone, Unheard)
-                    logger.warning("%s: %s", self._name(sample), gone)
-                if self._streaming.get(sample) is not attempt:
-                    # It came to its turn, whatever happened to the stream after that, and may
-                    # have been continued in the meantime.
-                    return
-                trace.num_reissued += 1
-                in_a_row = 0 if trace.num_tokens > had else in_a_row + died
-            del self._streaming[sample]
-            self._tell(Failed(sample, str(error)))
+            trace = self.traces[sample]
+            await self._streams.generate(sample, trace, to_checkpoint=to_checkpoint)
         finally:
             self.session.add_costs(trace_s=time.monotonic() - started)
 
-    async def _stream(self, sample: int, trace: LiveTrace, to_checkpoint: bool) -> None:
-        request = self._request(sample, trace, to_checkpoint)
-        async with aclosing(self.generators.stream(request)) as updates:
-            async for update in updates:
-                self._num_tokens += update.num_tokens - trace.num_tokens
-                trace.take(update)
-                self._bill_prompt(update)
-                watched = self.on_step and not (trace.finish_reason or update.prefix_chars)
-                if update.confidence or watched:
-                    self._tell(Progress(sample, trace.num_tokens, update.confidence))
-                if trace.finish_reason is not None:
-                    self._streaming.pop(sample, None)
-                    trace.find_answer(self.problem, self.sampling)
-                    self._tell(Finished(sample, trace.answer, trace.num_tokens))
-                    if update.finish_reason is None:
-                        return  # at a stop text that its engine did not see
-                elif update.prefix_chars is not None:
-                    if request.pause:
-                        self._streaming.pop(sample, None)
-                    self._tell(PrefixReady(sample, trace.num_tokens))
-
-    def _request(self, sample: int, trace: LiveTrace, to_checkpoint: bool) -> TraceRequest:
-        policy = self.policy
-        watch = (
-            policy
-            if isinstance(policy, JudgingConfig) and to_checkpoint and trace.prefix_chars is None
-            else None
-        )
-        return trace.request(
-            f"{self.key}/{sample}",
-            self.problem,
-            self.sampling,
-            checkpoint=watch.checkpoint if watch else None,
-            reasoning_words=watch.reasoning_words if watch else None,
-            pause=watch is not None and watch.pauses,
-            report_to=self.report_to,
-        )
-
     async def _judge(self, sample: int, members: tuple[int, ...]) -> None:
-        """Score a trace against members of clusters, in as many calls as it takes."""
-        started = time.monotonic()
-        size = self.pairs_per_call
-        parts = [members[start : start + size] for start in range(0, len(members), size)]
-        try:
-            replies = await asyncio.gather(*(self._score(sample, part) for part in parts))
-        except (EngineGone, NoRoom) as error:
-            logger.warning("%s: goes on without a judge: %s", self._name(sample), error)
-            self._tell(JudgeLost(sample))
-            return
-        scores = [p for reply in replies for p in reply.p_same]
-        self.scores.update({(m, sample): p for m, p in zip(members, scores, strict=True)})
-        self._tell(
-            Judged(
-                sample,
-                dict(zip(members, scores, strict=True)),
-                sum(reply.computed_tokens for reply in replies),
-                sum(reply.cached_tokens for reply in replies),
-                time.monotonic() - started,
-            )
-        )
-
-    async def _score(self, sample: int, members: tuple[int, ...]) -> JudgeReply:
+        """Score a trace against members of clusters."""
         assert self.judges is not None, "the policy asks for a judge, but there is none"
+        started = time.monotonic()
         request = JudgeRequest(
-            request_id=f"{self.key}/{sample}/judge-{members[0]}",
+            request_id=f"{self.key}/{sample}",
             problem=self.problem.text,
             firsts=tuple(self.traces[member].prefix for member in members),
             second=self.traces[sample].prefix,
             report_to=self.report_to,
         )
-        deaths = 0
-        while True:
-            try:
-                return await self.judges.score(request)
-            except EngineGone as error:
-                logger.warning("%s: judge: %s", self._name(sample), error)
-                deaths += not isinstance(error, Unheard)
-                if deaths > self.limits.retries:
-                    raise
+        try:
+            reply = await score_in_parts(
+                self.judges,
+                request,
+                members,
+                pairs_per_call=self.pairs_per_call,
+                retries=self.limits.retries,
+            )
+        except (EngineGone, PromptTooLong) as error:
+            logger.warning("%s: continues without a judge: %s", self._name(sample), error)
+            self._events.put_nowait(JudgeLost(sample))
+            return
+        p_same = dict(zip(members, reply.p_same, strict=True))
+        self.scores.update({(member, sample): p for member, p in p_same.items()})
+        seconds = time.monotonic() - started
+        self._events.put_nowait(
+            Judged(sample, p_same, reply.computed_tokens, reply.cached_tokens, seconds)
+        )
 
     async def _read(self, answer: str) -> None:
-        """Read an answer that is new. Algebra may take seconds; the vote finds what it found."""
+        """Read a new answer in a thread: algebra may take seconds. The vote finds it in a cache."""
         if answer not in self._answers_read:
             await asyncio.to_thread(read_value, answer)
             self._answers_read.add(answer)
 
     def _name(self, sample: int) -> str:
-        """The trace, as a line in a log tells it."""
+        """The trace's name in log lines."""
         return f"{self.key} {self.problem.problem_id} trace {sample}"
 
-    def _tell(self, event: Event) -> None:
-        self._events.put_nowait(event)
-
-    def _bill_prompt(self, update: TraceUpdate) -> None:
-        if update.prompt_computed_tokens or update.prompt_cached_tokens:
-            self.session.add_costs(
-                prompt_computed_tokens=update.prompt_computed_tokens,
-                prompt_cached_tokens=update.prompt_cached_tokens,
-            )
-
     async def _settle_all(self) -> None:
-        """Wait until what was cancelled has ended, here and in the engines, and is billed."""
+        """Wait until cancelled tasks have ended and their usage is known."""
         if self._ending:
             await asyncio.wait(self._ending)
-        if not self._unsettled:
-            return
-        try:
-            await asyncio.wait_for(self._settled.wait(), SETTLE_S)
-        except TimeoutError:
+        if not await self.settlement.wait():
             logger.info(
-                "%s: no final count for %d cancelled traces; they are billed as last heard of",
+                "%s: no usage report for %d cancelled traces; counting the tokens received",
                 self.problem.problem_id,
-                len(self._unsettled),
+                self.settlement.num_missing,
             )

@@ -1,4 +1,4 @@
-"""The coordinator's end of the Serve deployments: streams, calls, and what their failures mean."""
+"""Client of the generator and judge deployments: streams, calls, and their failures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from actors.generators.endpoint import EndpointGenerators
 from actors.messages import (
     EngineGone,
+    Generators,
     JudgeReply,
     JudgeRequest,
+    NotStarted,
     TraceRequest,
     TraceUpdate,
-    Unheard,
 )
+from deepprune.config import EndpointGeneratorConfig, RunConfig
 
 T = TypeVar("T")
 
@@ -28,19 +31,19 @@ REPLICA_GONE = (
     RequestCancelledError,
     TaskCancelledError,
 )
-"""What a call raises, by no decision of ours, when the replica that served it is gone."""
+"""Errors of a call whose replica died."""
 
 
 class ServeGenerators:
     """Traces from the replicas of a generator deployment."""
 
-    def __init__(self, handle: DeploymentHandle, taken_s: float, stall_s: float) -> None:
+    def __init__(self, handle: DeploymentHandle, start_s: float, stall_s: float) -> None:
         self._generate: Any = handle.options(stream=True).generate
-        self._limits_s = taken_s, stall_s
+        self._limits_s = start_s, stall_s
 
     async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         """Generate one trace; see `Generators.stream`."""
-        async with aclosing(heard(self._generate.remote(request), *self._limits_s)) as updates:
+        async with aclosing(receive(self._generate.remote(request), *self._limits_s)) as updates:
             async for update in updates:
                 yield update
 
@@ -48,30 +51,40 @@ class ServeGenerators:
 class ServeJudges:
     """P(same) from the replicas of a judge deployment."""
 
-    def __init__(self, handle: DeploymentHandle, taken_s: float, stall_s: float) -> None:
+    def __init__(self, handle: DeploymentHandle, start_s: float, stall_s: float) -> None:
         self._score: Any = handle.options(stream=True).score
-        self._limits_s = taken_s, stall_s
+        self._limits_s = start_s, stall_s
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
-        """Score one trace against some others. Cancelling the call cancels it in the engine.
+        """Score one trace against others. Cancelling the call cancels it in the engine.
 
         Raises:
-            EngineGone: the replica, or its reply, was lost.
-            NoRoom: the problem is too long for the judge.
+            EngineGone: the replica or its reply was lost.
+            PromptTooLong: the problem is too long for the judge.
         """
         reply: JudgeReply | None
-        async with aclosing(heard(self._score.remote(request), *self._limits_s)) as replies:
+        async with aclosing(receive(self._score.remote(request), *self._limits_s)) as replies:
             async for reply in replies:
                 if reply is not None:
                     return reply
-        raise EngineGone("the judge has nothing to say")
+        raise EngineGone("the judge sent no reply")
 
 
-async def answered(call: Awaitable[T]) -> T:
-    """What a call to a replica answers.
+def connect_generators(
+    config: RunConfig, handle: DeploymentHandle | None, start_s: float
+) -> Generators:
+    """Connect to a run's generators: its endpoint, or the deployment behind `handle`."""
+    if isinstance(config.generator, EndpointGeneratorConfig):
+        return EndpointGenerators(config.generator, config.limits.stall_s)
+    assert handle is not None, "a vLLM generator runs as a Serve deployment"
+    return ServeGenerators(handle, start_s, config.limits.stall_s)
 
-    When a replica dies, Ray may tell those who wait for it with a CancelledError, which would end
-    their tasks as if we had cancelled them, without a word.
+
+async def await_reply(call: Awaitable[T]) -> T:
+    """Wait for the reply of a replica.
+
+    When a replica dies, Ray may raise CancelledError in its callers, which would silently end
+    their tasks. Raise TaskCancelledError instead, unless the task really was cancelled.
 
     Raises:
         one of REPLICA_GONE.
@@ -85,30 +98,31 @@ async def answered(call: Awaitable[T]) -> T:
         raise TaskCancelledError from None
 
 
-async def heard(response: Any, taken_s: float, stall_s: float) -> AsyncGenerator[Any]:
-    """What a replica says in reply to a streaming call; cancels one that does not end by itself.
+async def receive(response: Any, start_s: float, stall_s: float) -> AsyncGenerator[Any]:
+    """Yield the items of a streaming call, and cancel a call that does not end by itself.
 
-    A replica says something of each call that it has taken more often than every `stall_s`, see
-    `with_beats`: what is silent for longer is lost, whether it was the replica or the line.
+    A replica sends items or heartbeats more often than every `stall_s` (see `with_heartbeats`):
+    after a longer silence the replica or the connection is lost.
 
     Args:
         response: of a Serve handle with `stream=True`.
-        taken_s: how long a call may wait for a replica that takes it.
+        start_s: limit in seconds for a replica to take the call.
+        stall_s: limit in seconds between two items.
 
     Raises:
-        Unheard: none has.
-        EngineGone: the one that had is gone or silent.
+        NotStarted: no replica took the call in time.
+        EngineGone: the replica died or fell silent.
     """
-    limit_s = taken_s
-    silence: type[EngineGone] = Unheard
+    limit_s = start_s
+    silence: type[EngineGone] = NotStarted
     ended = False
     try:
         while True:
             try:
                 async with asyncio.timeout(limit_s):
-                    item = await answered(anext(response))
+                    item = await await_reply(anext(response))
             except TimeoutError:
-                raise silence(f"nothing heard for {limit_s:g} s") from None
+                raise silence(f"nothing received for {limit_s:g} s") from None
             except StopAsyncIteration:
                 ended = True
                 return

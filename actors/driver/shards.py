@@ -1,7 +1,7 @@
-"""The coordinator as the rest of the system sees it: shards, and problems hashed to them.
+"""The coordinator as shards: several `Coordinator` actors, with problems hashed to them.
 
-Each shard is a `Coordinator` actor with its share of the problems that may be in flight. A problem
-lives in one shard from launch to vote, so shards never speak to each other.
+Each shard has its share of the problems in flight. A problem stays in one shard from launch to
+vote, so shards do not communicate.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from deepprune.traces import Problem
 
 PROBLEMS_PER_SHARD = 32
 MAX_CONCURRENCY = 10_000
-"""Calls that a shard takes at a time: problems in flight or waiting, and reports of engines."""
+"""Concurrent calls of a shard: problems in flight or waiting, and usage reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Handles of the coordinator actors. Can be sent to any process of the cluster."""
+    """Handles of the coordinator actors; can be pickled to any process of the cluster."""
 
     actors: tuple[Any, ...]
 
     @classmethod
     def start(cls, config: RunConfig, generator_app: str | None, judge_app: str | None) -> Shards:
-        """Start as many as the configuration says. They share out `limits.max_problems`.
+        """Start the configured number of shards, and share `limits.max_problems` among them.
 
-        They live and die with the driver's node, away from engines; Ray restarts one that dies.
+        They run on the driver's node, apart from engines. Ray restarts a shard that dies.
         """
-        # Not soft: Ray lets an actor that reserves nothing fall where it likes.
+        # Not soft: Ray would place an actor that reserves nothing on any node.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(Coordinator).options(
             num_cpus=0,
@@ -49,30 +49,30 @@ class Shards:
         return cls(tuple(actor.remote(config, generator_app, judge_app, n) for n in slots))
 
     def stop(self) -> None:
-        """End the actors, and whatever they still drive."""
+        """Kill the actors, and with them the problems in flight."""
         for shard in self.actors:
             ray.kill(shard)
 
     def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Any:
-        """A reference to the `Solved` that will be; see `Coordinator.solve`."""
+        """Return a reference to the future `Solved`; see `Coordinator.solve`."""
         return self._of(problem, policy.name, seed).solve.remote(problem, policy, seed)
 
     def collect(self, problem: Problem, samples: Sequence[int], seed: int) -> Any:
-        """An iterator of references to traces as they end; see `Coordinator.collect`."""
+        """Return an iterator of references to ended traces; see `Coordinator.collect`."""
         method = self._of(problem, "collect", seed).collect.options(num_returns="streaming")
         return method.remote(problem, samples, seed)
 
     def watch(self) -> list[Snapshot]:
-        """Where each running problem stands."""
+        """Return a snapshot of each running problem."""
         found: list[list[Snapshot]] = ray.get([shard.watch.remote() for shard in self.actors])
         return [snapshot for snapshots in found for snapshot in snapshots]
 
     def interrupt(self, reason: str) -> None:
-        """Stop every problem, running or waiting, with the vote as it is."""
+        """Stop every problem, running or waiting, with its vote so far."""
         ray.get([shard.interrupt.remote(reason) for shard in self.actors])
 
     def resume(self) -> None:
-        """Take problems again after an `interrupt`."""
+        """Accept problems again after an `interrupt`."""
         ray.get([shard.resume.remote() for shard in self.actors])
 
     def _of(self, problem: Problem, work: str, seed: int) -> Any:
@@ -80,15 +80,15 @@ class Shards:
 
 
 def num_shards(limits: LimitsConfig) -> int:
-    """As many as configured, else one for every `PROBLEMS_PER_SHARD` problems in flight."""
+    """Return the configured number, else one per `PROBLEMS_PER_SHARD` problems in flight."""
     return limits.coordinators or -(-limits.max_problems // PROBLEMS_PER_SHARD)
 
 
 def shard_of(problem: Problem, work: str, seed: int, num_shards: int) -> int:
-    """The place of the shard that does a piece of work: the same one whoever asks."""
+    """Return the index of the shard for a piece of work, the same in every process."""
     return stable_seed(problem.problem_id, work, seed) % num_shards
 
 
 def shares(total: int, parts: int) -> list[int]:
-    """`total` in `parts` that differ by one at most."""
+    """Split `total` into `parts` that differ by at most one."""
     return [total // parts + (part < total % parts) for part in range(parts)]

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from actors.generators.confidence import ConfidenceMeter
 from actors.generators.detokenizer import Decoder, Detokenizer
 from actors.messages import TraceRequest, TraceUpdate
-from actors.replica.caller_watch import Askers
-from actors.replica.engine import check_engine, leave_the_pool, start_engine
-from actors.replica.heartbeat import with_beats
-from actors.replica.stall_detector import Vigil
+from actors.replica.caller_watch import CallerWatch
+from actors.replica.engine import check_engine, exit_replica, start_engine
+from actors.replica.heartbeat import with_heartbeats
+from actors.replica.stall_detector import StallDetector
 from actors.tokenizer import load_tokenizer, prompt_token_ids
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
@@ -41,9 +41,9 @@ class Generator:
         self, config: VllmGeneratorConfig, executor_backend: str | None, stall_s: float
     ) -> None:
         self._config = config
-        self._vigil = Vigil(stall_s)
+        self._stall_detector = StallDetector(stall_s)
         self._stall_s = stall_s
-        self._askers = Askers()
+        self._callers = CallerWatch()
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = load_tokenizer(config.engine.tokenizer)
         self._detokenizer = Detokenizer(tokenizer)
@@ -58,7 +58,7 @@ class Generator:
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that is gone."""
-        await check_engine(self._engine, self._vigil)
+        await check_engine(self._engine, self._stall_detector)
 
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""
@@ -88,7 +88,7 @@ class Generator:
             return
         # It may wait in the engine for its turn, at first or when memory runs out.
         async with aclosing(
-            with_beats(self._updates(request, prompt, trace), self._stall_s)
+            with_heartbeats(self._updates(request, prompt, trace), self._stall_s)
         ) as news:
             async for update in news:
                 yield update or trace.beat()
@@ -102,11 +102,11 @@ class Generator:
 
         ended = False
         try:
-            with self._vigil.request(), self._askers.working_for(request.report_to):
+            with self._stall_detector.request(), self._callers.working_for(request.report_to):
                 async for output in self._engine.generate(
                     tokens_input(prompt), trace.sampling_params(), request.request_id
                 ):
-                    self._vigil.heard()
+                    self._stall_detector.record_output()
                     update = trace.take(output)
                     # Set before the last yield: a consumer may never come back from it.
                     ended = trace.ended
@@ -115,7 +115,7 @@ class Generator:
                     if ended:
                         return
         except EngineDeadError:
-            leave_the_pool()
+            exit_replica()
         finally:
             if not ended and request.report_to is not None:
                 request.report_to.settle.remote(

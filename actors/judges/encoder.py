@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from actors.judges.replica import JudgeReplica, p_same
 from actors.messages import JudgeReply, JudgeRequest
 from actors.models import encoder_folder
-from actors.replica.engine import leave_the_pool
-from actors.replica.gc_pause import collector_off
-from actors.replica.stall_detector import Vigil
+from actors.replica.engine import exit_replica
+from actors.replica.gc_pause import gc_paused
+from actors.replica.stall_detector import StallDetector
 from deepprune.config import EncoderJudgeConfig
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class EncoderJudge(JudgeReplica):
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
         super().__init__(stall_s)
-        with collector_off():
+        with gc_paused():
             import torch
 
             from actors.judges.prefix_encoder import SavedEncoder
@@ -58,7 +58,7 @@ class EncoderJudge(JudgeReplica):
                 torch.set_num_threads(max(1, int(config.cpus)))
             device = torch.device("cuda" if config.gpus else "cpu")
             self._encoder = SavedEncoder(encoder_folder(config), device)
-        self._vigil = Vigil(stall_s)
+        self._stall_detector = StallDetector(stall_s)
         self._known: OrderedDict[bytes, _Reading] = OrderedDict()
         self._waiting: dict[_Reading, bytes] = {}
         self._next: asyncio.Task[None] | None = None
@@ -66,8 +66,8 @@ class EncoderJudge(JudgeReplica):
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that is gone: its reading hangs."""
-        if self._vigil.stalled:
-            leave_the_pool("the encoder hangs")
+        if self._stall_detector.stalled:
+            exit_replica("the encoder hangs")
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         ended = False
@@ -106,10 +106,10 @@ class EncoderJudge(JudgeReplica):
             batch, self._waiting, self._next = list(self._waiting), {}, None
             for reading in batch:
                 reading.begun = True
-            with self._vigil.request():
+            with self._stall_detector.request():
                 prompts = [reading.prompt for reading in batch]
                 vectors = await asyncio.to_thread(self._encoder.encode, prompts)
-                self._vigil.heard()
+                self._stall_detector.record_output()
         for reading, vector in zip(batch, vectors, strict=True):
             reading.vector = vector
 

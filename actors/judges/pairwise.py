@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from actors.judges.pair_prompt import PairPrompt
 from actors.judges.replica import JudgeReplica, p_same
-from actors.messages import JudgeReply, JudgeRequest, NoRoom
-from actors.replica.engine import check_engine, leave_the_pool, start_engine
-from actors.replica.stall_detector import Vigil
+from actors.messages import JudgeReply, JudgeRequest, PromptTooLong
+from actors.replica.engine import check_engine, exit_replica, start_engine
+from actors.replica.stall_detector import StallDetector
 from actors.tokenizer import load_tokenizer
 from deepprune.config import JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
@@ -36,7 +36,7 @@ class Judge(JudgeReplica):
         stall_s: float,
     ) -> None:
         super().__init__(stall_s)
-        self._vigil = Vigil(stall_s)
+        self._stall_detector = StallDetector(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
@@ -46,7 +46,7 @@ class Judge(JudgeReplica):
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica that is gone."""
-        await check_engine(self._engine, self._vigil)
+        await check_engine(self._engine, self._stall_detector)
 
     async def num_unfinished(self) -> int:
         """Requests that the engine holds."""
@@ -60,7 +60,7 @@ class Judge(JudgeReplica):
                 for first in request.firsts
             ]
         except UserError as error:
-            raise NoRoom(str(error)) from None
+            raise PromptTooLong(str(error)) from None
         done: list[tuple[float, int, int]] = []
         ended = False
         try:
@@ -97,14 +97,14 @@ class Judge(JudgeReplica):
         )
         result = (math.nan, 0, 0)
         try:
-            with self._vigil.request():
+            with self._stall_detector.request():
                 tokens = tokens_input(token_ids)
                 async for output in self._engine.generate(tokens, params, request_id):
-                    self._vigil.heard()
+                    self._stall_detector.record_output()
                     result = self._read(output)
                     done.append(result)
         except EngineDeadError:
-            leave_the_pool()
+            exit_replica()
         return result
 
     def _read(self, output: RequestOutput) -> tuple[float, int, int]:

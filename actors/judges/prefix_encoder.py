@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from actors.judges.encoder_config import HEAD_FILE, EncoderSettings
 from actors.judges.padding import Prompt, padded, scoring_batches, tokens_at_once
-from actors.language_model import load_language_model, without_additions
+from actors.language_model import load_language_model, without_adapters
 from actors.tokenizer import load_tokenizer
 
 TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
@@ -41,7 +41,7 @@ class PrefixEncoder(nn.Module):
 
         With `pairs`, (2, pairs), the log-odds of P(same) of these prefixes instead, (pairs,).
         """
-        model = without_additions(self.language_model).get_decoder()
+        model = without_adapters(self.language_model).get_decoder()
         hidden = model(input_ids=tokens, use_cache=False).last_hidden_state
         vectors: Tensor = self.head(hidden[torch.arange(len(last), device=last.device), last])
         return vectors if pairs is None else self.head.compare(vectors[pairs[0]], vectors[pairs[1]])

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from actors.messages import JudgeReply, JudgeRequest
-from actors.replica.heartbeat import with_beats
+from actors.replica.heartbeat import with_heartbeats
 
 
 class JudgeReplica(ABC):
@@ -28,11 +28,11 @@ class JudgeReplica(ABC):
         Closing the stream gives up what is left to do for it.
 
         Raises:
-            NoRoom: the problem leaves no room for prefixes.
+            PromptTooLong: the problem leaves no room for prefixes.
         """
         self._unfinished += 1
         try:
-            async with aclosing(with_beats(self._replies(request), self._stall_s)) as replies:
+            async with aclosing(with_heartbeats(self._replies(request), self._stall_s)) as replies:
                 async for reply in replies:
                     yield reply
         finally:

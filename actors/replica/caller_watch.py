@@ -1,8 +1,8 @@
-"""Work that nobody waits for any more, ended in the replica that does it.
+"""Cancel the work of a replica when the actor that called for it dies.
 
-When a coordinator dies, Ray tells no replica: traces would be decoded to their ends for nobody. So
-a replica leaves one call open at every coordinator that asked something of it; the call fails when
-the coordinator's process ends, whether Ray restarts it or not.
+Ray does not tell a replica that a coordinator died: its traces would decode to their ends for
+nobody. So the replica keeps one call open at each coordinator that it works for. The call fails
+when the coordinator's process ends, whether or not Ray restarts it.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from ray.exceptions import RayError
 logger = logging.getLogger(__name__)
 
 
-class Askers:
-    """The tasks of this replica by the actor that asked for them."""
+class CallerWatch:
+    """The running tasks of this replica, by the actor that called for them."""
 
     def __init__(self) -> None:
         self._work: dict[Any, set[asyncio.Task[Any]]] = {}
         self._watches: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def working_for(self, asker: Any) -> Iterator[None]:
-        """While it lasts, the death of `asker` cancels the current task. None never dies."""
+    def working_for(self, caller: Any) -> Iterator[None]:
+        """Cancel the current task if `caller` dies within the context; None is not watched."""
         task = asyncio.current_task()
-        if asker is None or task is None:
+        if caller is None or task is None:
             yield
             return
-        if asker not in self._work:
-            self._work[asker] = set()
-            watch = asyncio.create_task(self._watch(asker))
+        if caller not in self._work:
+            self._work[caller] = set()
+            watch = asyncio.create_task(self._watch(caller))
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
-        tasks = self._work[asker]
+        tasks = self._work[caller]
         tasks.add(task)
         try:
             yield
         finally:
             tasks.discard(task)
 
-    async def _watch(self, asker: Any) -> None:
+    async def _watch(self, caller: Any) -> None:
         with suppress(RayError):
-            await asker.until_death.remote()
-        tasks = self._work.pop(asker)
+            await caller.until_death.remote()
+        tasks = self._work.pop(caller)
         if tasks:
-            logger.warning("a coordinator is gone: %d of its requests end", len(tasks))
+            logger.warning("a coordinator died: cancelling %d of its requests", len(tasks))
         for task in tasks:
             task.cancel()

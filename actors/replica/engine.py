@@ -1,4 +1,4 @@
-"""Starting a vLLM engine inside a Serve replica, from its section of the configuration."""
+"""Start a vLLM engine inside a Serve replica, and end the replica when the engine fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors.models import resolve_model
 from actors.parent_watchdog import end_engines_with_me
 from actors.replica.forking import forked_engines
-from actors.replica.gc_pause import collector_off
-from actors.replica.stall_detector import Vigil
+from actors.replica.gc_pause import gc_paused
+from actors.replica.stall_detector import StallDetector
 from deepprune.config import EngineConfig
 
 if TYPE_CHECKING:
@@ -21,15 +21,18 @@ logger = logging.getLogger(__name__)
 
 
 def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM:
-    """Start the engine that `config` describes and return when it is ready to generate.
+    """Start the engine that `config` describes, and return it ready to generate.
 
-    `executor_backend` is how vLLM runs its shards (see `cluster.placement`); None: in one process.
+    Args:
+        config: the engine's section of the configuration.
+        executor_backend: vLLM's executor for the shards (see `cluster.placement`); None runs one
+            shard in one process.
     """
     on_cpu = config.gpus_per_shard == 0
     if on_cpu:
         _prepare_cpu(config)
     if executor_backend == "ray" and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        # The replica itself holds no GPU, its Ray workers do; vLLM must still see CUDA to plan.
+        # The Ray workers hold the GPUs, not the replica; vLLM still needs to find CUDA here.
         del os.environ["CUDA_VISIBLE_DEVICES"]
     os.environ.update(config.environment)
     end_engines_with_me()
@@ -46,12 +49,12 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         "enable_prefix_caching": True,
         "enable_log_requests": False,
         "disable_log_stats": True,
-        # With a seed per request, a prefill in chunks kills vLLM's CPU engine: it rewinds the
-        # request's random generator, which only CUDA's can do.
+        # Chunked prefill with a seed per request kills vLLM's CPU engine: it rewinds the request's
+        # random generator, which only a CUDA generator supports.
         **({"enable_chunked_prefill": False, **_kv_cache(config)} if on_cpu else {}),
         **config.engine_args,
     }
-    with collector_off():
+    with gc_paused():
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -60,7 +63,7 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
 
 
 def _may_fork(config: EngineConfig) -> bool:
-    """Whether one process that uses neither Ray nor CUDA nor threads is all of the engine."""
+    """Whether the engine is one process that uses no Ray, no CUDA and no threads."""
     one_shard = config.tensor_parallel * config.pipeline_parallel == 1
     return one_shard and config.gpus_per_shard == 0 and config.cpus_per_shard == 1
 
@@ -70,38 +73,38 @@ def _kv_cache(config: EngineConfig) -> dict[str, int]:
     return {} if gib is None else {"kv_cache_memory_bytes": round(gib * 2**30)}
 
 
-async def check_engine(engine: AsyncLLM, vigil: Vigil) -> None:
-    """End this replica where its engine has died or hangs; Serve's health checks ask for it.
+async def check_engine(engine: AsyncLLM, stall_detector: StallDetector) -> None:
+    """Exit the replica if its engine has died or hangs. Called by Serve's health check.
 
-    Raising would not do: Serve waits for three such checks before it replaces a replica.
+    Raising is not enough: Serve replaces a replica only after three failed checks.
     """
     from vllm.v1.engine.exceptions import EngineDeadError
 
     try:
         await engine.check_health()
     except EngineDeadError:
-        leave_the_pool()
-    if vigil.stalled:
-        leave_the_pool("the engine hangs")
+        exit_replica()
+    if stall_detector.stalled:
+        exit_replica("the engine hangs")
 
 
-def leave_the_pool(reason: str = "the engine died") -> NoReturn:
-    """End this replica's process, and what is left of its engine.
+def exit_replica(reason: str = "the engine died") -> NoReturn:
+    """Exit this replica's process, and kill what is left of its engine.
 
-    A replica without an engine fails every call at once, looks idle for it, and would draw all the
-    traffic until the next health check. When the process is gone, Serve replaces it.
+    A replica without an engine fails every call at once, looks idle to the router, and would draw
+    all the traffic until the next health check. Serve replaces a replica whose process has exited.
     """
-    logger.error("%s; this replica ends with it", reason)
+    logger.error("%s; exiting the replica", reason)
     for process in multiprocessing.active_children():
-        process.kill()  # a stopped process would not notice that its parent is gone
+        process.kill()  # a stopped process would not notice that its parent has exited
     os._exit(1)
 
 
 def _prepare_cpu(config: EngineConfig) -> None:
-    """Keep an engine on a CPU-only node to its share of the machine."""
-    # vLLM would pin every engine of a node to the same first cores.
+    """Limit an engine to its share of a CPU-only node."""
+    # By default vLLM pins every engine of a node to the same first cores.
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["OMP_NUM_THREADS"] = str(config.cpus_per_shard)
     if config.tensor_parallel * config.pipeline_parallel == 1:
-        # One shard needs no worker process of its own beside the engine's: half the start-up time.
+        # One shard runs in the engine's process: a worker process would double the start-up time.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

@@ -1,8 +1,8 @@
-"""An engine process that is a fork of its replica, which has imported all that it needs.
+"""Fork an engine process from its replica, which has already imported vLLM.
 
-In a Ray actor vLLM starts a new interpreter for its engine, since a fork that used Ray would hang.
-An engine of one shard does not use Ray, and the second import of vLLM takes longer than the rest of
-its start.
+In a Ray actor vLLM spawns a new interpreter for its engine, since a fork that used Ray would hang.
+An engine of one shard does not use Ray. Importing vLLM again would take longer than the rest of its
+start.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from actors.parent_watchdog import register
 
 @contextmanager
 def forked_engines() -> Iterator[None]:
-    """Within it, vLLM forks the process of its engine. The replica must not have used threads of
-    OpenMP before, which a fork does not have.
+    """Make vLLM fork its engine process within the context.
+
+    The replica must not have used OpenMP threads before: a fork does not inherit them.
     """
     from vllm.v1.engine import utils
 
@@ -37,12 +38,12 @@ def forked_engines() -> Iterator[None]:
 
 class _EngineProcess(multiprocessing.context.ForkProcess):
     def run(self) -> None:
-        # vLLM's own way does nothing where Ray has set a title before.
+        # vLLM does not set the title where Ray has set one before.
         ray._raylet.setproctitle("VLLM::EngineCore")
         gc.freeze()
         gc.enable()
-        let_go_of_sockets()
-        register()  # vLLM's plugins are loaded already, and are not loaded again
+        close_inherited_sockets()
+        register()  # vLLM loaded its plugins before the fork, and does not load them again
         super().run()
 
 
@@ -50,16 +51,16 @@ class _Context(multiprocessing.context.ForkContext):
     Process = _EngineProcess
 
 
-def let_go_of_sockets() -> None:
-    """Put nothing in the place of each socket that a fork has inherited.
+def close_inherited_sockets() -> None:
+    """Replace each socket that the fork inherited with /dev/null.
 
-    Ray takes a replica for alive as long as its socket is open, and an engine that hangs would keep
-    it open. Closed, their numbers would be given to others, which the objects that own them might
-    close later.
+    Ray takes a replica for alive while its socket is open, and a hung engine would keep it open.
+    A closed descriptor could be reused by another file, which the socket's owner might close later;
+    a replaced one cannot.
     """
-    nothing = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        with suppress(OSError):  # that of the folder itself is closed by now
+        with suppress(OSError):  # the descriptor of the listing itself is closed by now
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                os.dup2(nothing, descriptor)
-    os.close(nothing)
+                os.dup2(null, descriptor)
+    os.close(null)

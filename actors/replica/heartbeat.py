@@ -1,4 +1,4 @@
-"""Signs of life: who has asked a replica for something hears of it before it would seem lost."""
+"""Send heartbeats on a stream, so that a slow stream is not mistaken for a dead one."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+HEARTBEATS_PER_STALL = 8
+"""Heartbeats sent in the time after which the caller takes a silent stream for lost."""
 
-BEATS = 8
-"""How many signs of life there are in the time after which silence means a loss."""
 
-
-async def with_beats(items: AsyncGenerator[T], stall_s: float) -> AsyncGenerator[T | None]:
-    """The items, and a None for every eighth of `stall_s` without one. Closing it closes them."""
+async def with_heartbeats(items: AsyncGenerator[T], stall_s: float) -> AsyncGenerator[T | None]:
+    """Yield the items, and None for each eighth of `stall_s` without one. Closing closes both."""
     async with aclosing(items):
         while True:
             following = asyncio.ensure_future(anext(items))
             try:
-                while not (await asyncio.wait([following], timeout=stall_s / BEATS))[0]:
+                interval_s = stall_s / HEARTBEATS_PER_STALL
+                while not (await asyncio.wait([following], timeout=interval_s))[0]:
                     yield None
                 item = following.result()
             except StopAsyncIteration:
                 return
             finally:
                 following.cancel()
-                await asyncio.wait([following])  # one that is running cannot be closed
+                await asyncio.wait([following])  # a running generator cannot be closed
             yield item

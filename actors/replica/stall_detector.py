@@ -1,4 +1,4 @@
-"""What a replica sees to by itself: whether its engine still works."""
+"""Detect a hung engine: it holds requests and produces no output."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Vigil:
-    """Notices an engine that holds requests and puts nothing out for `stall_s` seconds."""
+class StallDetector:
+    """Reports a stall when an engine holds requests and outputs nothing for `stall_s` seconds."""
 
     def __init__(self, stall_s: float) -> None:
         self._stall_s = stall_s
@@ -17,7 +17,7 @@ class Vigil:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """While it lasts, the engine has something to do."""
+        """Count a request as held by the engine within the context."""
         if self._num_running == 0:
             self._last_output = time.monotonic()
         self._num_running += 1
@@ -26,8 +26,8 @@ class Vigil:
         finally:
             self._num_running -= 1
 
-    def heard(self) -> None:
-        """The engine has put something out."""
+    def record_output(self) -> None:
+        """Restart the stall clock: the engine has produced output."""
         self._last_output = time.monotonic()
 
     @property

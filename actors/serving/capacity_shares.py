@@ -1,7 +1,7 @@
-"""What each ingress replica has to do, so that they share the engines by need.
+"""Share the engine slots among the ingress replicas by demand.
 
-Without it each would get an equal part, and one that all clients happen to be connected to could
-not fill the engines, nor show that they are full.
+With equal shares, an ingress replica that all clients are connected to could not fill the engines,
+nor show that they are full.
 """
 
 from __future__ import annotations
@@ -10,29 +10,33 @@ import time
 from collections.abc import Sequence
 
 FORGET_S = 10.0
-"""An ingress that says nothing for so long is gone."""
+"""Seconds without a report after which an ingress replica is taken for dead."""
 
 
-class Census:
-    """A Serve deployment of one replica. If it dies, it knows all again within seconds."""
+class CapacityShares:
+    """The demand of each ingress replica: a Serve deployment of one replica.
+
+    After a restart it has every demand again within seconds.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, dict[str, int]]] = {}
 
-    async def tell(self, ingress: str, wanted: dict[str, int]) -> dict[str, list[int]]:
-        """Take down how many traces an ingress has, by model; returns the numbers of the others."""
+    async def report(self, ingress: str, demand: dict[str, int]) -> dict[str, list[int]]:
+        """Record an ingress replica's traces by model, and return the numbers of the others."""
         now = time.monotonic()
-        self._known[ingress] = (now, wanted)
+        self._known[ingress] = (now, demand)
         self._known = {k: v for k, v in self._known.items() if v[0] > now - FORGET_S}
         others = [has for name, (_, has) in self._known.items() if name != ingress]
-        return {model: [has.get(model, 0) for has in others] for model in wanted}
+        return {model: [has.get(model, 0) for has in others] for model in demand}
 
 
 def share_by_need(total: int, mine: int, others: Sequence[int]) -> int:
-    """How many of `total` slots are mine when I have `mine` traces and others have `others`.
+    """Compute my share of `total` slots, given a demand of `mine` traces here and `others` there.
 
-    Nobody gets more than they need while another lacks; what nobody needs is shared equally. Never
-    less than a quarter of an equal part, so that a request does not wait for the next census.
+    No replica gets more than its demand while another lacks slots; slots beyond all demand are
+    shared equally. The share is at least a quarter of an equal one, so that a request need not wait
+    for the next report.
     """
     num = 1 + len(others)
     left = total

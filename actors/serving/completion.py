@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from actors.driver.live_trace import LiveTrace
-from actors.serving.spec import Spec
+from actors.serving.spec import RequestSpec
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 
@@ -109,7 +109,7 @@ class Solution:
 
     request_id: str
     created: int
-    spec: Spec
+    spec: RequestSpec
     outcome: Outcome
     traces: Mapping[int, LiveTrace]
     num_prompt_tokens: int

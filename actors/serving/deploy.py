@@ -1,6 +1,6 @@
-"""The endpoint as one Serve application: ingress, journal, census, and each model's engines.
+"""The endpoint as one Serve application: ingress, request history, capacity shares, engines.
 
-`build_app` is what a Serve config file names (`serve deploy`); `deepprune serve` runs the same.
+A Serve config file names `build_app` as its `import_path`; `deepprune serve` runs the same.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
+from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
 from actors.deploy.preflight import check
-from actors.deploy.system import QUIET, generator_app, judge_app, scale_options, wait_until_running
-from actors.serving.capacity_shares import Census
+from actors.deploy.startup import wait_until_running
+from actors.serving.capacity_shares import CapacityShares
 from actors.serving.ingress import Ingress
 from actors.serving.keys import read_keys
-from actors.serving.request_history import Journal
+from actors.serving.request_history import RequestHistory
 from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig
@@ -27,11 +28,11 @@ from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_c
 
 APP = "deepprune"
 MAX_CALLS = 10_000
-"""Requests a Serve replica takes on, above whatever it admits itself."""
+"""Concurrent calls of a Serve replica: more than it admits itself."""
 
 
 class AppArguments(BaseModel):
-    """Arguments of the application in a Serve config file: one of the two."""
+    """Arguments of the application in a Serve config file; give one of the two."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,13 +43,13 @@ class AppArguments(BaseModel):
 
 
 def build_app(args: dict[str, Any]) -> serve.Application:
-    """The application that a Serve config file's `import_path` names.
+    """Build the application from a Serve config file.
 
     Args:
-        args: what the file says under `args`, see `AppArguments`.
+        args: the file's section `args`, see `AppArguments`.
 
     Raises:
-        UserError: the configuration cannot work.
+        UserError: the configuration is not valid.
     """
     arguments = validated(AppArguments, args, "args")
     if arguments.inline is not None:
@@ -60,10 +61,10 @@ def build_app(args: dict[str, Any]) -> serve.Application:
 
 
 def check_endpoint(config: ServeConfig) -> None:
-    """Refuse what cannot work, before an engine starts.
+    """Check a configuration before an engine starts.
 
     Raises:
-        UserError: with one line that says what to change.
+        UserError: the configuration cannot work; one line says what to change.
     """
     read_keys(config.http)
     runs = [config.run(name) for name in config.models]
@@ -73,10 +74,10 @@ def check_endpoint(config: ServeConfig) -> None:
 
 
 def endpoint_app(config: ServeConfig) -> serve.Application:
-    """The application of a configuration.
+    """Build the application of a configuration.
 
     Raises:
-        UserError: its API keys are not where it says.
+        UserError: the API keys cannot be read.
     """
     engines = {}
     for index, name in enumerate(config.models):
@@ -96,20 +97,20 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
         "logging_config": QUIET,
         "health_check_period_s": 5,
     }
-    journal = serve.deployment(Journal).options(name="journal", **common)
-    census = serve.deployment(Census).options(name="census", **common)
+    history = serve.deployment(RequestHistory).options(name="history", **common)
+    shares = serve.deployment(CapacityShares).options(name="capacity-shares", **common)
     ingress = serve.deployment(Ingress).options(
         name="ingress", **common, **scale_options(config.ingress, num_requests)
     )
-    keys = read_keys(config.http)  # here: replicas may lack the variable or the file
-    return ingress.bind(config, engines, journal.bind(config.history), census.bind(), keys)
+    keys = read_keys(config.http)  # read here: replicas may lack the variable or the file
+    return ingress.bind(config, engines, history.bind(config.history), shares.bind(), keys)
 
 
 @contextmanager
 def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[str]:
-    """Start the endpoint on the connected cluster, and stop it at the end; yields its URL.
+    """Start the endpoint on the connected cluster, yield its URL, and stop it at the end.
 
-    With `cluster_ends_too`, stopping is left to the cluster.
+    With `cluster_ends_too`, leave stopping to the cluster.
 
     Raises:
         UserError: it does not start.

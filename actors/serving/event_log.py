@@ -1,4 +1,4 @@
-"""A request's course as events that a page can draw; docs/endpoint.md describes each."""
+"""The event log of a request, for the live view; docs/endpoint.md describes each event."""
 
 from __future__ import annotations
 
@@ -21,63 +21,63 @@ from deepprune.events import (
     Progress,
 )
 
-REGROUPING = (Judged, JudgeLost, Finished, PrefixReady)
-"""Events after which traces may have changed cluster, or votes their count."""
+REGROUPING_EVENTS = (Judged, JudgeLost, Finished, PrefixReady)
+"""Events after which clusters or vote counts may have changed."""
 
 
-class Narrator:
-    """Follows a `LiveProblem` step by step. `take` hands over what is new."""
+class EventLog:
+    """Records the steps of a `LiveProblem`."""
 
     def __init__(self, live: LiveProblem) -> None:
         self._live = live
         self._started = time.monotonic()
-        self._new: list[dict[str, Any]] = []
-        self._grown: dict[int, int] = {}
+        self._events: list[dict[str, Any]] = []
+        self._tokens: dict[int, int] = {}
         self._cluster_of: dict[int, int] = {}
         self._votes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def take(self) -> tuple[list[dict[str, Any]], dict[int, int]]:
-        """Events since the last call, and the tokens of traces that have grown since."""
-        new, grown = self._new, self._grown
-        self._new, self._grown = [], {}
-        return new, grown
+        """Return events since the last call, and token counts of traces that grew since."""
+        events, tokens = self._events, self._tokens
+        self._events, self._tokens = [], {}
+        return events, tokens
 
-    def tell(self, type: str, **fields: Any) -> None:
+    def add(self, type: str, **fields: Any) -> None:
         """Add an event."""
         seconds = round(time.monotonic() - self._started, 3)
-        self._new.append({"type": type, "t": seconds} | fields)
+        self._events.append({"type": type, "t": seconds} | fields)
 
     def step(self, event: Event | None, commands: list[Command]) -> None:
-        """Tell of an event and of what followed from it."""
+        """Add an event, and the commands that followed it."""
         match event:
             case Progress(sample=sample, num_tokens=num_tokens):
-                self._grown[sample] = num_tokens
+                self._tokens[sample] = num_tokens
             case PrefixReady(sample=sample, num_tokens=num_tokens):
-                self.tell("checkpoint", sample=sample, tokens=num_tokens)
+                self.add("checkpoint", sample=sample, tokens=num_tokens)
             case Finished(sample=sample, answer=answer, num_tokens=num_tokens):
-                self.tell("finish", sample=sample, tokens=num_tokens, answer=answer)
+                self.add("finish", sample=sample, tokens=num_tokens, answer=answer)
             case Failed(sample=sample):
                 tokens = self._live.traces[sample].num_tokens
-                self.tell("lost", sample=sample, tokens=tokens)
-        if isinstance(event, REGROUPING):
+                self.add("lost", sample=sample, tokens=tokens)
+        if isinstance(event, REGROUPING_EVENTS):
             self._regroup()
         for command in commands:
             match command:
                 case Launch(sample=sample):
-                    self.tell("launch", sample=sample)
+                    self.add("launch", sample=sample)
                 case Continue(sample=sample):
-                    self.tell("resume", sample=sample)
+                    self.add("resume", sample=sample)
                 case Cancel(sample=sample, reason=reason):
                     tokens = self._live.traces[sample].num_tokens
-                    self.tell("cut", sample=sample, tokens=tokens, reason=reason)
+                    self.add("cut", sample=sample, tokens=tokens, reason=reason)
 
     def end(self, solution: Solution | None, stopped_by: str | None) -> None:
-        """Tell how it ended; `solution` is None where it failed."""
+        """Add the end of the request; `solution` is None if it failed."""
         if solution is None:
-            self.tell("end", status="failed", stop_reason=stopped_by or "failed")
+            self.add("end", status="failed", stop_reason=stopped_by or "failed")
             return
         trace = solution.answer_trace
-        self.tell(
+        self.add(
             "end",
             status="done" if stopped_by is None else "stopped",
             stop_reason=stopped_by or "vote",
@@ -93,8 +93,8 @@ class Narrator:
             for sample in samples:
                 if self._cluster_of.get(sample) != cluster:
                     self._cluster_of[sample] = cluster
-                    self.tell("cluster", sample=sample, cluster=cluster)
+                    self.add("cluster", sample=sample, cluster=cluster)
         if decision.votes != self._votes:
             self._votes = decision.votes
             votes = [vote.model_dump() for vote in vote_shares(decision.votes)]
-            self.tell("vote", votes=votes)
+            self.add("vote", votes=votes)

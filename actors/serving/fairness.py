@@ -49,7 +49,7 @@ class FairShare(Generic[Ticket]):
         return sum(map(len, self._waiting.values()))
 
     @property
-    def num_asked(self) -> int:
+    def demand(self) -> int:
         """Slots in use, and tickets that wait."""
         return self.num_held + self.num_waiting
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from deepprune.errors import UserError
 from deepprune.serve_config import HttpConfig
 
-ANYBODY = "anybody"
+ANONYMOUS = "anybody"
 """Who asks where no key is needed."""
 
 
@@ -30,7 +30,7 @@ class Keyring:
         Takes the same time whichever key it is, if any.
         """
         if not self:
-            return ANYBODY
+            return ANONYMOUS
         scheme, _, key = (authorization or "").partition(" ")
         digest = _digest(key.strip())
         matches = [hmac.compare_digest(digest, known) for known in self._digests]

@@ -1,4 +1,4 @@
-"""Who comes in, and what is written down of it: an ASGI layer around every request."""
+"""ASGI middleware: check the API key, log the request, count it, set security headers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from actors.serving.errors import ApiError
-from actors.serving.keys import ANYBODY, Keyring
+from actors.serving.keys import ANONYMOUS, Keyring
 from actors.serving.request_log import RequestLog
 from deepprune.serve_config import is_loopback
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GUARDED = ("/v1/", "/metrics")
-"""Paths that ask for a key; the page and /healthz do not."""
+"""Paths that need a key; the page and /healthz do not."""
 UNLOGGED = ("/healthz", "/metrics")
 CLIENT_GONE = 499
 SECURITY = {
@@ -29,11 +29,11 @@ SECURITY = {
 }
 
 
-class Door:
-    """Checks the key, and leaves a line in the log for each request.
+class AccessMiddleware:
+    """Checks the key and logs a line for each request.
 
-    Without keys, only this machine is let in. `request.state` has `owner`, who asks, and `log`, to
-    which routes add what they know.
+    Without keys, only requests from this machine are allowed. `request.state.owner` is the client's
+    name; routes add fields of the log line to `request.state.log`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Door:
         status = CLIENT_GONE
         log: dict[str, Any] = {}
 
-        async def send_and_note(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -61,17 +61,17 @@ class Door:
             await send(message)
 
         try:
-            error, owner = self._enter(scope)
+            error, owner = self._authorize(scope)
             log["key"] = owner
             scope["state"] = {"owner": owner, "log": log}
             if error is not None:
                 log["error"] = error.detail.code
                 answer = JSONResponse(error.body, error.status, error.headers)
-                await answer(scope, receive, send_and_note)
+                await answer(scope, receive, send_with_headers)
             else:
-                await self._app(scope, receive, send_and_note)
+                await self._app(scope, receive, send_with_headers)
         finally:
-            self._answered(_family(scope["path"]), status)
+            self._answered(_path_tag(scope["path"]), status)
             if scope["path"] not in UNLOGGED:
                 self._log.write(
                     "request",
@@ -83,20 +83,20 @@ class Door:
                     **log,
                 )
 
-    def _enter(self, scope: Scope) -> tuple[ApiError | None, str]:
+    def _authorize(self, scope: Scope) -> tuple[ApiError | None, str]:
         owner = self._keys.owner(Headers(scope=scope).get("authorization"))
         if not self._keys and not _is_local(scope):
             message = "This server has no API keys, and serves the machine it runs on only."
-            return ApiError(403, message, code="forbidden"), ANYBODY
+            return ApiError(403, message, code="forbidden"), ANONYMOUS
         if owner is None and scope["path"].startswith(GUARDED):
             message = "The API key is missing or wrong; send it as `Authorization: Bearer KEY`."
             headers = {"WWW-Authenticate": "Bearer"}
-            return ApiError(401, message, code="invalid_api_key", headers=headers), ANYBODY
-        return None, owner or ANYBODY
+            return ApiError(401, message, code="invalid_api_key", headers=headers), ANONYMOUS
+        return None, owner or ANONYMOUS
 
 
 def _is_local(scope: Scope) -> bool:
-    """Whether a program on this machine asks, and no page of a foreign site in a browser on it."""
+    """Whether the client is on this machine, and is no foreign site's page in a browser on it."""
     headers = Headers(scope=scope)
     addressed = [f"//{headers.get('host', '')}", headers.get("origin") or "//localhost"]
     hosts = [(scope.get("client") or ("",))[0], *map(_host, addressed)]
@@ -110,8 +110,8 @@ def _host(address: str) -> str:
         return ""
 
 
-def _family(path: str) -> str:
-    """The path as a metric's tag: few values, whatever clients ask for."""
+def _path_tag(path: str) -> str:
+    """Map the path to one of a few values, so that a metric's tag has bounded cardinality."""
     for family in ("/v1/chat/completions", "/v1/models", "/v1/deepprune/requests"):
         if path == family or path.startswith(f"{family}/"):
             return family

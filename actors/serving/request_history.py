@@ -1,8 +1,8 @@
-"""What the live view can see: requests under way and past, of all ingress replicas.
+"""The requests that the live view shows: running and past ones, of all ingress replicas.
 
-A Serve deployment of one replica. It is told in batches and never waited for: if it dies, requests
-go on and the view begins anew. All it holds is bounded, in memory only, and shown to none but the
-owner of the key that asked.
+A Serve deployment of one replica. Ingress replicas send it batches of updates and do not depend on
+it: if it dies, requests go on and the history starts empty. It holds a bounded number of requests
+in memory, and shows each only to the owner of the key that sent it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_EVENTS = 50_000
-"""Events kept of a request; later ones but the last are not."""
-MAX_RUNNING = 10_000
+"""Events kept of a request; of later ones only the last batch is kept."""
+MAX_REQUESTS = 10_000
 
 
 @dataclass(slots=True)
-class Entry:
-    """News of a request: `events` to add, `tokens` of traces that have grown, `summary` to lay over
-    what is known."""
+class HistoryUpdate:
+    """New `events` of a request, `tokens` of traces that grew, and changes to its `summary`."""
 
     request_id: str
     owner: str
@@ -32,8 +31,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Events from a place on, as JSON texts; `tokens` of running traces; `version` counts news."""
+class HistoryPage:
+    """Events from an index on, as JSON texts, and `tokens` of running traces.
+
+    `version` counts the updates of the request.
+    """
 
     events: list[str]
     tokens: dict[int, int]
@@ -42,61 +44,60 @@ class Page:
 
 
 @dataclass(slots=True)
-class _Known:
+class _Record:
     owner: str
     summary: dict[str, Any] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     tokens: dict[int, int] = field(default_factory=dict)
     version: int = 0
     done: bool = False
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    updated: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Journal:
-    """Remembers `num_kept` past requests."""
+class RequestHistory:
+    """Keeps the running requests and the last `num_kept` past ones."""
 
     def __init__(self, num_kept: int) -> None:
         self._num_kept = num_kept
-        self._known: dict[str, _Known] = {}
+        self._records: dict[str, _Record] = {}
 
-    async def write(self, entries: list[Entry]) -> None:
-        """Take news in."""
-        for entry in entries:
-            known = self._known.setdefault(entry.request_id, _Known(entry.owner))
-            known.summary |= entry.summary
-            if len(known.events) < MAX_EVENTS or entry.done:
-                known.events += [json.dumps(event) for event in entry.events]
-            known.tokens = {} if entry.done else known.tokens | entry.tokens
-            known.done = entry.done
-            known.version += 1
-            known.news.set()
-            known.news = asyncio.Event()
+    async def write(self, updates: list[HistoryUpdate]) -> None:
+        """Add updates."""
+        for update in updates:
+            record = self._records.setdefault(update.request_id, _Record(update.owner))
+            record.summary |= update.summary
+            if len(record.events) < MAX_EVENTS or update.done:
+                record.events += [json.dumps(event) for event in update.events]
+            record.tokens = {} if update.done else record.tokens | update.tokens
+            record.done = update.done
+            record.version += 1
+            record.updated.set()
+            record.updated = asyncio.Event()
         self._forget()
 
     async def list(self, owner: str) -> list[dict[str, Any]]:
-        """Summaries of the owner's requests, the newest first."""
-        mine = [known.summary for known in self._known.values() if known.owner == owner]
-        return mine[::-1]
+        """Return summaries of the owner's requests, newest first."""
+        return [r.summary for r in reversed(self._records.values()) if r.owner == owner]
 
     async def read(
-        self, request_id: str, owner: str, start: int, seen: int, wait_s: float
-    ) -> Page | None:
-        """Events from `start` on, as soon as there is news since version `seen`, or after `wait_s`.
+        self, request_id: str, owner: str, start: int, version: int, wait_s: float
+    ) -> HistoryPage | None:
+        """Return events from `start` on, after an update later than `version` or `wait_s` seconds.
 
-        None where there is no such request of this owner.
+        None if the owner has no such request.
         """
-        known = self._known.get(request_id)
-        if known is None or known.owner != owner:
+        record = self._records.get(request_id)
+        if record is None or record.owner != owner:
             return None
-        if known.version <= seen and not known.done:
+        if record.version <= version and not record.done:
             with suppress(TimeoutError):
-                await asyncio.wait_for(known.news.wait(), wait_s)
-        return Page(known.events[start:], known.tokens, known.version, known.done)
+                await asyncio.wait_for(record.updated.wait(), wait_s)
+        return HistoryPage(record.events[start:], record.tokens, record.version, record.done)
 
     def _forget(self) -> None:
-        past = [request_id for request_id, known in self._known.items() if known.done]
+        past = [request_id for request_id, record in self._records.items() if record.done]
         for request_id in past[: max(0, len(past) - self._num_kept)]:
-            del self._known[request_id]
-        # Those whose ingress died are never done.
-        for request_id in list(self._known)[: max(0, len(self._known) - MAX_RUNNING)]:
-            del self._known[request_id]
+            del self._records[request_id]
+        # Requests whose ingress replica died are never done.
+        for request_id in list(self._records)[: max(0, len(self._records) - MAX_REQUESTS)]:
+            del self._records[request_id]

@@ -1,7 +1,7 @@
-"""A request at work: admitted, checked, driven to its vote, bounded in time and tokens.
+"""Run one request: admit it, check it, drive it to its vote within its time and token limits.
 
-It runs in a task of its own, which outlives the connection: a client that leaves stops the traces,
-and the bill is settled all the same.
+The request has a task of its own, which outlives the connection: when a client disconnects, the
+traces are cancelled and the usage is still counted.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.driver.live import LiveProblem
-from actors.driver.serve_client import REPLICA_GONE, answered
+from actors.driver.serve_client import REPLICA_GONE, await_reply
 from actors.messages import Generators, Judges
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, overloaded, unavailable
-from actors.serving.event_log import Narrator
+from actors.serving.event_log import EventLog
 from actors.serving.fairness import FairGate
-from actors.serving.spec import Offer, Spec
+from actors.serving.spec import Offer, RequestSpec
 from deepprune.config import RunConfig
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
@@ -31,12 +31,15 @@ from deepprune.session import Outcome
 logger = logging.getLogger(__name__)
 
 COUNT_S = 15.0
-"""How long to wait for a generator to count a prompt before another is asked."""
+"""Seconds to wait for a generator to count a prompt before calling another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model, as an ingress replica reaches it. `replica` is the generator's Serve handle."""
+    """One model, as an ingress replica reaches it.
+
+    `replica` is the handle of the generator's deployment; None for an endpoint.
+    """
 
     config: RunConfig
     offer: Offer
@@ -48,11 +51,14 @@ class ServedModel:
     admission: Admission
 
 
-class Solving:
-    """One request. `admitted` is done when it is at work, or holds why it is not."""
+class RequestRunner:
+    """One request.
+
+    `admitted` is set when the request may start its traces, and holds the error if it may not.
+    """
 
     def __init__(
-        self, request_id: str, owner: str, spec: Spec, model: ServedModel, report_to: Any
+        self, request_id: str, owner: str, spec: RequestSpec, model: ServedModel, report_to: Any
     ) -> None:
         self.request_id = request_id
         self.owner = owner
@@ -72,7 +78,7 @@ class Solving:
             report_to=report_to if model.replica is not None else None,
             on_step=self._step,
         )
-        self.narrator = Narrator(self.live)
+        self.event_log = EventLog(self.live)
         loop = asyncio.get_running_loop()
         self.admitted: asyncio.Future[None] = loop.create_future()
         self._model = model
@@ -83,11 +89,11 @@ class Solving:
 
     @property
     def is_admitted(self) -> bool:
-        """Whether it is at work, or was."""
+        """Whether it was admitted."""
         return self.admitted.done() and self.admitted.exception() is None
 
     def stop(self, reason: str) -> None:
-        """End with the vote as it stands; where there is none yet, end."""
+        """Stop: with the vote so far, or without one before admission."""
         if self.task.done() or self.stopped_by is not None or self.live.session.stopped:
             return
         self.stopped_by = reason
@@ -97,7 +103,7 @@ class Solving:
             self.task.cancel()
 
     def progress(self) -> dict[str, Any]:
-        """A chunk of a stream that says how far it is."""
+        """Build a progress chunk of the stream."""
         snapshot = self.live.snapshot()
         progress = {
             "traces": snapshot.states,
@@ -110,20 +116,48 @@ class Solving:
         return chunk | {"deepprune": {"progress": progress}}
 
     def chunk(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """A chunk of a stream before the answer."""
+        """Build a chunk of the stream before the answer."""
         return chunk(self.request_id, self.created, self.spec.model, delta)
+
+    async def wait_admitted(self) -> None:
+        """Wait until the request may start; stop it if the caller is cancelled.
+
+        Raises:
+            ApiError: it is refused.
+        """
+        await self._stop_if_cancelled(asyncio.shield(self.admitted))
+
+    async def solution(self) -> Solution:
+        """Wait for the result; stop the request if the caller is cancelled.
+
+        Raises:
+            ApiError: the request was refused, or failed.
+        """
+        await self.wait_admitted()
+        await self._stop_if_cancelled(asyncio.wait([self.task]))
+        error = self.task.exception()
+        if error is None:
+            return self.task.result()
+        raise error if isinstance(error, ApiError) else internal()
+
+    async def _stop_if_cancelled(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            self.stop("disconnected")
+            raise
 
     async def _run(self) -> Solution:
         loop = asyncio.get_running_loop()
         async with self._turn() as clock:
             self._num_prompt_tokens = await self._check_prompt()
-            clock.reschedule(None)  # from here on, the deadline ends the vote, not the request
+            clock.reschedule(None)  # from here on the deadline stops the vote, not the request
             self.admitted.set_result(None)
             timer = loop.call_at(self._deadline, self.stop, "deadline")
             try:
                 outcome = await self.live.run()
             except UserError as error:
-                # It may name the other endpoint's address, which is not the client's business.
+                # The error may have the endpoint's address, which clients must not see.
                 logger.warning("%s: %s", self.request_id, error)
                 message = "The endpoint that generates for this model refused the request."
                 raise ApiError(502, message, type="server_error", code="refused") from None
@@ -145,7 +179,11 @@ class Solving:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[asyncio.Timeout]:
-        """Our turn in the model's queue, if it comes before the deadline."""
+        """Wait in the model's queue until the request may run.
+
+        Raises:
+            ApiError: the queue is full, or the deadline passed.
+        """
         admission = self._model.admission
         clock = asyncio.timeout_at(self._deadline)
         try:
@@ -160,17 +198,20 @@ class Solving:
             ) from None
 
     async def _check_prompt(self) -> int:
-        """Tokens of the prompt, 0 where the generator does not count them beforehand."""
+        """Count the prompt's tokens; 0 where the generator is an endpoint.
+
+        Raises:
+            ApiError: the model refuses the prompt, or its context is too short.
+        """
         if self._model.replica is None:
             return 0
         try:
-            counted = await self._count_prompt_tokens()
+            num_tokens, context = await self._count_prompt_tokens()
         except ValueError as error:
             message = getattr(error, "cause", None) or error
             raise bad_request(str(message), "messages", "invalid_prompt") from None
         except REPLICA_GONE:
             raise unavailable("No replica of the generator answers.") from None
-        num_tokens, context = counted
         room = self.spec.sampling.max_tokens if self.spec.max_tokens_given else 1
         if num_tokens + room > context:
             raise bad_request(
@@ -182,18 +223,18 @@ class Solving:
         return num_tokens
 
     async def _count_prompt_tokens(self) -> tuple[int, int]:
-        """Ask a generator; and again, should its reply be lost. The deadline ends it."""
+        """Call a generator, again if its reply is lost; the deadline ends the retries."""
         while True:
             try:
                 async with asyncio.timeout(COUNT_S):
                     call = self._model.replica.num_prompt_tokens.remote(self.spec.problem.chat)
-                    counted: tuple[int, int] = await answered(call)
+                    counted: tuple[int, int] = await await_reply(call)
                     return counted
             except TimeoutError:
-                logger.warning("%s: nobody has counted its prompt", self.request_id)
+                logger.warning("%s: no generator counted its prompt in time", self.request_id)
 
     def _step(self, event: Event | None, commands: list[Command]) -> None:
-        self.narrator.step(event, commands)
+        self.event_log.step(event, commands)
         limit = self.spec.max_total_tokens
         if limit is not None and self._num_tokens() >= limit:
             self.stop("max_total_tokens")
@@ -207,11 +248,11 @@ class Solving:
             logger.error("%s failed", self.request_id, exc_info=error)
         if not self.admitted.done():
             self.admitted.set_exception(error if isinstance(error, ApiError) else internal())
-            self.admitted.exception()  # whoever asked may have left
+            self.admitted.exception()  # retrieved, since the caller may have disconnected
 
 
 def _without_waiting(outcome: Outcome, traces_s: float, judge_s: float) -> Outcome:
-    """The outcome, billed for the time in engines but not for that in our own queues."""
+    """Subtract from the outcome's ledger the seconds that its calls waited in our own queues."""
     ledger = outcome.ledger
     return replace(
         outcome,
@@ -221,21 +262,3 @@ def _without_waiting(outcome: Outcome, traces_s: float, judge_s: float) -> Outco
             judge_s=max(0.0, ledger.judge_s - judge_s),
         ),
     )
-
-
-async def solution_of(solving: Solving) -> Solution:
-    """Wait for the result. Whoever stops waiting stops the work.
-
-    Raises:
-        ApiError: there is none.
-    """
-    try:
-        await asyncio.shield(solving.admitted)
-        await asyncio.wait([solving.task])
-    except asyncio.CancelledError:
-        solving.stop("disconnected")
-        raise
-    error = solving.task.exception()
-    if error is None:
-        return solving.task.result()
-    raise error if isinstance(error, ApiError) else internal()

@@ -53,7 +53,7 @@ def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class RequestSpec:
     """A request that may be carried out."""
 
     model: str
@@ -69,7 +69,7 @@ class Spec:
     include_usage: bool
 
 
-def read_chat_request(body: bytes, offers: Mapping[str, Offer]) -> Spec:
+def read_chat_request(body: bytes, offers: Mapping[str, Offer]) -> RequestSpec:
     """What the body asks for.
 
     Raises:
@@ -90,7 +90,7 @@ def read_chat_request(body: bytes, offers: Mapping[str, Offer]) -> Spec:
     max_total_tokens = controls.max_total_tokens or ceilings.max_total_tokens
     if max_total_tokens is not None and max_total_tokens < sampling.max_tokens:
         sampling = sampling.model_copy(update={"max_tokens": max_total_tokens})
-    return Spec(
+    return RequestSpec(
         model=request.model,
         problem=_problem(request),
         policy=_policy(controls, offer, greedy=sampling.temperature == 0),

@@ -1,7 +1,7 @@
 """Where engines report what cancelled work had cost: an actor beside each ingress replica.
 
 An engine cannot call into a Serve replica, which may be one of many behind a handle; it can call an
-actor. The ingress takes its letters in bulk.
+actor. The ingress takes its reports in bulk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from actors.driver.live import LiveProblem
 
 
 @dataclass(frozen=True, slots=True)
-class TraceSettled:
+class TraceUsage:
     """What a trace had generated when its cancel arrived; see `LiveProblem.settle`."""
 
     request_id: str
@@ -27,7 +27,7 @@ class TraceSettled:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeSettled:
+class JudgeUsage:
     """What a cancelled call to the judge had cost."""
 
     request_id: str
@@ -40,35 +40,35 @@ class JudgeSettled:
         live.settle_judge(self.num_pairs, self.computed_tokens, self.cached_tokens)
 
 
-Letter = TraceSettled | JudgeSettled
+UsageReport = TraceUsage | JudgeUsage
 
 
-class Mailbox:
-    """Holds letters until they are taken."""
+class UsageReports:
+    """Holds reports until they are taken."""
 
     def __init__(self) -> None:
-        self._letters: asyncio.Queue[Letter] = asyncio.Queue()
+        self._reports: asyncio.Queue[UsageReport] = asyncio.Queue()
 
     async def settle(
         self, request_id: str, num_tokens: int, recent: tuple[tuple[float, int], ...]
     ) -> None:
         """A generator reports; see `actors.messages.TraceRequest.report_to`."""
-        self._letters.put_nowait(TraceSettled(request_id, num_tokens, recent))
+        self._reports.put_nowait(TraceUsage(request_id, num_tokens, recent))
 
     async def settle_judge(
         self, request_id: str, num_pairs: int, computed_tokens: int, cached_tokens: int
     ) -> None:
         """A judge reports."""
-        letter = JudgeSettled(request_id, num_pairs, computed_tokens, cached_tokens)
-        self._letters.put_nowait(letter)
+        report = JudgeUsage(request_id, num_pairs, computed_tokens, cached_tokens)
+        self._reports.put_nowait(report)
 
     async def until_death(self) -> None:
-        """Never return: whoever calls it learns of the end of this process; see `Askers`."""
+        """Never return: whoever calls it learns of the end of this process; see `CallerWatch`."""
         await asyncio.Event().wait()
 
-    async def take(self) -> list[Letter]:
-        """All letters there are, once there is one."""
-        letters = [await self._letters.get()]
-        while not self._letters.empty():
-            letters.append(self._letters.get_nowait())
-        return letters
+    async def take(self) -> list[UsageReport]:
+        """All reports there are, once there is one."""
+        reports = [await self._reports.get()]
+        while not self._reports.empty():
+            reports.append(self._reports.get_nowait())
+        return reports

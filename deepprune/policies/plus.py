@@ -20,11 +20,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
-from deepprune.belief import Array, Standing, expected_worth, fewest_votes, standing
+from deepprune.belief import Array, Standing, doubted_standing, expected_worth, fewest_votes
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.events import (
     Command,
@@ -41,30 +40,27 @@ from deepprune.events import (
     Stop,
 )
 from deepprune.evidence import Cluster, Evidence
+from deepprune.policies.token_costs import TokenCosts
 from deepprune.policy_config import PlusConfig
 
 DEFAULT_BASE_RATE = 0.7
 DEFAULT_AUROC = 0.87
 """The paper's judge (Table 1)."""
 SURE = 2.5
-"""Log-odds from which on the judge is not asked again."""
+"""Log-odds above which the judge is not asked again."""
 SETTLED = 0.05
 """Share of a vote still open below which finishing a trace tells nothing, if the judge is right."""
-_TOKENS_PER = {"tokens": 1, "reasoning_words": 20}
-UNSEEN_LENGTH = 3.0
-"""Length of a trace in checkpoints, expected before any has finished."""
 
 
 class DeepPrunePlus:
-    """Launches, judges and finishes whatever tells most per token about which answer leads."""
+    """Launches, judges and finishes the traces that tell most per token about the leader."""
 
     pauses = True
 
     def __init__(self, config: PlusConfig) -> None:
         self._config = config
         self._safe = 1.0 - config.risk
-        spec = CheckpointSpec.parse(config.checkpoint)
-        self._checkpoint_tokens = float(_TOKENS_PER[spec.kind] * spec.count)
+        self._costs = TokenCosts(CheckpointSpec.parse(config.checkpoint), config.judge_price)
         self._worth = expected_worth(config.auroc or DEFAULT_AUROC)
         self._evidence = Evidence(config.base_rate or DEFAULT_BASE_RATE, config.trust)
         self._unlaunched = range(config.num_traces)
@@ -74,9 +70,6 @@ class DeepPrunePlus:
         self._asked: dict[int, Cluster] = {}  # compared now, and with which
         self._ended: set[int] = set()
         self._judge_lost = config.trust == 0
-        self._prefix_tokens: list[int] = []
-        self._trace_tokens: list[int] = []
-        self._judge_tokens = 0
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -85,22 +78,22 @@ class DeepPrunePlus:
         return self._advance()
 
     def handle(self, event: Event) -> list[Command]:
-        """Take in what happened, then go on where there is nothing to wait for."""
+        """Record an event, then continue if there is nothing to wait for."""
         commands: list[Command] = []
         match event:
             case PrefixReady(sample=sample, num_tokens=num_tokens):
                 self._to_checkpoint.remove(sample)
                 self._paused.append(sample)
-                self._prefix_tokens.append(num_tokens)
+                self._costs.add_prefix(num_tokens)
                 commands = self._compare(sample)
             case Judged(sample=sample, p_same=p_same, computed_tokens=computed_tokens):
-                self._judge_tokens += computed_tokens
+                self._costs.add_judging(computed_tokens)
                 commands = self._judged(sample, p_same)
             case JudgeLost(sample=sample):
                 self._judge_lost = True
                 self._asked.pop(sample, None)
             case Finished(sample=sample, answer=answer, num_tokens=num_tokens):
-                self._trace_tokens.append(num_tokens)
+                self._costs.add_trace(num_tokens)
                 self._end(sample, answer)
             case Failed(sample=sample):
                 self._end(sample, None)
@@ -109,25 +102,10 @@ class DeepPrunePlus:
         return [*commands, *self._advance()]
 
     def decision(self) -> Decision:
-        """The heaviest answer, each vote weighing what its cluster weighs."""
-        clusters = self._evidence.clusters
-        if not clusters:
+        """The answer with the most weight; a vote weighs what its cluster weighs."""
+        if not self._evidence.clusters:
             return Decision(None)
-        mass = self._standing().mass
-        known = sorted(
-            (
-                (cluster.answer, tuple(sorted(cluster.voters)), float(mass[index]))
-                for index, cluster in enumerate(clusters)
-                if cluster.answer is not None
-            ),
-            key=lambda group: (-group[2], group[1]),
-        )
-        return Decision(
-            known[0][0] if known else None,
-            tuple((answer, voters) for answer, voters, _ in known),
-            tuple(tuple(sorted(cluster.traces)) for cluster in clusters),
-            tuple(weight for _, _, weight in known),
-        )
+        return self._evidence.decision(self._standing().mass)
 
     def _end(self, sample: int, answer: str | None) -> None:
         self._to_checkpoint.discard(sample)
@@ -141,7 +119,7 @@ class DeepPrunePlus:
     # --- comparing ------------------------------------------------------------------------------
 
     def _compare(self, sample: int) -> list[Command]:
-        """Ask about the next cluster, the largest first; found alike with none, open one."""
+        """Compare with the next cluster, largest first; open a new one if it agrees with none."""
         if self._judge_lost:
             return []
         cluster = self._evidence.next_for(sample, self._config.max_asked)
@@ -153,7 +131,7 @@ class DeepPrunePlus:
     def _ask(self, sample: int, cluster: Cluster) -> list[Command]:
         """Compare a trace with members of a cluster that it has not been compared with.
 
-        Those being compared now are left out: it may be this trace that they are compared with.
+        Leave out members that are being compared now: they may be compared with this trace.
         """
         limit = self._config.max_members
         members = self._evidence.fresh(sample, cluster, limit, self._asked.keys())
@@ -189,45 +167,40 @@ class DeepPrunePlus:
     # --- belief ---------------------------------------------------------------------------------
 
     def _standing(self, hoped: int = 0, likelihoods: Array | None = None) -> Standing:
-        """How things stand, or would with so many more votes for the leader.
-
-        With probability `trust` what the judge says holds; else only finished traces count.
-        """
+        """Weigh votes and the judge's word, as if the leader had `hoped` more votes."""
         clusters, waiting = self._evidence.clusters, set(self._paused)
         if likelihoods is None:
             likelihoods = self._evidence.likelihoods(self._uncertain())
-        voting = self._evidence.answer_rate  # the others will have nothing to say
-        unseen = len(self._unlaunched) * voting
+        voting = self._evidence.answer_rate  # the share of traces that give an answer
         cast = np.array([len(cluster.voters) for cluster in clusters], dtype=np.float64)
         held = np.array([len(waiting.intersection(cluster.anchors)) for cluster in clusters])
-        held = held * voting
-        believed = standing(cast + held, likelihoods, unseen)
-        if hoped:
-            cast[believed.leader] += hoped
-            believed = standing(cast + held, likelihoods, max(0, unseen - hoped), believed.leader)
-        nothing = np.ones((len(waiting), len(cast) + 1))
-        doubted = standing(cast, nothing, max(0, unseen - hoped), believed.leader)
-        trust = self._evidence.trust
-        p_leads = trust * believed.p_leads + (1 - trust) * doubted.p_leads
-        return replace(believed, p_leads=p_leads, p_judged=believed.p_leads)
+        return doubted_standing(
+            cast,
+            held * voting,
+            likelihoods,
+            len(self._unlaunched) * voting,
+            num_waiting=len(waiting),
+            trust=self._evidence.trust,
+            hoped=hoped,
+        )
 
     def _uncertain(self) -> list[int]:
-        """Waiting traces whose cluster is a matter of the judge's word."""
+        """Waiting traces whose cluster only the judge has told."""
         anchors = self._evidence.anchors
         return [sample for sample in self._paused if sample not in anchors]
 
     def _votes_needed(self, likelihoods: Array) -> int:
-        """The fewest further votes that would make the lead safe, at most a wave of them."""
+        """The fewest further votes that would make the lead safe, at most a wave."""
         votes = range(1, self._config.max_wave)
         return 1 + bisect_left(
             votes, True, key=lambda n: self._standing(n, likelihoods).p_leads > self._safe
         )
 
     def _open(self, now: Standing) -> dict[int, float]:
-        """How much of a vote between the contenders is still open, for each waiting trace.
+        """For each waiting trace, the share of its vote between the contenders still open.
 
-        The judge may be wrong, so something always is. Anchors stand for their clusters, except
-        that those of two contenders may yet turn out to share an answer.
+        The share is never 0, since the judge may be wrong. Anchors stand for their clusters, but
+        two contenders may still turn out to share an answer.
         """
         evidence, doubt = self._evidence, 1 - self._evidence.trust
         judged = dict(zip(self._uncertain(), now.unsettled.tolist(), strict=True))
@@ -272,14 +245,14 @@ class DeepPrunePlus:
         return self._tell_apart(now, missing, wanted)
 
     def _tell_apart(self, now: Standing, missing: int, wanted: int) -> list[Command]:
-        """The lead is not safe: buy what tells most per token."""
+        """Choose the action that tells most per token, while the lead is not safe."""
         if asked := self._ask_again(now):
             return asked
         left = self._open(now)
         anchors = self._evidence.anchors
         judged = [1 - share for sample, share in left.items() if sample not in anchors]
         worth = float(np.mean(judged)) if judged else self._worth * self._evidence.trust
-        prefix, rest = self._costs()
+        prefix, rest = self._costs.means()
         questions = sorted(self._paused, key=lambda sample: -left[sample])
         if not self._unlaunched:
             return self._last(questions, left, missing, wanted)
@@ -291,7 +264,7 @@ class DeepPrunePlus:
     def _last(
         self, questions: list[int], left: dict[int, float], missing: int, wanted: int
     ) -> list[Command]:
-        """All are launched: finish what is open, unless the judge knows it and may be believed."""
+        """All are launched: finish open traces, unless a trusted judge has settled them."""
         doubt = 1 - self._evidence.trust
         if questions and (doubt > self._config.risk or left[questions[0]] - doubt > SETTLED):
             return self._finish(questions[:missing])
@@ -300,14 +273,6 @@ class DeepPrunePlus:
             return self._finish((self._waiting_in(leader) or questions)[:wanted])
         return [Stop("all sampled")]
 
-    def _costs(self) -> tuple[float, float]:
-        """Tokens of a judged prefix, and from there to a trace's end."""
-        seen = self._prefix_tokens
-        prefix = float(np.mean(seen)) if seen else self._checkpoint_tokens
-        whole = float(np.mean(self._trace_tokens)) if self._trace_tokens else UNSEEN_LENGTH * prefix
-        judging = self._config.judge_price * self._judge_tokens / max(1, len(seen))
-        return prefix + judging, max(whole - prefix, 0.1 * prefix)
-
     def _finish(self, samples: list[int]) -> list[Command]:
         for sample in samples:
             self._paused.remove(sample)
@@ -315,8 +280,8 @@ class DeepPrunePlus:
         return [Continue(sample) for sample in samples]
 
     def _launch(self, missing: int, worth: float) -> list[Command]:
-        """Launch as many traces as `missing` votes take, to their end if a prefix tells less."""
-        prefix, rest = self._costs()
+        """Launch traces for `missing` votes, to their end if a prefix tells less per token."""
+        prefix, rest = self._costs.means()
         to_end = self._judge_lost or worth / prefix <= 1 / (prefix + rest)
         size = missing if to_end else min(self._config.max_wave, math.ceil(missing / worth))
         wave, self._unlaunched = self._unlaunched[:size], self._unlaunched[size:]

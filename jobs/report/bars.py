@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from jobs.render.figures import PLAIN, bars_figure, legend_below
+from jobs.render.figures import PLAIN, bars_figure, legend_below, readable_on
 from jobs.render.format import amount, percent, rate, tick
 from jobs.render.text import one_line
 from jobs.render.theme import (
@@ -85,10 +85,9 @@ def draw_clusters(scenario: Scenario, runs: Sequence[Run]) -> Figure | None:
             shade = 1 - (1 - base) * max(0.18, 0.85**rank)
             axes.barh(place, share, 0.62, left, color=tuple(shade), edgecolor=PAPER, linewidth=0.6)
             if share > 0.05:
-                dark = float(np.dot(shade, (0.3, 0.59, 0.11))) < 0.55
                 style = {"ha": "center", "va": "center", "fontsize": 8.5}
-                colour = "#fefefe" if dark else "#22262a"
-                axes.text(left + share / 2, place, percent(share, 0), color=colour, **style)
+                style["color"] = readable_on(shade)
+                axes.text(left + share / 2, place, percent(share, 0), **style)
             left += share
         beside = {"va": "center", "fontsize": 9, **(PLAIN | {"color": QUIET})}
         axes.text(1.01, place, f"{rate(number)} clusters", **beside)

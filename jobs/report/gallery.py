@@ -11,17 +11,24 @@ from jobs.render.figures import Plot, save_plot
 from jobs.render.format import amount, percent, rate
 from jobs.render.theme import FATE_NAMES
 from jobs.report.bars import cluster_shares, draw_clusters, draw_fates
+from jobs.report.lanes import draw_lanes, labels_beside, typical_page
 from jobs.report.load import Run
+from jobs.report.pages import Page
 from jobs.report.pareto import draw_judge_curve, draw_pareto
 from jobs.report.summary import Scenario
+from jobs.report.verdict import Verdict
 
 
-def draw(scenario: Scenario, runs: Sequence[Run], folder: Path, suffix: str) -> list[Plot]:
-    """Draw what there is to draw; the PNGs go into `folder`.
+def draw(
+    verdict: Verdict, pages: Sequence[Page], runs: Sequence[Run], folder: Path, suffix: str
+) -> list[Plot]:
+    """Draw the plots that a scenario has data for; the PNGs go into `folder`.
 
     Raises:
         UserError: a picture cannot be written.
     """
+    scenario, pick = verdict.scenario, verdict.pick
+    page = typical_page(pages, scenario, pick) if pick else None
     wanted: list[tuple[str, Callable[[], Figure | None], Callable[[], str], str]] = [
         (
             "pareto",
@@ -49,6 +56,15 @@ def draw(scenario: Scenario, runs: Sequence[Run], folder: Path, suffix: str) -> 
             lambda: draw_clusters(scenario, runs),
             lambda: _clusters_words(scenario, runs),
             "How large the clusters were when clustering ended; problems weigh the same.",
+        ),
+        (
+            "lanes",
+            lambda: (
+                draw_lanes(page, labels_beside(page, scenario, pick)) if page and pick else None
+            ),
+            lambda: f"Each trace of problem {page.problem_id if page else ''} as a lane.",
+            "The traces of the problem with the median saving, each as long as its tokens. Notch: "
+            "its checkpoint; cross: cancelled there; dotted: recorded, never generated.",
         ),
     ]
     plots = []

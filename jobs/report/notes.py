@@ -79,6 +79,16 @@ def _unjudged(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _seeds(summaries: Sequence[Summary]) -> list[str]:
+    of = {summary.variant: set(summary.seeds) for summary in summaries}
+    others = [
+        s.label
+        for s in summaries
+        if s.comparison and of[s.variant].isdisjoint(of[s.comparison.baseline])
+    ]
+    if others:
+        return [
+            f"With other seeds than cons, so compared on the same problems: {', '.join(others)}."
+        ]
     numbers = {summary.label: len(summary.seeds) for summary in summaries}
     if len(set(numbers.values())) < 2:
         return []

@@ -37,7 +37,10 @@ class Page:
     excerpt: str
     rows: Mapping[str, Row]
     """By variant's label: the outcome that is shown."""
+    data: Mapping[str, Any]
+    texts: Sequence[str]
     packed: str
+    """Data and texts, compressed, the texts cut to what the report may hold."""
 
     def short_id(self, common: str) -> str:
         """The id on one line, without the part that all problems of a scenario share."""
@@ -103,7 +106,14 @@ def build_pages(
 
 
 def _page(draft: _Draft, packed: str) -> Page:
-    return Page(draft.problem_id, one_line(draft.data["problem"], 140), draft.rows, packed)
+    return Page(
+        draft.problem_id,
+        one_line(draft.data["problem"], 140),
+        draft.rows,
+        draft.data,
+        draft.texts,
+        packed,
+    )
 
 
 def _note(drafts: Sequence[_Draft], limit: int, shelf: TraceTexts) -> str:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jobs.render.figures import PLAIN, new_figure
+from jobs.render.figures import PLAIN, legend_below, new_figure, readable_on
 from jobs.render.format import percent, points, tick
-from jobs.render.theme import FAINT, INK, PAPER, QUIET, policy_colour
+from jobs.render.text import one_line
+from jobs.render.theme import FAINT, PAPER, QUIET, policy_colour
 from jobs.report.bootstrap import Estimate
-from jobs.report.labels import Point, label_directly
 from jobs.report.summary import Scenario, Summary
+
+MAX_LABEL = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A variant in the plane: tokens per problem and accuracy."""
+
+    label: str
+    tokens: float
+    accuracy: float
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -33,8 +45,8 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     if len(shown) < 2:
         return None
     figure, axes = new_figure(9, 5.6)
-    for s in shown:
-        _draw_variant(axes, s)
+    for number, s in enumerate(sorted(shown, key=lambda s: _point(s).tokens), start=1):
+        _draw_variant(axes, s, number)
     axes.set_xscale("log")
     _limits(axes, shown)
     line = front([_point(s) for s in shown if not s.variant.is_limit])
@@ -51,8 +63,7 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     axes.set_xlabel("tokens generated per problem (log scale)")
     axes.set_ylabel("accuracy")
     axes.set_title(scenario.name, loc="left", fontsize=11, pad=10, **PLAIN)
-    points = [_point(s) for s in shown]
-    label_directly(figure, axes, points, [bar for s in shown for bar in _bars(s)])
+    legend_below(figure, axes)
     return figure
 
 
@@ -91,9 +102,7 @@ def draw_judge_curve(scenario: Scenario) -> Figure | None:
         axes.set_xticks(aurocs, [f"{auroc:g}" for auroc in aurocs])
         axes.grid(color=FAINT, linewidth=0.8)
         axes.set_xlabel("AUROC of the judge")
-    handles, names = left.get_legend_handles_labels()
-    style = {"frameon": False, "fontsize": 9, "labelcolor": INK}
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), **style)
+    legend_below(figure, left)
     return figure
 
 
@@ -124,7 +133,7 @@ def _rules(axes: Any, scenario: Scenario) -> None:
 
 def _point(s: Summary) -> Point:
     assert s.tokens and s.accuracy
-    return Point(s.label, s.tokens.value, s.accuracy.value, policy_colour(s.variant.policy))
+    return Point(s.label, s.tokens.value, s.accuracy.value)
 
 
 def _intervals(s: Summary) -> tuple[Estimate, Estimate]:
@@ -153,14 +162,19 @@ def _bars(s: Summary) -> list[tuple[float, float, float, float]]:
     ]
 
 
-def _draw_variant(axes: Any, s: Summary) -> None:
+def _draw_variant(axes: Any, s: Summary, number: int) -> None:
+    """The mark of a variant, with its number in it; the legend says which variant that is."""
     shade, p = policy_colour(s.variant.policy), _point(s)
     bar = {"color": shade, "alpha": 0.4, "linewidth": 1.4, "solid_capstyle": "butt", "zorder": 2}
     for left, low, right, high in _bars(s):
         axes.plot([left, right], [low, high], **bar)
     face = PAPER if s.variant.is_limit else shade
     style = {"markerfacecolor": face, "markeredgecolor": shade, "markeredgewidth": 1.6}
-    axes.plot(p.tokens, p.accuracy, "o", markersize=7.5, zorder=4, **style)
+    dark = {"color": readable_on(face), "parse_math": False}
+    label = f"{number}  {one_line(s.label, MAX_LABEL)}"
+    axes.plot(p.tokens, p.accuracy, "o", markersize=12, zorder=4 + number, label=label, **style)
+    middle = {"ha": "center", "va": "center_baseline", "fontsize": 8, "zorder": 4 + number}
+    axes.text(p.tokens, p.accuracy, str(number), **middle, **dark)
 
 
 def _limits(axes: Any, shown: Sequence[Summary]) -> None:

@@ -8,7 +8,7 @@ its size, on the problems and seeds that both have. `Scenario.notes` name missin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -180,14 +180,14 @@ def _scenario(
 def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison | None) -> Summary:
     rows = group.rows
     problems = tuple(sorted({problem for problem, _ in rows}))
-    accuracy = _by_problem(rows, problems, _right)
-    tokens = _by_problem(rows, problems, lambda row: row.tokens)
+    accuracy = _by_problem(_accuracies(rows), problems)
+    tokens = _by_problem(_tokens(rows), problems)
     names = dict.fromkeys(name for row in rows.values() for name in row.values)
     costs = {
-        name: _by_problem(rows, problems, lambda row, name=name: row.values.get(name))  # type: ignore[misc]
+        name: _by_problem({key: row.values.get(name) for key, row in rows.items()}, problems)
         for name in names
     }
-    judge = _by_problem(rows, problems, _judge_tokens)
+    judge = _by_problem({key: _judge_tokens(row) for key, row in rows.items()}, problems)
     means = {name: bootstrap.mean(values) for name, values in costs.items()}
     return Summary(
         variant=variant,
@@ -212,23 +212,22 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
 
 def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None:
     keys = rows.keys() & plain.keys()
+    if not keys:  # no seed in common, as in a demo: compare the first seeds, the second, ...
+        rows, plain = _by_rank(rows), _by_rank(plain)
+        keys = rows.keys() & plain.keys()
     if not keys:
         return None
     problems = tuple(sorted({problem for problem, _ in keys}))
     ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
     same = {key: float(_same(ours[key].answer, theirs[key].answer)) for key in keys}
-    right, plain_right = _by_problem(ours, problems, _right), _by_problem(theirs, problems, _right)
+    right, plain_right = (_by_problem(_accuracies(of), problems) for of in (ours, theirs))
+    spent, plain_spent = (_by_problem(_tokens(of), problems) for of in (ours, theirs))
     return Comparison(
         baseline=baseline,
         num_problems=len(problems),
         accuracy=bootstrap.difference(right, plain_right),
-        tokens=bootstrap.ratio(
-            _by_problem(ours, problems, lambda row: row.tokens),
-            _by_problem(theirs, problems, lambda row: row.tokens),
-        ),
-        same_answer=bootstrap.mean(
-            _by_problem(ours, problems, lambda row: same[row.problem_id, row.seed])
-        ),
+        tokens=bootstrap.ratio(spent, plain_spent),
+        same_answer=bootstrap.mean(_by_problem(same, problems)),
         changed={
             problem: (float(a), float(b))
             for problem, a, b in zip(problems, right, plain_right, strict=True)
@@ -251,24 +250,31 @@ def _baseline_of(variant: Variant, groups: Mapping[Variant, _Group]) -> Variant 
     )
 
 
-def _by_problem(
-    rows: Rows, problems: Sequence[str], figure: Callable[[Row], float | None]
-) -> Array:
-    """The mean of a figure over the seeds of each problem; NaN where there is none."""
-    place = {problem: i for i, problem in enumerate(problems)}
-    sums, counts = np.zeros(len(problems)), np.zeros(len(problems))
-    for (problem, _), row in rows.items():
-        value = figure(row)
+def _by_rank(rows: Rows) -> Rows:
+    """The outcomes of each problem under 0, 1, ... in place of their seeds."""
+    ranks: dict[str, int] = defaultdict(int)
+    ranked: dict[Key, Row] = {}
+    for (problem, _), row in sorted(rows.items(), key=lambda item: item[0][1] or 0):
+        ranked[problem, ranks[problem]] = row
+        ranks[problem] += 1
+    return ranked
+
+
+def _by_problem(values: Mapping[Key, float | None], problems: Sequence[str]) -> Array:
+    """The mean over the seeds of each problem; NaN where there is no value."""
+    found: dict[str, list[float]] = {problem: [] for problem in problems}
+    for (problem, _), value in values.items():
         if value is not None:
-            sums[place[problem]] += value
-            counts[place[problem]] += 1
-    with np.errstate(invalid="ignore"):
-        means: Array = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return means
+            found[problem].append(value)
+    return np.array([sum(of) / len(of) if of else np.nan for of in found.values()])
 
 
-def _right(row: Row) -> float | None:
-    return None if row.correct is None else float(row.correct)
+def _accuracies(rows: Rows) -> dict[Key, float | None]:
+    return {k: None if row.correct is None else float(row.correct) for k, row in rows.items()}
+
+
+def _tokens(rows: Rows) -> dict[Key, float | None]:
+    return {key: row.tokens for key, row in rows.items()}
 
 
 def _judge_tokens(row: Row) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.gpu_specs import ACCELERATORS, Accelerator
+from cluster.gpu_specs import GPU_SPECS, GpuSpec
 from cluster.model_shapes import ModelShape, model_shape
 from cluster.node_types import NODE_TYPES, NodeType
 from cluster.roofline import judge_speed, replica_speed
@@ -231,13 +231,13 @@ def _nodes(mix: Mix) -> list[NodeType]:
     return [NODE_TYPES[name] for name, count in mix.items() for _ in range(count)]
 
 
-def _gpu(node: NodeType) -> Accelerator:
-    if node.accelerator not in ACCELERATORS:
+def _gpu(node: NodeType) -> GpuSpec:
+    if node.accelerator not in GPU_SPECS:
         raise UserError(
             f"nothing is known of the speed of a node of type {node.name!r}: give `speed` as "
-            "measured, or plan with nodes of " + ", ".join(ACCELERATORS)
+            "measured, or plan with nodes of " + ", ".join(GPU_SPECS)
         )
-    return ACCELERATORS[node.accelerator]
+    return GPU_SPECS[node.accelerator]
 
 
 def _needs_words(policy: PolicyConfig) -> bool:

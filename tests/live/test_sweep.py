@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from actors.deploy.connection import TOO_SLOW
+from actors.deploy.connection import START_TIMED_OUT
 from tests.support.command import deepprune
 from tests.support.waiting import HANG_S, until_hit, wait_for
 
@@ -239,7 +239,7 @@ def cluster(tmp_path):
         nonlocal head
         said = log.read_text()
         if head.poll() is not None:  # Ray gives its own processes 30 s
-            assert TOO_SLOW in said, said
+            assert START_TIMED_OUT in said, said
             head = start()
         return "Ray runtime started" in said
 

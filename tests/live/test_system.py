@@ -167,8 +167,9 @@ def solved_with(judge, live_system, problems):
     import ray
     from ray import serve
 
+    from actors.deploy.applications import judge_app
     from actors.deploy.preflight import check, with_calibration
-    from actors.deploy.system import GENERATOR_APP, judge_app
+    from actors.deploy.system import GENERATOR_APP
     from actors.driver.coordinator import JUDGE
     from actors.driver.shards import Shards
 

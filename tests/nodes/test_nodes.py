@@ -136,9 +136,9 @@ def test_a_driver_dies_and_its_engines_end(many_nodes):
     driver = f"""
 import ray, time
 from ray import serve
-from actors.deploy.app_reaper import watched
+from actors.deploy.app_reaper import reaped_with_driver
 ray.init({many_nodes.hosts.address!r}, log_to_driver=False)
-with watched(["orphan"]):
+with reaped_with_driver(["orphan"]):
     serve.run(serve.deployment(type("Orphan", (), {{}})).bind(), name="orphan", route_prefix=None)
     print("up", flush=True)
     time.sleep(600)

@@ -21,15 +21,13 @@ from types import SimpleNamespace
 import uvicorn
 
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
-from actors.metrics import Metrics
 from actors.serving.admission import Admission
 from actors.serving.fairness import FairGate
-from actors.serving.http import build_http
-from actors.serving.ingress import Ingress
+from actors.serving.http import build_http_app
 from actors.serving.keys import Keyring
-from actors.serving.request_history import Journal
-from actors.serving.request_log import RequestLog
+from actors.serving.request_history import RequestHistory
 from actors.serving.request_runner import ServedModel
+from actors.serving.service import RequestService
 from actors.serving.spec import offer_of
 from deepprune.serve_config import parse_serve_config
 from tests.support.served_endpoint import configuration, free_port
@@ -77,44 +75,31 @@ class MadeUp:
         return JudgeReply(same, 60 * len(same), 40 * len(same))
 
 
-class Stand(Ingress):  # type: ignore[misc, valid-type]
-    """An ingress in this process."""
-
-    async def __init__(self, folder: Path, keys: list[str], tokens_per_s: float) -> None:
-        self.config = parse_serve_config(configuration(folder), "stand")
-        self.keys = Keyring(keys)
-        self.log = RequestLog(self.config.http.request_log)
-        kept = Journal(self.config.history)
-        remote = {name: SimpleNamespace(remote=getattr(kept, name)) for name in _JOURNAL}
-        self.journal = SimpleNamespace(**remote)
-        made_up = MadeUp(tokens_per_s)
-        self.models = {
-            name: ServedModel(
-                config=self.config.run(name),
-                offer=offer_of(self.config, name),
-                generators=made_up,
-                judges=made_up if self.config.models[name].judge else None,
-                replica=None,
-                trace_gate=FairGate(512),
-                judge_gate=FairGate(512),
-                admission=Admission(self.config.models[name].queue),
-            )
-            for name in self.config.models
-        }
-        self.offers = {name: model.offer for name, model in self.models.items()}
-        self.num_generators = dict.fromkeys(self.models, 1)
-        self._solving = {}
-        self._news = []
-        self._mailbox = None
-        self._metrics = Metrics()
-        self.answered = self._metrics.answered
-        self.created = int(time.time())
-
-    def __del__(self) -> None:
-        """Instead of Serve's, which has to be awaited."""
-
-
-_JOURNAL = ("write", "list", "read")
+def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestService:
+    """The ingress's service in this process."""
+    config = parse_serve_config(configuration(folder), "stand")
+    kept = RequestHistory(config.history)
+    methods = ("write", "list", "read")
+    history = SimpleNamespace(
+        **{name: SimpleNamespace(remote=getattr(kept, name)) for name in methods}
+    )
+    made_up = MadeUp(tokens_per_s)
+    models = {
+        name: ServedModel(
+            config=config.run(name),
+            offer=offer_of(config, name),
+            generators=made_up,
+            judges=made_up if config.models[name].judge else None,
+            replica=None,
+            trace_gate=FairGate(512),
+            judge_gate=FairGate(512),
+            admission=Admission(config.models[name].queue),
+        )
+        for name in config.models
+    }
+    made = RequestService(config, models, Keyring(keys), history)
+    made.num_generators = dict.fromkeys(models, 1)
+    return made
 
 
 @contextmanager
@@ -126,10 +111,9 @@ def standing(
     servers: list[uvicorn.Server] = []
 
     async def serve() -> None:
-        stand = Stand.__new__(Stand)
-        await stand.__init__(folder, keys, tokens_per_s)  # as Serve does it
-        writing = asyncio.create_task(stand._write_journal())
-        app = build_http(stand)
+        stand = service(folder, keys, tokens_per_s)
+        writing = asyncio.create_task(stand.write_history())
+        app = build_http_app(stand)
         servers.append(uvicorn.Server(uvicorn.Config(app, port=port, log_level=logging.WARNING)))
         await servers[0].serve()
         writing.cancel()

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from ray.exceptions import RayActorError
 
-from actors.replica.caller_watch import Askers
+from actors.replica.caller_watch import CallerWatch
 
 
-class Asker:
+class Caller:
     """A coordinator as a replica sees it: one call that stays open until it dies."""
 
     def __init__(self) -> None:
@@ -23,18 +23,18 @@ class Asker:
         return self.death
 
 
-async def work(askers: Askers, asker: Asker | None, seconds: float) -> str:
-    with askers.working_for(asker):
+async def work(callers: CallerWatch, caller: Caller | None, seconds: float) -> str:
+    with callers.working_for(caller):
         await asyncio.sleep(seconds)
     return "done"
 
 
 async def test_what_a_dead_coordinator_asked_for_is_cancelled_and_nothing_else():
-    askers, dying, living = Askers(), Asker(), Asker()
-    short = asyncio.create_task(work(askers, dying, 0))
+    callers, dying, living = CallerWatch(), Caller(), Caller()
+    short = asyncio.create_task(work(callers, dying, 0))
     assert await short == "done"
-    orphans = [asyncio.create_task(work(askers, dying, 60)) for _ in range(3)]
-    others = [asyncio.create_task(work(askers, asker, 0.05)) for asker in (living, None)]
+    orphans = [asyncio.create_task(work(callers, dying, 60)) for _ in range(3)]
+    others = [asyncio.create_task(work(callers, caller, 0.05)) for caller in (living, None)]
     await asyncio.sleep(0)
     dying.death.set_exception(RayActorError())
     assert await asyncio.gather(*others) == ["done", "done"]
@@ -45,10 +45,10 @@ async def test_what_a_dead_coordinator_asked_for_is_cancelled_and_nothing_else()
 
 
 async def test_a_coordinator_that_comes_back_is_watched_anew():
-    askers, asker = Askers(), Asker()
-    asker.death.set_exception(RayActorError())
+    callers, caller = CallerWatch(), Caller()
+    caller.death.set_exception(RayActorError())
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.create_task(work(askers, asker, 60))
-    asker.death = asyncio.get_running_loop().create_future()
-    assert await asyncio.create_task(work(askers, asker, 0)) == "done"
-    assert asker.num_calls == 2
+        await asyncio.create_task(work(callers, caller, 60))
+    caller.death = asyncio.get_running_loop().create_future()
+    assert await asyncio.create_task(work(callers, caller, 0)) == "done"
+    assert caller.num_calls == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.serving.chat import NEUTRAL
 from actors.serving.errors import ApiError
-from actors.serving.spec import Offer, Spec, read_chat_request
+from actors.serving.spec import Offer, RequestSpec, read_chat_request
 from deepprune.config import SamplingConfig
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.serve_config import CeilingsConfig
@@ -32,7 +32,7 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": ASK} | fields).encode()
 
 
-def read(**fields: Any) -> Spec:
+def read(**fields: Any) -> RequestSpec:
     return read_chat_request(body(**fields), OFFERS)
 
 

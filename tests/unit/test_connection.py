@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray._private import services
 
-from actors.deploy.connection import MOST_STARTS, connected, patience
+from actors.deploy.connection import MAX_STARTS, connected, extended_start_timeout
 from deepprune.errors import UserError
 
 SLOW = Exception("The current node timed out during startup. This could happen because ...")
@@ -38,7 +38,7 @@ def test_a_start_that_takes_too_long_is_made_again(starts):
 
 
 def test_a_machine_that_is_too_busy_is_told_in_one_line(starts):
-    starts += [SLOW] * MOST_STARTS
+    starts += [SLOW] * MAX_STARTS
     with (
         pytest.raises(UserError, match=r"3 attempts.*when the machine"),
         connected(None),
@@ -73,7 +73,7 @@ def test_a_node_is_waited_for_as_long_as_its_raylet_runs(monkeypatch, tmp_path):
         return "the node"
 
     monkeypatch.setattr(services, "get_node", get_node)
-    with patience():
+    with extended_start_timeout():
         assert services.get_node("address", "id") == "the node"
         with pytest.raises(RuntimeError, match="not yet"):
             services.get_node("address", "id")

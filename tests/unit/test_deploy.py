@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.serve.schema import ApplicationStatus, DeploymentStatus, DeploymentStatusTrigger
 
-from actors.deploy import system as deploy
+from actors.deploy import applications, startup
 from deepprune.config import ReplicasConfig
 from deepprune.errors import UserError
 
@@ -48,8 +48,8 @@ def said(monkeypatch):
         application = SimpleNamespace(status=state, message="", deployments={"g": deployment})
         return SimpleNamespace(applications={"g": application})
 
-    monkeypatch.setattr(deploy.serve, "status", status)
-    monkeypatch.setattr(deploy.time, "sleep", lambda _: None)
+    monkeypatch.setattr(startup.serve, "status", status)
+    monkeypatch.setattr(startup.time, "sleep", lambda _: None)
     return moments
 
 
@@ -59,7 +59,7 @@ def test_what_an_engine_raises_twice_ends_the_wait(said):
         for message in ("", RETRYING + BROKEN, RETRYING + BROKEN, "", RETRYING_AGAIN + BROKEN)
     ]
     with pytest.raises(UserError, match="g did not start: ValueError: no such model"):
-        deploy.wait_until_running(["g"], 60)
+        startup.wait_until_running(["g"], 60)
     assert len(said) == 1
 
 
@@ -69,7 +69,8 @@ def test_what_is_raised_once_is_waited_for(said):
         for message in (RETRYING + FULL, RETRYING + FULL, RETRYING_AGAIN + BROKEN)
     ]
     said += [(ApplicationStatus.RUNNING, "")]
-    deploy.wait_until_running(["g"], 60)
+    startup.wait_until_running(["g"], 60)
+    assert said == [(ApplicationStatus.RUNNING, "")]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_what_is_raised_once_is_waited_for(said):
 @pytest.mark.parametrize("message", [KILLED, CUT_OFF, LOST], ids=["killed", "cut off", "lost"])
 def test_a_replica_that_is_killed_while_it_starts_is_waited_for(said, status, message):
     said += [(status, message), (status, message), (ApplicationStatus.RUNNING, "")]
-    deploy.wait_until_running(["g"], 60)
+    startup.wait_until_running(["g"], 60)
     assert said == [(ApplicationStatus.RUNNING, "")]
 
 
@@ -87,16 +88,16 @@ def test_replicas_that_are_killed_again_and_again_end_the_wait(said):
     given_up = f"{GIVEN_UP} See controller logs. Error:\nActorDiedError()"
     said += [(ApplicationStatus.DEPLOYING, KILLED), (ApplicationStatus.DEPLOY_FAILED, given_up)]
     with pytest.raises(UserError, match="g did not start: ActorDiedError"):
-        deploy.wait_until_running(["g"], 60)
+        startup.wait_until_running(["g"], 60)
 
 
 def test_patience_ends(said):
     said += [(ApplicationStatus.DEPLOYING, "")]
     with pytest.raises(UserError, match="not ready within 0 s"):
-        deploy.wait_until_running(["g"], 0)
+        startup.wait_until_running(["g"], 0)
 
 
 @pytest.mark.parametrize(("most", "pause_s"), [(1, 0.025), (8, 0.2), (20, 0.5), (512, 0.5)])
 def test_a_few_engines_are_looked_at_often_and_many_not_more_than_serve_would(most, pause_s):
-    config = deploy.routing(ReplicasConfig(min=1, max=most))
+    config = applications.routing(ReplicasConfig(min=1, max=most))
     assert config.max_backoff_s == pytest.approx(pause_s)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages import TraceRequest, TraceUpdate
-from actors.serving import capacity_shares as census
-from actors.serving.capacity_shares import Census, share_by_need
+from actors.serving import capacity_shares
+from actors.serving.capacity_shares import CapacityShares, share_by_need
 from actors.serving.fairness import FairGate, FairGenerators, FairShare, owner_of
 from deepprune.config import SamplingConfig
 
@@ -185,8 +185,8 @@ def test_replicas_of_the_ingress_share_slots_by_need(total, needs):
 
 
 async def test_the_census_forgets_an_ingress_that_is_gone(monkeypatch):
-    counted = Census()
-    assert await counted.tell("a", {"m": 3}) == {"m": []}
-    assert await counted.tell("b", {"m": 5}) == {"m": [3]}
-    monkeypatch.setattr(census, "FORGET_S", 0.0)
-    assert await counted.tell("a", {"m": 4}) == {"m": []}
+    counted = CapacityShares()
+    assert await counted.report("a", {"m": 3}) == {"m": []}
+    assert await counted.report("b", {"m": 5}) == {"m": [3]}
+    monkeypatch.setattr(capacity_shares, "FORGET_S", 0.0)
+    assert await counted.report("a", {"m": 4}) == {"m": []}

@@ -16,10 +16,10 @@ from actors.messages import (
     JudgeReply,
     JudgeRequest,
     Judges,
-    NoRoom,
+    NotStarted,
+    PromptTooLong,
     TraceRequest,
     TraceUpdate,
-    Unheard,
 )
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.ledger import Fate
@@ -85,7 +85,7 @@ class Deaf:
     async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         self.num_calls -= 1
         if self.num_calls >= 0:
-            raise Unheard("nothing heard")
+            raise NotStarted("nothing received")
         yield TraceUpdate("\\boxed{1}", (7,), 1, finish_reason="stop")
 
 
@@ -129,7 +129,7 @@ class DeafJudges:
     async def score(self, request: JudgeRequest) -> JudgeReply:
         self.num_calls -= 1
         if self.num_calls >= 0:
-            raise Unheard("nothing heard")
+            raise NotStarted("nothing received")
         return JudgeReply((1.0,) * len(request.firsts), 1, 0)
 
 
@@ -212,7 +212,7 @@ class Cramped:
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
         self.num_calls += 1
-        raise NoRoom("the problem is too long")
+        raise PromptTooLong("the problem is too long")
 
 
 async def test_a_judge_without_room_is_asked_once_and_the_vote_comes_without_it():

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.configs import resolve_config
-from cluster.gpu_specs import ACCELERATORS
+from cluster.gpu_specs import GPU_SPECS
 from cluster.model_shapes import MODEL_SHAPES, model_shape
 from cluster.node_types import NODE_TYPES
 from cluster.roofline import judge_speed, replica_speed
@@ -33,12 +33,12 @@ class TestHardware:
     def test_every_gpu_node_has_an_accelerator_of_its_memory(self):
         for node in NODE_TYPES.values():
             if node.accelerator:
-                gpu = ACCELERATORS[node.accelerator]
+                gpu = GPU_SPECS[node.accelerator]
                 assert gpu.memory_bytes == pytest.approx(node.gpu_memory_gib * 1e9)
 
     def test_a_replica_by_hand(self):
         speed = replica_speed(
-            ACCELERATORS["A100"],
+            GPU_SPECS["A100"],
             2,
             QWEN_8B,
             ALL_OF_IT,
@@ -56,21 +56,21 @@ class TestHardware:
     def test_efficiency_is_taken_off(self):
         half = Efficiency(bandwidth=0.5, compute=0.25, step_s=0, step_s_per_trace=0, memory=1)
         options = {"max_num_seqs": 8, "trace_tokens": 100}
-        full = replica_speed(ACCELERATORS["H20"], 1, QWEN_8B, ALL_OF_IT, **options)
-        less = replica_speed(ACCELERATORS["H20"], 1, QWEN_8B, half, **options)
+        full = replica_speed(GPU_SPECS["H20"], 1, QWEN_8B, ALL_OF_IT, **options)
+        less = replica_speed(GPU_SPECS["H20"], 1, QWEN_8B, half, **options)
         assert less.step_s == pytest.approx(2 * full.step_s)
         assert less.compute_s_per_trace == pytest.approx(4 * full.compute_s_per_trace)
         assert full.streams == 8
 
     def test_a_judge_reads_as_fast_as_it_computes(self):
         judge = MODEL_SHAPES["Qwen/Qwen3-4B-Instruct-2507"]
-        speed = judge_speed(ACCELERATORS["H20"], 1, judge, ALL_OF_IT)
+        speed = judge_speed(GPU_SPECS["H20"], 1, judge, ALL_OF_IT)
         assert speed.judge_tokens_per_s == pytest.approx(148e12 / 8.04e9)
 
     def test_a_model_that_does_not_fit(self):
         with pytest.raises(UserError, match=r"1 x A100 hold 80 GB.*raise tensor_parallel"):
             replica_speed(
-                ACCELERATORS["A100"],
+                GPU_SPECS["A100"],
                 1,
                 MODEL_SHAPES["Qwen/Qwen3-32B"],
                 Efficiency(),

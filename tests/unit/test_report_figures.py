@@ -3,9 +3,8 @@ import pytest
 
 from jobs.report import bootstrap, published
 from jobs.report.bootstrap import Estimate
-from jobs.report.labels import Point
 from jobs.report.load import load_runs
-from jobs.report.pareto import front
+from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs

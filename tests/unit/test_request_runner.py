@@ -12,7 +12,7 @@ from actors.messages import TraceRequest, TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.errors import ApiError
 from actors.serving.fairness import FairGate, FairGenerators
-from actors.serving.request_runner import ServedModel, Solving, solution_of
+from actors.serving.request_runner import RequestRunner, ServedModel
 from actors.serving.spec import Offer, read_chat_request
 from deepprune.config import SamplingConfig
 from deepprune.policy_config import ConsConfig
@@ -68,18 +68,18 @@ def model(engines: Ticking, queue: QueueConfig | None = None) -> ServedModel:
     )
 
 
-def start(served: ServedModel, **controls: Any) -> Solving:
+def start(served: ServedModel, **controls: Any) -> RequestRunner:
     spec = read_chat_request(body(deepprune=controls), {"m": served.offer})
-    return Solving("r1", "me", spec, served, None)
+    return RequestRunner("r1", "me", spec, served, None)
 
 
 async def test_a_vote_is_told_from_its_start_to_its_end():
     engines = Ticking(3)
-    solving = start(model(engines))
-    solution = await solution_of(solving)
+    runner = start(model(engines))
+    solution = await runner.solution()
     assert solution.result.answer == "7" and solution.finish_reason == "stop"
-    solving.narrator.end(solution, solving.stopped_by)
-    events, grown = solving.narrator.take()
+    runner.event_log.end(solution, runner.stopped_by)
+    events, grown = runner.event_log.take()
     kinds = [event["type"] for event in events]
     assert kinds.count("launch") == kinds.count("finish") == 6
     assert kinds[-1] == "end" and events[-1]["status"] == "done"
@@ -88,12 +88,12 @@ async def test_a_vote_is_told_from_its_start_to_its_end():
         {"answer": "7", "count": 6, "share": 1.0}
     ]
     assert grown == dict.fromkeys(range(6), 30)
-    assert solving.narrator.take() == ([], {})
+    assert runner.event_log.take() == ([], {})
 
 
 async def test_tokens_over_all_traces_are_bounded():
     engines = Ticking(None)
-    solution = await solution_of(start(model(engines), max_total_tokens=200))
+    solution = await start(model(engines), max_total_tokens=200).solution()
     assert solution.stopped_by == "max_total_tokens"
     assert solution.finish_reason == "length"
     assert 200 <= solution.usage.deepprune.generated_tokens < 300
@@ -103,7 +103,7 @@ async def test_tokens_over_all_traces_are_bounded():
 
 async def test_a_deadline_ends_the_vote_as_it_stands():
     engines = Ticking(None)
-    solution = await solution_of(start(model(engines), deadline_s=0.05))
+    solution = await start(model(engines), deadline_s=0.05).solution()
     assert solution.stopped_by == "deadline" and not solution.outcome.complete
     assert engines.num_running == 0
 
@@ -111,15 +111,15 @@ async def test_a_deadline_ends_the_vote_as_it_stands():
 async def test_who_stops_waiting_stops_the_traces_and_is_billed():
     engines = Ticking(None)
     served = model(engines)
-    solving = start(served)
-    waiting = asyncio.create_task(solution_of(solving))
-    await solving.admitted
+    runner = start(served)
+    waiting = asyncio.create_task(runner.solution())
+    await runner.admitted
     await asyncio.sleep(0.01)
     assert engines.num_running == 4, "as many as there are slots"
     waiting.cancel()
-    await asyncio.wait([waiting, solving.task])
-    assert solving.stopped_by == "disconnected" and engines.num_running == 0
-    assert solving.task.result().usage.deepprune.generated_tokens > 0
+    await asyncio.wait([waiting, runner.task])
+    assert runner.stopped_by == "disconnected" and engines.num_running == 0
+    assert runner.task.result().usage.deepprune.generated_tokens > 0
     assert served.trace_gate.share.num_held == served.trace_gate.share.num_waiting == 0
     assert served.admission.num_running == 0
 
@@ -130,18 +130,18 @@ async def test_who_leaves_the_queue_never_reaches_the_engines():
     first = start(served)
     await first.admitted
     second = start(served)
-    waiting = asyncio.create_task(solution_of(second))
+    waiting = asyncio.create_task(second.solution())
     await asyncio.sleep(0.01)
     assert served.admission.num_waiting == 1
     third = start(served)
     with pytest.raises(ApiError) as refused:
-        await solution_of(third)
+        await third.solution()
     assert refused.value.status == 429 and not third.is_admitted
     waiting.cancel()
     await asyncio.wait([waiting, second.task])
     assert served.admission.num_waiting == 0 and not second.is_admitted
     first.stop("deadline")
-    await solution_of(first)
+    await first.solution()
 
 
 async def test_a_deadline_that_passes_in_the_queue_is_an_overload():
@@ -149,10 +149,10 @@ async def test_a_deadline_that_passes_in_the_queue_is_an_overload():
     first = start(served)
     await first.admitted
     with pytest.raises(ApiError) as refused:
-        await solution_of(start(served, deadline_s=0.02))
+        await start(served, deadline_s=0.02).solution()
     assert refused.value.status == 429 and "deadline_s" in str(refused.value)
     first.stop("deadline")
-    await solution_of(first)
+    await first.solution()
 
 
 async def test_a_defect_is_said_to_be_one(caplog):
@@ -162,6 +162,6 @@ async def test_a_defect_is_said_to_be_one(caplog):
             yield
 
     with pytest.raises(ApiError) as failed:
-        await solution_of(start(model(Broken(1))))
+        await start(model(Broken(1))).solution()
     assert failed.value.status == 500
     assert "r1 failed" in caplog.text

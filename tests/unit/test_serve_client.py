@@ -15,11 +15,11 @@ from actors.messages import (
     EngineGone,
     JudgeReply,
     JudgeRequest,
+    NotStarted,
     TraceRequest,
     TraceUpdate,
-    Unheard,
 )
-from actors.replica.heartbeat import with_beats
+from actors.replica.heartbeat import with_heartbeats
 from deepprune.config import SamplingConfig
 
 TRACE = TraceRequest("r/0", "1 + 1?", SamplingConfig(), 0)
@@ -85,16 +85,16 @@ async def judged(handle: Any, taken_s: float = 0.2) -> JudgeReply:
 
 async def test_a_trace_that_falls_silent_is_gone_and_cancelled():
     handle = Handle(update(1), 60.0, update(2, "stop"))
-    with pytest.raises(EngineGone, match="nothing heard") as error:
+    with pytest.raises(EngineGone, match="nothing received") as error:
         await followed(handle)
-    assert not isinstance(error.value, Unheard)
+    assert not isinstance(error.value, NotStarted)
     assert handle.num_cancelled == 1
 
 
 async def test_a_call_may_wait_for_as_long_as_it_is_told_to_until_it_is_taken():
     course = (0.5, update(1), 0.02, update(2, "stop"))
     assert await followed(Handle(*course), taken_s=60) == [1, 2]
-    with pytest.raises(Unheard):
+    with pytest.raises(NotStarted):
         await followed(Handle(*course), taken_s=0.2)
 
 
@@ -115,7 +115,7 @@ async def test_a_judgement_that_is_lost_is_cancelled(course, heard):
     handle = Handle(*course)
     with pytest.raises(EngineGone) as error:
         await judged(handle)
-    assert isinstance(error.value, Unheard) == (not heard)
+    assert isinstance(error.value, NotStarted) == (not heard)
     assert handle.num_cancelled == 1
 
 
@@ -158,14 +158,14 @@ class Updates:
 
 
 async def test_a_trace_that_waits_in_the_engine_says_so_whenever_it_waits():
-    items = [item async for item in with_beats(Updates(0.28, 0, 0.28, 0).all(), 8 * 0.05)]
+    items = [item async for item in with_heartbeats(Updates(0.28, 0, 0.28, 0).all(), 8 * 0.05)]
     assert [item for item in items if item is not None] == [1, 2, 3, 4]
     first, third = items.index(1), items.index(3)
     assert first > 0 and third > items.index(2) + 1
 
 
 async def test_a_trace_without_an_update_ends():
-    assert [item async for item in with_beats(Updates().all(), 60)] == []
+    assert [item async for item in with_heartbeats(Updates().all(), 60)] == []
 
 
 async def test_what_ends_a_trace_is_raised():
@@ -174,7 +174,7 @@ async def test_what_ends_a_trace_is_raised():
         raise EngineGone("for some reason")
 
     with pytest.raises(EngineGone, match="for some reason"):
-        async for _ in with_beats(fails(), 60):
+        async for _ in with_heartbeats(fails(), 60):
             pass
 
 
@@ -183,7 +183,7 @@ async def test_a_trace_cancelled_while_it_waits_is_stopped_at_once(pauses_s):
     updates = Updates(*pauses_s)
 
     async def follow() -> None:
-        async with aclosing(with_beats(updates.all(), 8 * 0.05)) as items:
+        async with aclosing(with_heartbeats(updates.all(), 8 * 0.05)) as items:
             async for _ in items:
                 pass
 
@@ -197,6 +197,6 @@ async def test_a_trace_cancelled_while_it_waits_is_stopped_at_once(pauses_s):
 @pytest.mark.parametrize("pauses_s", [(60.0,), (0.0, 60.0)])
 async def test_a_trace_that_is_closed_between_updates_is_stopped(pauses_s):
     updates = Updates(*pauses_s)
-    async with aclosing(with_beats(updates.all(), 8 * 0.05)) as items:
+    async with aclosing(with_heartbeats(updates.all(), 8 * 0.05)) as items:
         await anext(items)
     assert updates.stopped

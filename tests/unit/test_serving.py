@@ -20,9 +20,9 @@ from actors.serving.admission import Admission
 from actors.serving.completion import Solution, representative, savings
 from actors.serving.errors import ApiError
 from actors.serving.keys import Keyring, read_keys
-from actors.serving.middleware import Door
+from actors.serving.middleware import AccessMiddleware
 from actors.serving.prometheus import merged
-from actors.serving.request_history import Entry, Journal
+from actors.serving.request_history import HistoryUpdate, RequestHistory
 from actors.serving.request_log import RequestLog
 from actors.serving.spec import read_chat_request
 from deepprune.errors import UserError
@@ -67,7 +67,7 @@ def test_without_keys_anybody_is_one_owner():
     assert Keyring([]).owner(None) == Keyring([]).owner("Bearer x") == "anybody"
 
 
-# --- the door -------------------------------------------------------------------------------
+# --- the middleware -------------------------------------------------------------------------------
 
 
 async def hello(scope, receive, send) -> None:
@@ -81,15 +81,17 @@ async def knock(tmp_path, path: str, keys: list[str], client: str = "127.0.0.1",
     log = tmp_path / "log"
     log.unlink(missing_ok=True)
     counted: list[tuple[str, int]] = []
-    door = Door(hello, Keyring(keys), RequestLog(log), lambda *seen: counted.append(seen))
-    transport = httpx.ASGITransport(app=door, client=(client, 1))
+    guarded = AccessMiddleware(
+        hello, Keyring(keys), RequestLog(log), lambda *seen: counted.append(seen)
+    )
+    transport = httpx.ASGITransport(app=guarded, client=(client, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as web:
         response = await web.get(path, headers=headers)
     assert len(counted) == 1 and counted[0][1] == response.status_code
     return response, json.loads(log.read_text() or "null")
 
 
-async def test_the_door_lets_in_who_has_a_key(tmp_path):
+async def test_the_middleware_lets_in_who_has_a_key(tmp_path):
     key = {"Authorization": "Bearer sesame"}
     response, line = await knock(tmp_path, "/v1/models", ["sesame"], "192.0.2.7", **key)
     assert response.status_code == 200 and response.text.startswith("key-")
@@ -100,7 +102,7 @@ async def test_the_door_lets_in_who_has_a_key(tmp_path):
 
 @pytest.mark.parametrize("authorization", ["", "Bearer wrong", "sesame", "Bearer \u00e9"])
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/metrics"])
-async def test_the_door_keeps_out_who_has_none(tmp_path, path, authorization):
+async def test_the_middleware_keeps_out_who_has_none(tmp_path, path, authorization):
     header = {"Authorization": authorization.encode("latin-1")}
     response, line = await knock(tmp_path, path, ["sesame"], **header)
     assert response.status_code == 401
@@ -274,41 +276,43 @@ def test_a_stop_text_ends_a_trace_however_it_is_cut(text, cuts, stop):
         assert whole.finish_reason == "stop" and text.startswith(whole.text)
 
 
-# --- the journal ----------------------------------------------------------------------------
+# --- the request history ---------------------------------------------------------------------
 
 
-async def test_the_journal_tells_each_owner_his_own():
-    journal = Journal(num_kept=2)
+async def test_the_history_tells_each_owner_his_own():
+    history = RequestHistory(num_kept=2)
     for name in ("a", "b", "c"):
-        await journal.write([Entry(name, f"owner of {name}", {"id": name}, [{"type": "start"}])])
-    assert await journal.list("owner of b") == [{"id": "b"}]
-    assert await journal.read("b", "owner of a", 0, 0, 0.01) is None
-    page = await journal.read("b", "owner of b", 0, 0, 0.01)
+        await history.write(
+            [HistoryUpdate(name, f"owner of {name}", {"id": name}, [{"type": "start"}])]
+        )
+    assert await history.list("owner of b") == [{"id": "b"}]
+    assert await history.read("b", "owner of a", 0, 0, 0.01) is None
+    page = await history.read("b", "owner of b", 0, 0, 0.01)
     assert page is not None and [json.loads(event) for event in page.events] == [{"type": "start"}]
 
 
-async def test_the_journal_forgets_all_but_the_last():
-    journal = Journal(num_kept=2)
+async def test_the_history_forgets_all_but_the_last():
+    history = RequestHistory(num_kept=2)
     for name in "abcd":
-        await journal.write([Entry(name, "me", {"id": name}, [{"type": "end"}], done=True)])
-    await journal.write([Entry("running", "me", {"id": "running"})])
-    assert [summary["id"] for summary in await journal.list("me")] == ["running", "d", "c"]
+        await history.write([HistoryUpdate(name, "me", {"id": name}, [{"type": "end"}], done=True)])
+    await history.write([HistoryUpdate("running", "me", {"id": "running"})])
+    assert [summary["id"] for summary in await history.list("me")] == ["running", "d", "c"]
 
 
-async def test_a_reader_of_the_journal_waits_for_news():
-    journal = Journal(num_kept=2)
-    await journal.write([Entry("a", "me", {}, [{"type": "start"}], {1: 5})])
-    first = await journal.read("a", "me", 0, 0, 0.01)
+async def test_a_reader_of_the_history_waits_for_news():
+    history = RequestHistory(num_kept=2)
+    await history.write([HistoryUpdate("a", "me", {}, [{"type": "start"}], {1: 5})])
+    first = await history.read("a", "me", 0, 0, 0.01)
     assert first is not None and (len(first.events), first.tokens) == (1, {1: 5})
-    later = asyncio.create_task(journal.read("a", "me", 1, first.version, 30))
+    later = asyncio.create_task(history.read("a", "me", 1, first.version, 30))
     await asyncio.sleep(0.01)
     assert not later.done()
-    await journal.write([Entry("a", "me", {}, [{"type": "end"}], done=True)])
+    await history.write([HistoryUpdate("a", "me", {}, [{"type": "end"}], done=True)])
     page = await later
     assert (
         page is not None and page.done and [json.loads(e)["type"] for e in page.events] == ["end"]
     )
-    same = await journal.read("a", "me", 2, page.version, 30)
+    same = await history.read("a", "me", 2, page.version, 30)
     assert same is not None and same.done and same.events == [], "an end is not waited after"
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from actors.judges.padding import Prompt, scoring_batches, tokens_at_once
-from actors.language_model import without_additions
+from actors.language_model import without_adapters
 from actors.models import JUDGE_FILE
 from deepprune.config import JudgePrompt
 from training.learners.base_model import save_language_model
@@ -66,7 +66,7 @@ class JudgeModel(nn.Module):
         return logits[:, list(self.answer_ids)].float()
 
     def _bare(self) -> Any:
-        return without_additions(self.language_model)
+        return without_adapters(self.language_model)
 
 
 def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:

@@ -1,0 +1,143 @@
+"""The requests of one ingress replica: start each, log its end, report it to the history."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from typing import Any
+
+from actors.driver.serve_client import REPLICA_GONE, await_reply
+from actors.metrics import Metrics
+from actors.serving.completion import Solution
+from actors.serving.keys import Keyring
+from actors.serving.request_history import HistoryUpdate
+from actors.serving.request_log import RequestLog
+from actors.serving.request_runner import RequestRunner, ServedModel
+from actors.serving.spec import RequestSpec
+from deepprune.serve_config import ServeConfig
+
+logger = logging.getLogger(__name__)
+
+HISTORY_S = 0.25
+"""Seconds between two updates of the request history."""
+QUESTION_CHARS = 2000
+
+
+class RequestService:
+    """Runs requests over `models`.
+
+    `history` is the handle of the `RequestHistory` deployment. `usage_reports` is the actor that
+    engines send the usage of cancelled work to; None where they send none.
+    """
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        models: dict[str, ServedModel],
+        keys: Keyring,
+        history: Any,
+        usage_reports: Any = None,
+    ) -> None:
+        self.config = config
+        self.models = models
+        self.offers = {name: model.offer for name, model in models.items()}
+        self.num_generators = dict.fromkeys(models, 0)
+        self.keys = keys
+        self.history = history
+        self.log = RequestLog(config.http.request_log)
+        self.metrics = Metrics()
+        self.created = int(time.time())
+        self._usage_reports = usage_reports
+        self._runners: dict[str, RequestRunner] = {}
+        self._updates: list[HistoryUpdate] = []
+
+    def start(self, spec: RequestSpec, owner: str) -> RequestRunner:
+        """Start a request."""
+        model = self.models[spec.model]
+        runner = RequestRunner(uuid.uuid4().hex, owner, spec, model, self._usage_reports)
+        self._runners[runner.request_id] = runner
+        runner.task.add_done_callback(lambda _: self._finished(runner))
+        policy = spec.policy
+        runner.event_log.add("start", model=spec.model, policy=policy.name, n=policy.num_traces)
+        return runner
+
+    async def write_history(self) -> None:
+        """Send the history what is new, for ever."""
+        while True:
+            await asyncio.sleep(HISTORY_S)
+            for runner in self._runners.values():
+                if runner.is_admitted:
+                    self._add_update(runner, done=False)
+            updates, self._updates = self._updates, []
+            try:
+                if updates:
+                    await await_reply(self.history.write.remote(updates))
+            except REPLICA_GONE as error:
+                logger.warning("the request history died: %d updates lost: %s", len(updates), error)
+
+    async def deliver_usage_reports(self) -> None:
+        """Deliver each usage report to its request, for ever."""
+        while True:
+            for report in await self._usage_reports.take.remote():
+                runner = self._runners.get(report.request_id.partition("/")[0])
+                if runner is not None:
+                    report.deliver(runner.live)
+
+    def _finished(self, runner: RequestRunner) -> None:
+        del self._runners[runner.request_id]
+        if not runner.is_admitted:
+            return  # refused: the log line of the HTTP request has the reason
+        solution = None
+        if not runner.task.cancelled() and runner.task.exception() is None:
+            solution = runner.task.result()
+            self._count(runner, solution)
+        self.log.write(
+            "solved",
+            request_id=runner.request_id,
+            key=runner.owner,
+            model=runner.spec.model,
+            n=runner.spec.policy.num_traces,
+            **_log_fields(runner, solution),
+        )
+        runner.event_log.end(solution, runner.stopped_by)
+        self._add_update(runner, done=True)
+
+    def _count(self, runner: RequestRunner, solution: Solution) -> None:
+        model = runner.spec.model
+        self.metrics.solved(solution.outcome, model)
+        self.metrics.served(model, runner.live, solution.result.savings)
+
+    def _add_update(self, runner: RequestRunner, *, done: bool) -> None:
+        events, tokens = runner.event_log.take()
+        if not (events or tokens or done):
+            return
+        summary: dict[str, Any] = {
+            "id": runner.request_id,
+            "created": runner.created,
+            "model": runner.spec.model,
+            "policy": runner.spec.policy.name,
+            "n": runner.spec.policy.num_traces,
+            "question": runner.spec.problem.text[:QUESTION_CHARS],
+            "status": "running",
+        }
+        if done:
+            end = events[-1]
+            result = end.get("result", {})
+            summary |= {"status": end["status"], "stop_reason": end["stop_reason"]}
+            shown = ("answer", "vote_share", "savings", "wall_s")
+            summary |= {key: result[key] for key in shown if key in result}
+        self._updates.append(
+            HistoryUpdate(runner.request_id, runner.owner, summary, events, tokens, done)
+        )
+
+
+def _log_fields(runner: RequestRunner, solution: Solution | None) -> dict[str, Any]:
+    if solution is None:
+        return {"stop_reason": runner.stopped_by or "failed"}
+    return (
+        solution.result.model_dump(exclude={"answer", "votes", "clusters"})
+        | solution.usage.deepprune.model_dump()
+        | {"finish_reason": solution.finish_reason}
+    )
