@@ -143,7 +143,7 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
     from jobs.cli import main
     from jobs.report.load import load_runs
     from jobs.report.trace_texts import TraceTexts
-    from jobs.sweep.command import live as live_sweep
+    from jobs.sweep import live as live_sweep
 
     @contextmanager
     def system_for(*_):
