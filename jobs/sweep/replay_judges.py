@@ -13,10 +13,10 @@ import numpy as np
 import ray
 
 from deepprune import judges
+from deepprune.cells import seed_of
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import Reads
 from deepprune.errors import UserError
-from deepprune.cells import seed_of
 from deepprune.feature_judge import FeatureJudge, Sample, learn_for_each, sampled
 from deepprune.judges import Calibration, ScoredPairs
 from deepprune.policy_config import JudgingConfig, PlusConfig, PolicyConfig
@@ -69,6 +69,7 @@ SCORE_COLUMNS: dict[str, Kind] = {
     "second": "integer",
     "p_same": "number",
     "reads": "text",
+    "cell": "text",
 }
 NEEDS_NO_CALIBRATION = ("oracle", "noisy")
 
@@ -106,7 +107,9 @@ def judge_all(
     return [ray.put(judging) for judging in judgings]
 
 
-def scores_of(judge: str, dataset: ReplayDataset, spec: CheckpointSpec, scores: Scores) -> ScoredPairs:
+def scores_of(
+    judge: str, dataset: ReplayDataset, spec: CheckpointSpec, scores: Scores
+) -> ScoredPairs:
     """Score all pairs of a problem, as the judge does, before any calibration.
 
     Raises:
@@ -182,13 +185,18 @@ def load_scores(paths: Sequence[Path]) -> Scores:
     Raises:
         UserError: a path holds none, or is damaged.
     """
-    required = [name for name in SCORE_COLUMNS if name != "reads"]
+    required = [name for name in SCORE_COLUMNS if name not in ("reads", "cell")]
     scores: dict[tuple[str, str, str], RecordedScores] = defaultdict(RecordedScores)
     seeds: dict[tuple[str, str, str], int] = {}
     for path in paths:
         for file in source_files(path, "scores"):
             for row in read_rows(file, SCORE_COLUMNS, required):
                 key = (row["problem_id"], row["model"] or "", row["checkpoint"])
+                seed = seed_of(row.get("cell")) or 0
+                if seed > seeds.setdefault(key, seed):
+                    continue
+                if seed < seeds[key]:
+                    seeds[key], scores[key] = seed, RecordedScores()
                 known = scores[key]
                 known.reads = row.get("reads") or "pairs"
                 known.p_same[row["first"], row["second"]] = row["p_same"]

@@ -19,8 +19,8 @@ from jobs.render.progress import Progress
 from jobs.storage.rows import outcome_row
 from jobs.storage.run_dir import RunDir, part_name
 from jobs.sweep.replay_judges import (
-    Judging,
     JudgeSpec,
+    Judging,
     informed,
     judge_all,
     load_scores,
