@@ -20,4 +20,5 @@ def cell_key(policy: PolicyConfig, judge: str | None, seed: int) -> str:
 
 def seed_of(cell: str | None) -> int | None:
     """The seed in a cell's key; None where no cell is recorded."""
-    return None if cell is None else int(cell.rpartition("/")[2])
+    seed = (cell or "").rpartition("/")[2]
+    return int(seed) if seed.isdecimal() else None

@@ -134,13 +134,13 @@ def load_recordings(
     ]
 
 
-def source_files(source: Path) -> list[Path]:
-    """The files of a recording: a run's folder, a folder of parts, or a single file.
+def source_files(source: Path, name: str = "traces") -> list[Path]:
+    """The files of a table: in a run's folder by its name, in a folder of parts, or a single file.
 
     Raises:
         UserError: there is no such path, or no table in it.
     """
-    table = source / "traces"
+    table = source / name
     return data_files(table if table.is_dir() else source)
 
 

@@ -120,10 +120,10 @@ class RunDir:
             self._lock = None
 
 
-def part_name(words: str, *key: object) -> str:
+def part_name(words: str, *key: object, digest_size: int = 6) -> str:
     """A file name that begins with `words`, and is the same for the same key and for no other."""
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:80]
-    return f"{readable}-{hashlib.blake2b(repr(key).encode(), digest_size=6).hexdigest()}"
+    return f"{readable}-{hashlib.blake2b(repr(key).encode(), digest_size=digest_size).hexdigest()}"
 
 
 def _differences(a: Any, b: Any, path: str = "") -> set[str]:

@@ -12,7 +12,7 @@ from deepprune.policy_config import (
     PlusConfig,
     PolicyConfig,
 )
-from deepprune.verify_replay import retell
+from deepprune.verify_replay import replay_as_recorded
 from jobs.storage.rows import Origin, write_solved
 from jobs.storage.run_dir import RunDir
 from tests.support.tables import load_outcomes, load_scores, load_traces
@@ -40,7 +40,7 @@ def test_a_live_run_told_again_comes_to_the_same_decisions(live_system, problems
     assert len(rows) == 2 * len(policies)
     for row in rows:
         mine = [t for t in traces if _key(t) == _key(row)]
-        told = retell(row, mine, [s for s in scores if _key(s) == _key(row)])
+        told = replay_as_recorded(row, mine, [s for s in scores if _key(s) == _key(row)])
         assert told.answer == row["answer"]
         assert [list(c) for c in told.decision.clusters] == row["clusters"]
         assert [(a, list(s)) for a, s in told.decision.votes] == [
