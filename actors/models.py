@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.judges.encoder_config import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge

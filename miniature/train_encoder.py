@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from actors.judges.encoder_config import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from actors.judges.prefix_encoder import SavedEncoder
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Pair

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.judges.encoder_config import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from actors.judges.prefix_encoder import SavedEncoder
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled

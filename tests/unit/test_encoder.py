@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.judges.encoder_config import ENCODER_FILE, EncoderSettings
+from actors.encoder_config import ENCODER_FILE, EncoderSettings
 from actors.language_model import load_language_model
 from actors.models import load_prompt
 from actors.tokenizer import load_tokenizer

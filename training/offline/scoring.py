@@ -90,7 +90,7 @@ def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudg
             return Features(learn_features(training))
     if (Path(name) / FEATURES_FILE).is_file():
         return Features(FeatureJudge.load(Path(name)))
-    from actors.judges.encoder_config import ENCODER_FILE
+    from actors.encoder_config import ENCODER_FILE
     from actors.models import resolve_model
 
     folder = Path(resolve_model(name))
