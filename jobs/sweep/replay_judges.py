@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import ray
 
 from deepprune import judges
 from deepprune.cells import seed_of
@@ -24,6 +23,9 @@ from deepprune.recordings import source_files
 from deepprune.replay_dataset import ReplayDataset
 from deepprune.sweep_config import SweepCell
 from deepprune.table_io import Kind, read_rows
+
+if TYPE_CHECKING:
+    import ray
 
 
 class JudgeSpec(NamedTuple):
@@ -86,6 +88,8 @@ def judge_all(
     Raises:
         UserError: the judge cannot score a problem.
     """
+    import ray
+
     name, checkpoint = spec
     if name == "features":
         sample, score = ray.remote(feature_sample), ray.remote(_score_features)
