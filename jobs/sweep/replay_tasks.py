@@ -113,7 +113,7 @@ def _tasks(
         UserError: a judge cannot score a problem.
     """
     progress.phase("grouping answers")
-    prepare = ray.remote(ReplayDataset)
+    prepare = ray.remote(_prepare)
     datasets = [prepare.remote(recording, config.chars_per_token) for recording in recordings]
     scores = load_scores([_resolved(path, base) for path in config.scores])
     judged: dict[JudgeSpec | None, Sequence[ray.ObjectRef[Judging] | None]] = {
@@ -131,6 +131,10 @@ def _tasks(
         for i, recording in enumerate(recordings)
         if missing[i]
     ]
+
+
+def _prepare(recording: Recording, chars_per_token: float) -> ReplayDataset:
+    return ReplayDataset(recording, chars_per_token)
 
 
 def _run(tasks: Iterable[ReplayTask], config: SweepConfig) -> Iterator[tuple[str, Rows]]:
