@@ -19,7 +19,7 @@ from deepprune.loading import find
 from deepprune.plan_config import LengthsConfig, PlanConfig, load_plan
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
 from deepprune.speed import Efficiency, SpeedConfig
-from deepprune.synthetic_traces import made_up
+from deepprune.synthetic_traces import synthetic_recordings
 from jobs.cli import main
 from jobs.sweep.cost_estimator import Planner, cheapest
 from jobs.sweep.plan import PLANS
@@ -146,7 +146,7 @@ class TestConfiguration:
     @pytest.mark.parametrize("agreement", [0.2, 0.5, 0.9, 1.0])
     def test_made_up_traces_are_as_wanted(self, agreement):
         lengths = LengthsConfig(mean_tokens=1000, agreement=agreement)
-        (problem,) = made_up(lengths, 1, 4000, max_tokens=10**6)
+        (problem,) = synthetic_recordings(lengths, 1, 4000, max_tokens=10**6)
         tokens = [trace.num_tokens for trace in problem.traces]
         assert sum(tokens) / 4000 == pytest.approx(1000, rel=0.05)
         answers = [trace.answer for trace in problem.traces]
