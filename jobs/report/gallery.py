@@ -15,7 +15,7 @@ from jobs.report.lanes import draw_lanes, labels_beside, typical_page
 from jobs.report.load import Run
 from jobs.report.pages import Page
 from jobs.report.pareto import draw_judge_curve, draw_pareto
-from jobs.report.summary import Scenario
+from jobs.report.scenario import Scenario
 from jobs.report.verdict import Verdict
 
 
@@ -42,20 +42,21 @@ def draw(
             "judge-curve",
             lambda: draw_judge_curve(scenario),
             lambda: _curve_words(scenario),
-            "What a policy needs when its judge is blurred to an AUROC, with 95% intervals.",
+            "Tokens and accuracy of a policy whose judge is made noisy down to an AUROC, with 95% "
+            "intervals.",
         ),
         (
             "fates",
             lambda: draw_fates(scenario),
             lambda: _fates_words(scenario),
-            "What became of the generated tokens. The thin bar is what the judge read, which is "
-            "prefill of another model and not part of the sum.",
+            "Generated tokens by the fate of their traces. Thin bar: tokens that the judge read; "
+            "they are prefill of another model and not part of the sum.",
         ),
         (
             "clusters",
             lambda: draw_clusters(scenario, runs),
             lambda: _clusters_words(scenario, runs),
-            "How large the clusters were when clustering ended; problems weigh the same.",
+            "Sizes of the clusters at the end of clustering; each problem weighs the same.",
         ),
         (
             "lanes",
@@ -87,9 +88,9 @@ def _pareto_words(scenario: Scenario) -> str:
 
 def _curve_words(scenario: Scenario) -> str:
     points = [
-        f"{s.variant.policy} at {s.variant.judge_auroc:g}: {percent(s.comparison.tokens.value)}"
+        f"{s.variant.policy} at {s.variant.judge_auroc:g}: {percent(s.token_share.value)}"
         for s in scenario.summaries
-        if s.variant.judge_auroc is not None and s.comparison and s.comparison.tokens
+        if s.variant.judge_auroc is not None and s.token_share
     ]
     return f"Share of the tokens of cons against the judge's AUROC: {'; '.join(points)}."
 
