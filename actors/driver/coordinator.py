@@ -18,10 +18,10 @@ from ray import serve
 
 from actors.driver.live import LiveProblem, Snapshot
 from actors.driver.live_trace import LiveTrace
+from actors.driver.metrics import Metrics
 from actors.driver.serve_client import ServeJudges, connect_generators
 from actors.driver.trace_collector import Collected, collect
 from actors.messages import Judges
-from actors.metrics import Metrics
 from deepprune.config import EndpointGeneratorConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome

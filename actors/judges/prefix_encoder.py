@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from actors.judges.encoder_config import HEAD_FILE, EncoderSettings
+from actors.encoder_config import HEAD_FILE, EncoderSettings
 from actors.judges.padding import Prompt, padded, scoring_batches, tokens_at_once
 from actors.language_model import load_language_model, without_adapters
 from actors.tokenizer import load_tokenizer

@@ -8,8 +8,8 @@ import time
 import uuid
 from typing import Any
 
+from actors.driver.metrics import Metrics
 from actors.driver.serve_client import REPLICA_GONE, await_reply
-from actors.metrics import Metrics
 from actors.serving.completion import Solution
 from actors.serving.keys import Keyring
 from actors.serving.request_history import HistoryUpdate

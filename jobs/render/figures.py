@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from deepprune.errors import UserError
@@ -63,8 +65,16 @@ def bars_figure(num_bars: int) -> tuple[Figure, Any]:
 def legend_below(figure: Figure, axes: Any) -> None:
     """The legend in rows under the plot."""
     handles, names = axes.get_legend_handles_labels()
+    columns = max(1, min(4, len(names), 130 // max(map(len, names), default=1)))
     style = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 1.2}
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), **style)
+    legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, **style)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def readable_on(shade: Any) -> str:
+    """A dark or a light colour for text on a colour."""
+    return "#fefefe" if np.dot(to_rgb(shade), (0.3, 0.59, 0.11)) < 0.55 else "#22262a"
 
 
 @contextmanager

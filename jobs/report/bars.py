@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from jobs.render.figures import PLAIN, bars_figure, legend_below
+from jobs.render.figures import PLAIN, bars_figure, legend_below, readable_on
 from jobs.render.format import amount, percent, rate, tick
 from jobs.render.text import one_line
 from jobs.render.theme import (
@@ -23,7 +23,7 @@ from jobs.render.theme import (
     policy_colour,
 )
 from jobs.report.load import Run
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 
 MAX_RANKS = 16
 LABEL_CHARS = 46
@@ -49,11 +49,7 @@ def draw_fates(scenario: Scenario) -> Figure | None:
         axes.barh(places + 0.34, clipped, 0.14, color=JUDGE_COLOUR, label="read by the judge")
     for place, s in enumerate(shown):
         assert s.tokens
-        share = (
-            f", {percent(s.comparison.tokens.value)}"
-            if s.comparison and s.comparison.tokens
-            else ""
-        )
+        share = f", {percent(s.token_share.value)}" if s.token_share else ""
         end = floor[place]
         beside = {"va": "center", "fontsize": 9, **(PLAIN | {"color": QUIET})}
         axes.text(end + widest * 0.01, place - 0.1, amount(s.tokens.value) + share, **beside)
@@ -85,10 +81,9 @@ def draw_clusters(scenario: Scenario, runs: Sequence[Run]) -> Figure | None:
             shade = 1 - (1 - base) * max(0.18, 0.85**rank)
             axes.barh(place, share, 0.62, left, color=tuple(shade), edgecolor=PAPER, linewidth=0.6)
             if share > 0.05:
-                dark = float(np.dot(shade, (0.3, 0.59, 0.11))) < 0.55
                 style = {"ha": "center", "va": "center", "fontsize": 8.5}
-                colour = "#fefefe" if dark else "#22262a"
-                axes.text(left + share / 2, place, percent(share, 0), color=colour, **style)
+                style["color"] = readable_on(shade)
+                axes.text(left + share / 2, place, percent(share, 0), **style)
             left += share
         beside = {"va": "center", "fontsize": 9, **(PLAIN | {"color": QUIET})}
         axes.text(1.01, place, f"{rate(number)} clusters", **beside)

@@ -21,7 +21,8 @@ from jobs.render.text import common_part, markdown_text, one_line
 from jobs.render.theme import FATE_NAMES
 from jobs.report.load import Run, load_runs
 from jobs.report.pages import Pages, build_pages
-from jobs.report.summary import Scenario, summarise
+from jobs.report.scenario import Scenario
+from jobs.report.summary import summarise
 from jobs.report.tables import figures, judge_bill, paper_form, problems_and_seeds, variant_table
 from jobs.report.thresholds import similarity_table, threshold_table
 from jobs.report.trace_texts import Shelf, count_pairs
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FILE = "report.html"
 PACKAGE = "jobs.report"
+MAX_TEXT_MB = 16.0
 METHOD = (
     "Intervals are 95% percentile bootstrap intervals over problems (2,000 resamplings, seeds "
     "averaged within a problem; differences and ratios to cons are resampled in pairs). They say "
@@ -41,7 +43,10 @@ METHOD = (
 
 
 def write_report(
-    folders: Sequence[Path], out: Path | None, markdown_file: Path | None, max_text_mb: float
+    folders: Sequence[Path],
+    out: Path | None = None,
+    markdown_file: Path | None = None,
+    max_text_mb: float = MAX_TEXT_MB,
 ) -> None:
     """Write `report.html` and the PNGs into `out`, and the tables into `markdown_file`.
 
@@ -60,11 +65,13 @@ def write_report(
         status.update("reading the traces")
         shelf = Shelf(runs)
         tables = _Tables(scenarios, runs, shelf)
-        status.update("drawing")
-        suffixes = _suffixes(scenarios)
-        plots = [draw(s, runs, folder, x) for s, x in zip(scenarios, suffixes, strict=True)]
         status.update("packing the traces")
         pages = build_pages(scenarios, runs, shelf, round(max_text_mb * 1e6))
+        status.update("drawing")
+        plots = [
+            draw(verdict, of.pages, runs, folder, suffix)
+            for verdict, of, suffix in zip(verdicts, pages, _suffixes(scenarios), strict=True)
+        ]
         title = _title(scenarios)
         names = ", ".join(one_line(run.name, 80) for run in runs)
         document = html.page(

@@ -11,17 +11,24 @@ from jobs.render.figures import Plot, save_plot
 from jobs.render.format import amount, percent, rate
 from jobs.render.theme import FATE_NAMES
 from jobs.report.bars import cluster_shares, draw_clusters, draw_fates
+from jobs.report.lanes import draw_lanes, labels_beside, typical_page
 from jobs.report.load import Run
+from jobs.report.pages import Page
 from jobs.report.pareto import draw_judge_curve, draw_pareto
-from jobs.report.summary import Scenario
+from jobs.report.scenario import Scenario
+from jobs.report.verdict import Verdict
 
 
-def draw(scenario: Scenario, runs: Sequence[Run], folder: Path, suffix: str) -> list[Plot]:
-    """Draw what there is to draw; the PNGs go into `folder`.
+def draw(
+    verdict: Verdict, pages: Sequence[Page], runs: Sequence[Run], folder: Path, suffix: str
+) -> list[Plot]:
+    """Draw the plots that a scenario has data for; the PNGs go into `folder`.
 
     Raises:
         UserError: a picture cannot be written.
     """
+    scenario, pick = verdict.scenario, verdict.pick
+    page = typical_page(pages, scenario, pick) if pick else None
     wanted: list[tuple[str, Callable[[], Figure | None], Callable[[], str], str]] = [
         (
             "pareto",
@@ -35,20 +42,30 @@ def draw(scenario: Scenario, runs: Sequence[Run], folder: Path, suffix: str) -> 
             "judge-curve",
             lambda: draw_judge_curve(scenario),
             lambda: _curve_words(scenario),
-            "What a policy needs when its judge is blurred to an AUROC, with 95% intervals.",
+            "Tokens and accuracy of a policy whose judge is made noisy down to an AUROC, with 95% "
+            "intervals.",
         ),
         (
             "fates",
             lambda: draw_fates(scenario),
             lambda: _fates_words(scenario),
-            "What became of the generated tokens. The thin bar is what the judge read, which is "
-            "prefill of another model and not part of the sum.",
+            "Generated tokens by the fate of their traces. Thin bar: tokens that the judge read; "
+            "they are prefill of another model and not part of the sum.",
         ),
         (
             "clusters",
             lambda: draw_clusters(scenario, runs),
             lambda: _clusters_words(scenario, runs),
-            "How large the clusters were when clustering ended; problems weigh the same.",
+            "Sizes of the clusters at the end of clustering; each problem weighs the same.",
+        ),
+        (
+            "lanes",
+            lambda: (
+                draw_lanes(page, labels_beside(page, scenario, pick)) if page and pick else None
+            ),
+            lambda: f"Each trace of problem {page.problem_id if page else ''} as a lane.",
+            "The traces of the problem with the median saving, each as long as its tokens. Notch: "
+            "its checkpoint; cross: cancelled there; dotted: recorded, never generated.",
         ),
     ]
     plots = []
@@ -71,9 +88,9 @@ def _pareto_words(scenario: Scenario) -> str:
 
 def _curve_words(scenario: Scenario) -> str:
     points = [
-        f"{s.variant.policy} at {s.variant.judge_auroc:g}: {percent(s.comparison.tokens.value)}"
+        f"{s.variant.policy} at {s.variant.judge_auroc:g}: {percent(s.token_share.value)}"
         for s in scenario.summaries
-        if s.variant.judge_auroc is not None and s.comparison and s.comparison.tokens
+        if s.variant.judge_auroc is not None and s.token_share
     ]
     return f"Share of the tokens of cons against the judge's AUROC: {'; '.join(points)}."
 

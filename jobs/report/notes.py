@@ -1,16 +1,13 @@
-"""What a reader has to know about missing, doubled and unjudged outcomes, in plain sentences."""
+"""Sentences about missing, doubled and unjudged outcomes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from jobs.render.format import counted
 from jobs.render.text import common_part, one_line
 from jobs.report.load import Row
-
-if TYPE_CHECKING:
-    from jobs.report.summary import Summary
+from jobs.report.scenario import Summary
 
 MAX_ID_CHARS = 60
 
@@ -79,6 +76,16 @@ def _unjudged(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _seeds(summaries: Sequence[Summary]) -> list[str]:
+    of = {summary.variant: set(summary.seeds) for summary in summaries}
+    others = [
+        s.label
+        for s in summaries
+        if s.comparison and of[s.variant].isdisjoint(of[s.comparison.baseline])
+    ]
+    if others:
+        return [
+            f"With other seeds than cons, so compared on the same problems: {', '.join(others)}."
+        ]
     numbers = {summary.label: len(summary.seeds) for summary in summaries}
     if len(set(numbers.values())) < 2:
         return []

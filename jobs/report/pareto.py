@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jobs.render.figures import PLAIN, new_figure
+from deepprune.statistics import Estimate
+from jobs.render.figures import PLAIN, legend_below, new_figure, readable_on
 from jobs.render.format import percent, points, tick
-from jobs.render.theme import FAINT, INK, PAPER, QUIET, policy_colour
-from jobs.report.bootstrap import Estimate
-from jobs.report.labels import Point, label_directly
-from jobs.report.summary import Scenario, Summary
+from jobs.render.text import one_line
+from jobs.render.theme import FAINT, PAPER, QUIET, policy_colour
+from jobs.report.scenario import Scenario, Summary
+
+MAX_LABEL = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A variant in the plane: tokens per problem and accuracy."""
+
+    label: str
+    tokens: float
+    accuracy: float
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -33,8 +45,8 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     if len(shown) < 2:
         return None
     figure, axes = new_figure(9, 5.6)
-    for s in shown:
-        _draw_variant(axes, s)
+    for number, s in enumerate(sorted(shown, key=lambda s: _point(s).tokens), start=1):
+        _draw_variant(axes, s, number)
     axes.set_xscale("log")
     _limits(axes, shown)
     line = front([_point(s) for s in shown if not s.variant.is_limit])
@@ -51,8 +63,7 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     axes.set_xlabel("tokens generated per problem (log scale)")
     axes.set_ylabel("accuracy")
     axes.set_title(scenario.name, loc="left", fontsize=11, pad=10, **PLAIN)
-    points = [_point(s) for s in shown]
-    label_directly(figure, axes, points, [bar for s in shown for bar in _bars(s)])
+    legend_below(figure, axes)
     return figure
 
 
@@ -60,7 +71,7 @@ def draw_judge_curve(scenario: Scenario) -> Figure | None:
     """Tokens against the judge's AUROC, where judges were made noisy on purpose."""
     lines: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
     for s in scenario.summaries:
-        if s.variant.judge_auroc is not None and s.comparison and s.comparison.tokens:
+        if s.variant.judge_auroc is not None and s.token_share:
             kind = "deepprune" if s.variant.policy == "oracle" else s.variant.policy
             e = s.variant
             lines[kind, e.num_traces, e.checkpoint, e.tau, e.settings].append(s)
@@ -74,9 +85,9 @@ def draw_judge_curve(scenario: Scenario) -> Figure | None:
     for (policy, *_), members in lines.items():
         members.sort(key=lambda s: s.variant.judge_auroc or 0)
         xs = [s.variant.judge_auroc or 0.0 for s in members]
-        shares = [s.comparison.tokens for s in members if s.comparison and s.comparison.tokens]
+        shares = [s.token_share for s in members if s.token_share]
         _band(left, xs, shares, policy)
-        changes = [s.comparison.accuracy for s in members if s.comparison]
+        changes = [s.accuracy_change for s in members]
         known = [(x, e) for x, e in zip(xs, changes, strict=True) if e is not None]
         _band(right, [x for x, _ in known], [e for _, e in known], policy)
     _rules(left, scenario)
@@ -91,9 +102,7 @@ def draw_judge_curve(scenario: Scenario) -> Figure | None:
         axes.set_xticks(aurocs, [f"{auroc:g}" for auroc in aurocs])
         axes.grid(color=FAINT, linewidth=0.8)
         axes.set_xlabel("AUROC of the judge")
-    handles, names = left.get_legend_handles_labels()
-    style = {"frameon": False, "fontsize": 9, "labelcolor": INK}
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), **style)
+    legend_below(figure, left)
     return figure
 
 
@@ -106,16 +115,11 @@ def _band(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], policy:
 
 
 def _rules(axes: Any, scenario: Scenario) -> None:
-    """What policies need that ask no judge, as level lines."""
+    """Draw the tokens of policies without a judge as level lines."""
     best: dict[str, float] = {}
     for s in scenario.summaries:
-        if (
-            s.variant.judge is None
-            and s.comparison
-            and s.comparison.tokens
-            and s.variant.policy != "oracle"
-        ):
-            share = s.comparison.tokens.value
+        if s.variant.judge is None and s.token_share and s.variant.policy != "oracle":
+            share = s.token_share.value
             best[s.variant.policy] = min(best.get(s.variant.policy, share), share)
     for policy, share in best.items():
         style = {"color": policy_colour(policy), "linewidth": 1.3, "linestyle": (0, (4, 2))}
@@ -124,19 +128,18 @@ def _rules(axes: Any, scenario: Scenario) -> None:
 
 def _point(s: Summary) -> Point:
     assert s.tokens and s.accuracy
-    return Point(s.label, s.tokens.value, s.accuracy.value, policy_colour(s.variant.policy))
+    return Point(s.label, s.tokens.value, s.accuracy.value)
 
 
 def _intervals(s: Summary) -> tuple[Estimate, Estimate]:
     """Tokens and accuracy with intervals of the difference to cons, if there is a cons."""
     assert s.tokens and s.accuracy
-    comparison = s.comparison
     if s.variant.is_baseline:
         t, a = s.tokens.value, s.accuracy.value
         return Estimate(t, t, t), Estimate(a, a, a)
-    if comparison is None or comparison.tokens is None or comparison.accuracy is None:
+    share, change = s.token_share, s.accuracy_change
+    if share is None or change is None:
         return s.tokens, s.accuracy
-    share, change = comparison.tokens, comparison.accuracy
     plain = s.accuracy.value - change.value
     return (
         share.scaled(s.tokens.value / share.value) if share.value > 0 else s.tokens,
@@ -153,14 +156,19 @@ def _bars(s: Summary) -> list[tuple[float, float, float, float]]:
     ]
 
 
-def _draw_variant(axes: Any, s: Summary) -> None:
+def _draw_variant(axes: Any, s: Summary, number: int) -> None:
+    """The mark of a variant, with its number in it; the legend says which variant that is."""
     shade, p = policy_colour(s.variant.policy), _point(s)
     bar = {"color": shade, "alpha": 0.4, "linewidth": 1.4, "solid_capstyle": "butt", "zorder": 2}
     for left, low, right, high in _bars(s):
         axes.plot([left, right], [low, high], **bar)
     face = PAPER if s.variant.is_limit else shade
     style = {"markerfacecolor": face, "markeredgecolor": shade, "markeredgewidth": 1.6}
-    axes.plot(p.tokens, p.accuracy, "o", markersize=7.5, zorder=4, **style)
+    dark = {"color": readable_on(face), "parse_math": False}
+    label = f"{number}  {one_line(s.label, MAX_LABEL)}"
+    axes.plot(p.tokens, p.accuracy, "o", markersize=12, zorder=4 + number, label=label, **style)
+    middle = {"ha": "center", "va": "center_baseline", "fontsize": 8, "zorder": 4 + number}
+    axes.text(p.tokens, p.accuracy, str(number), **middle, **dark)
 
 
 def _limits(axes: Any, shown: Sequence[Summary]) -> None:

@@ -8,98 +8,19 @@ its size, on the problems and seeds that both have. `Scenario.notes` name missin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
-from deepprune.ledger import Fate
+from deepprune import statistics
+from deepprune.statistics import Floats
 from deepprune.voting import same_answer
-from jobs.render.text import one_line
-from jobs.report import bootstrap
-from jobs.report.bootstrap import Array, Estimate
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
+from jobs.report.scenario import Comparison, Key, Rows, Scenario, Summary
 from jobs.report.variants import Variant, VariantReader, in_order, labels
-
-NAME_CHARS = 80
-Key = tuple[str, int | None]
-"""Problem id and seed."""
-Rows = Mapping[Key, Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """An variant beside its baseline, on the problems and seeds that both have."""
-
-    baseline: Variant
-    num_problems: int
-    accuracy: Estimate | None
-    """Difference, positive where the variant is right more often."""
-    tokens: Estimate | None
-    """Its tokens as a share of the baseline's, the judge's not counted."""
-    same_answer: Estimate | None
-    changed: Mapping[str, tuple[float, float]]
-    """Accuracy of the variant and of the baseline on problems where these differ."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The figures of one variant in one scenario; those of cost are means per problem."""
-
-    variant: Variant
-    label: str
-    rows: Rows
-    num_interrupted: int
-    problems: tuple[str, ...]
-    seeds: tuple[int | None, ...]
-    total_tokens: float | None
-    accuracy: Estimate | None
-    tokens: Estimate | None
-    costs: Mapping[str, Estimate]
-    """Of each recorded column of NUMBERS."""
-    judge_tokens: Estimate | None
-    judge_share: Estimate | None
-    """Tokens the judge read, computed or cached, for each token generated."""
-    by_problem: Mapping[str, tuple[float, float]]
-    """Accuracy and tokens of each problem; NaN where unknown."""
-    comparison: Comparison | None = None
-
-    def fate(self, fate: Fate) -> float:
-        """Tokens per problem that met a fate."""
-        cost = self.costs.get(f"{fate.value}_tokens")
-        return cost.value if cost else 0.0
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A model on a benchmark, with all variants that were tried there."""
-
-    model: str
-    benchmark: str
-    problems: tuple[str, ...]
-    summaries: tuple[Summary, ...]
-    notes: tuple[str, ...] = ()
-    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Problems that a variant lacks, by its label."""
-
-    @property
-    def name(self) -> str:
-        """As it stands above tables."""
-        return f"{one_line(self.model, NAME_CHARS)} on {one_line(self.benchmark, NAME_CHARS)}"
-
-    @property
-    def compared(self) -> tuple[Summary, ...]:
-        """The variants to set against each other: without blurred judges, if there are others."""
-        sharp = tuple(s for s in self.summaries if not s.variant.is_noisy)
-        judged = any(s.variant.judge for s in sharp)
-        return sharp if judged or len(sharp) == len(self.summaries) else self.summaries
-
-    def baseline(self) -> Summary | None:
-        """The largest plain self-consistency."""
-        plain = [s for s in self.summaries if s.variant.is_baseline]
-        return max(plain, key=lambda s: s.variant.num_traces or 0, default=None)
 
 
 @dataclass
@@ -180,15 +101,15 @@ def _scenario(
 def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison | None) -> Summary:
     rows = group.rows
     problems = tuple(sorted({problem for problem, _ in rows}))
-    accuracy = _by_problem(rows, problems, _right)
-    tokens = _by_problem(rows, problems, lambda row: row.tokens)
+    accuracy = _by_problem(_accuracies(rows), problems)
+    tokens = _by_problem(_tokens(rows), problems)
     names = dict.fromkeys(name for row in rows.values() for name in row.values)
     costs = {
-        name: _by_problem(rows, problems, lambda row, name=name: row.values.get(name))  # type: ignore[misc]
+        name: _by_problem({key: row.values.get(name) for key, row in rows.items()}, problems)
         for name in names
     }
-    judge = _by_problem(rows, problems, _judge_tokens)
-    means = {name: bootstrap.mean(values) for name, values in costs.items()}
+    judge = _by_problem({key: _judge_tokens(row) for key, row in rows.items()}, problems)
+    means = {name: statistics.mean(values) for name, values in costs.items()}
     return Summary(
         variant=variant,
         label=label,
@@ -197,11 +118,11 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
         problems=problems,
         seeds=tuple(sorted({seed for _, seed in rows}, key=lambda s: (s is None, s or 0))),
         total_tokens=None if np.isnan(tokens).all() else float(np.nansum(tokens)),
-        accuracy=bootstrap.mean(accuracy),
-        tokens=bootstrap.mean(tokens),
+        accuracy=statistics.mean(accuracy),
+        tokens=statistics.mean(tokens),
         costs={name: estimate for name, estimate in means.items() if estimate is not None},
-        judge_tokens=bootstrap.mean(judge),
-        judge_share=bootstrap.ratio(judge, tokens),
+        judge_tokens=statistics.mean(judge),
+        judge_share=statistics.ratio(judge, tokens),
         by_problem={
             problem: (float(right), float(spent))
             for problem, right, spent in zip(problems, accuracy, tokens, strict=True)
@@ -212,23 +133,22 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
 
 def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None:
     keys = rows.keys() & plain.keys()
+    if not keys:  # no seed in common, as in a demo: compare the first seeds, the second, ...
+        rows, plain = _by_rank(rows), _by_rank(plain)
+        keys = rows.keys() & plain.keys()
     if not keys:
         return None
     problems = tuple(sorted({problem for problem, _ in keys}))
     ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
     same = {key: float(_same(ours[key].answer, theirs[key].answer)) for key in keys}
-    right, plain_right = _by_problem(ours, problems, _right), _by_problem(theirs, problems, _right)
+    right, plain_right = (_by_problem(_accuracies(of), problems) for of in (ours, theirs))
+    spent, plain_spent = (_by_problem(_tokens(of), problems) for of in (ours, theirs))
     return Comparison(
         baseline=baseline,
         num_problems=len(problems),
-        accuracy=bootstrap.difference(right, plain_right),
-        tokens=bootstrap.ratio(
-            _by_problem(ours, problems, lambda row: row.tokens),
-            _by_problem(theirs, problems, lambda row: row.tokens),
-        ),
-        same_answer=bootstrap.mean(
-            _by_problem(ours, problems, lambda row: same[row.problem_id, row.seed])
-        ),
+        accuracy=statistics.difference(right, plain_right),
+        tokens=statistics.ratio(spent, plain_spent),
+        same_answer=statistics.mean(_by_problem(same, problems)),
         changed={
             problem: (float(a), float(b))
             for problem, a, b in zip(problems, right, plain_right, strict=True)
@@ -251,24 +171,31 @@ def _baseline_of(variant: Variant, groups: Mapping[Variant, _Group]) -> Variant 
     )
 
 
-def _by_problem(
-    rows: Rows, problems: Sequence[str], figure: Callable[[Row], float | None]
-) -> Array:
-    """The mean of a figure over the seeds of each problem; NaN where there is none."""
-    place = {problem: i for i, problem in enumerate(problems)}
-    sums, counts = np.zeros(len(problems)), np.zeros(len(problems))
-    for (problem, _), row in rows.items():
-        value = figure(row)
+def _by_rank(rows: Rows) -> Rows:
+    """The outcomes of each problem under 0, 1, ... in place of their seeds."""
+    ranks: dict[str, int] = defaultdict(int)
+    ranked: dict[Key, Row] = {}
+    for (problem, _), row in sorted(rows.items(), key=lambda item: item[0][1] or 0):
+        ranked[problem, ranks[problem]] = row
+        ranks[problem] += 1
+    return ranked
+
+
+def _by_problem(values: Mapping[Key, float | None], problems: Sequence[str]) -> Floats:
+    """The mean over the seeds of each problem; NaN where there is no value."""
+    found: dict[str, list[float]] = {problem: [] for problem in problems}
+    for (problem, _), value in values.items():
         if value is not None:
-            sums[place[problem]] += value
-            counts[place[problem]] += 1
-    with np.errstate(invalid="ignore"):
-        means: Array = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return means
+            found[problem].append(value)
+    return np.array([sum(of) / len(of) if of else np.nan for of in found.values()])
 
 
-def _right(row: Row) -> float | None:
-    return None if row.correct is None else float(row.correct)
+def _accuracies(rows: Rows) -> dict[Key, float | None]:
+    return {k: None if row.correct is None else float(row.correct) for k, row in rows.items()}
+
+
+def _tokens(rows: Rows) -> dict[Key, float | None]:
+    return {key: row.tokens for key, row in rows.items()}
 
 
 def _judge_tokens(row: Row) -> float | None:

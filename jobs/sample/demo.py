@@ -78,18 +78,16 @@ def demo(num_problems: int, options: RunOptions) -> None:
     compared = {name: done for name, done in solved.items() if done}
     common = set.intersection(*(set(done) for done in compared.values())) if compared else set()
     if len(compared) > 1 and common:
-        from jobs.render.picture import save_pictures
+        from jobs.report.command import write_report
         from jobs.sample.demo_report import PolicyRun, demo_report
 
         whole = [problem.problem_id for problem in problems if problem.problem_id in common]
-        ours = {name: [done[each] for each in whole] for name, done in compared.items()}
         before, *after = (
-            PolicyRun([result.outcome for result in results], seconds[name])
-            for name, results in ours.items()
+            PolicyRun([done[each].outcome for each in whole], seconds[name])
+            for name, done in compared.items()
         )
         demo_report(before, after, num_interrupted=len(problems) - len(whole))
-        for run in after:
-            save_pictures(store.folder, ours[baseline.name], ours[run.policy])
+        write_report([store.folder])
     if interrupted:
         raise Interrupted(f"what there was is saved in {store.folder}")
     sys.stderr.write(f"saved in {store.folder}\n")

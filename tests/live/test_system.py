@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from actors.judges.encoder_config import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from actors.judges.prefix_encoder import SavedEncoder
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, RunConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
+from deepprune.statistics import sigmoid
 from tests.support.judge_training import made_pairs, train_encoder
 from tests.support.waiting import HANG_S, wait_for
 from training.config import TrainConfig
-from training.offline.calibration import sigmoid
 from training.offline.scoring import open_judge
 from training.pairs.data import PairSet, Prefix
 

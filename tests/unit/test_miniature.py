@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from actors.judges.encoder_config import EncoderSettings
+from actors.encoder_config import EncoderSettings
 from actors.models import load_prompt
 from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
 from miniature.model_cards import encoder_card, judge_card, reasoner_card

@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import matplotlib.image
 import pyarrow as pa
@@ -14,6 +15,7 @@ from deepprune.errors import UserError
 from jobs.cli import main
 from jobs.render.table import Cell, Table
 from jobs.render.text import limit_for, shortened, units, visible
+from jobs.render.theme import OTHER_COLOUR, PALETTE
 from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
@@ -283,3 +285,8 @@ def test_a_damaged_config_is_refused(tmp_path):
     (run / "config.yaml").write_text("a: [")
     with pytest.raises(UserError, match=r"config.yaml cannot be read"):
         load_runs([run])
+
+
+def test_the_live_view_has_the_palette_of_the_report():
+    css = files("actors.serving").joinpath("page", "page.css").read_text()
+    assert re.findall(r"--a\d: (#\w{6})", css) == [*PALETTE, OTHER_COLOUR]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from actors.judges.encoder_config import HEAD_FILE, EncoderSettings
+from actors.encoder_config import HEAD_FILE, EncoderSettings
 from actors.judges.padding import Prompt, padded
 from actors.judges.prefix_encoder import PrefixEncoder, encoded, token_ids
 from training.config import TrainConfig

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from actors.judges.encoder_config import ENCODER_FILE
+from actors.encoder_config import ENCODER_FILE
 from actors.models import JUDGE_FILE, resolve_model
 from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE

@@ -205,8 +205,8 @@ def draw(moments: list[Moment], path: Path) -> None:
     """Nodes and replicas, traces in flight and tokens a second, along the run."""
     from matplotlib.figure import Figure
 
-    from jobs.render.picture import DPI, FAINT, INK, QUIET
-    from jobs.render.theme import PALETTE
+    from jobs.render.figures import DPI
+    from jobs.render.theme import FAINT, INK, PALETTE, QUIET
 
     times = [moment.at_s for moment in moments]
     figure = Figure(figsize=(9.5, 6.4), dpi=DPI, layout="constrained")
