@@ -1,4 +1,4 @@
-"""What a saved encoder judge knows of itself; read before anything heavy is imported."""
+"""The settings of a saved encoder judge; read without importing torch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ HEAD_FILE = "head.safetensors"
 
 
 class EncoderSettings(Section):
-    """`encoder.json` in its folder, beside a Hugging Face model and the weights of its head."""
+    """`encoder.json` of a judge's folder, beside a Hugging Face model and the head's weights."""
 
     checkpoint: str | None = None
-    """The checkpoint it was trained on."""
+    """The checkpoint of its training pairs."""
     max_tokens: int = Field(ge=16)
     slope: float = Field(1.0, gt=0)
     shift: float = 0.0
-    """Log-odds of P(same) are slope x those of its head + shift, by held-out pairs."""
+    """Log-odds of P(same) = slope x the head's output + shift, fitted on held-out pairs."""
     tau: float | None = Field(None, gt=0, lt=1)
     base_rate: float | None = Field(None, gt=0, lt=1)
     auroc: float | None = Field(None, ge=0.5, le=1)
 
     @classmethod
     def load(cls, folder: Path) -> EncoderSettings:
-        """Read it.
+        """Load the settings of the judge in `folder`.
 
         Raises:
-            UserError: the folder is not whole.
+            UserError: a file is missing or not valid.
         """
         missing = [name for name in ("config.json", HEAD_FILE) if not (folder / name).is_file()]
         try:
@@ -45,6 +45,6 @@ class EncoderSettings(Section):
             ) from None
 
     def save(self, folder: Path) -> None:
-        """Write it."""
+        """Write the settings into `folder`."""
         text = self.model_dump_json(indent=2, exclude_none=True)
         (folder / ENCODER_FILE).write_text(text + "\n", encoding="utf-8")

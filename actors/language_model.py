@@ -1,4 +1,4 @@
-"""Language models and their tokenizers, outside of an engine."""
+"""Load language models outside of an engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deepprune.errors import UserError
 def load_language_model(
     name: str, *, dtype: torch.dtype = torch.float32, gradient_checkpointing: bool = False
 ) -> Any:
-    """A causal language model with its weights.
+    """Load a causal language model.
 
     Raises:
-        UserError: there is no such model, or it cannot be read here.
+        UserError: there is no such model, or it cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
 
@@ -30,7 +30,7 @@ def load_language_model(
 
 
 def without_adapters(model: Any) -> Any:
-    """The language model without peft's wrapper, where it has one."""
+    """Return the language model without its peft wrapper, if it has one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

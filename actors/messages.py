@@ -1,4 +1,4 @@
-"""What travels between the coordinator, the generators and the judges."""
+"""Messages and protocols between the drivers, the generators and the judges."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from deepprune.traces import Message
 
 @dataclass(frozen=True, slots=True)
 class TraceRequest:
-    """One trace to generate, from its start or from a prefix it already has.
+    """One trace to generate, from its start or from a prefix.
 
-    `prefix_text`, its `prefix_num_tokens` and, where the generator reveals them, their ids are
-    what the trace generated before: it was paused at its checkpoint, or its replica died. They
-    count against `sampling.max_tokens`. With `checkpoint` the stream reports where the checkpoint
-    falls, and ends there if `pause`. Where there are `messages`, they are asked, not `problem`.
+    The prefix (text, number of tokens, and token ids where the generator reveals them) was
+    generated before the trace paused at its checkpoint or lost its replica. It counts against
+    `sampling.max_tokens`. With `checkpoint` the stream reports the checkpoint's position, and ends
+    there if `pause`. The prompt is `messages` where given, else `problem`.
     """
 
     request_id: str
@@ -31,23 +31,23 @@ class TraceRequest:
     reasoning_words: tuple[str, ...] | None = None
     pause: bool = False
     report_to: Any = None
-    """Handle of the actor that is told, through `settle`, what a cancelled trace had generated."""
+    """Handle of the actor that receives a cancelled trace's usage, through `settle`."""
     messages: tuple[Message, ...] = ()
 
     @property
     def chat(self) -> tuple[Message, ...]:
-        """What the model is asked."""
+        """The conversation to send to the model."""
         return self.messages or (Message("user", self.problem),)
 
 
 @dataclass(frozen=True, slots=True)
 class TraceUpdate:
-    """What a trace has generated since its last update, at most one a second and at its turns.
+    """What a trace has generated since its last update.
 
-    `num_tokens` counts all tokens generated for the trace, its prefix included. `token_ids` may be
-    empty where a generator does not reveal them. `prefix_chars` is set once, at the checkpoint:
-    the prefix is that many characters of the trace's text. `finish_reason` is set on the last
-    update of a trace that ended by itself (`stop`, `length`).
+    There is one about every second, one at the checkpoint and one at the end. `num_tokens` counts
+    all tokens of the trace, its prefix included. `token_ids` is empty where the generator does not
+    reveal them. `prefix_chars` is set once, at the checkpoint: the length of the prefix in
+    characters. `finish_reason` (`stop`, `length`) is set on the last update of a finished trace.
     """
 
     text: str
@@ -72,13 +72,13 @@ class JudgeRequest:
 
     @property
     def vote(self) -> str:
-        """The problem's run that it belongs to: what `request_id` begins with, up to a slash."""
+        """The key of the problem's run: `request_id` up to its first slash."""
         return self.request_id.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeReply:
-    """P(same) for each of the request's `firsts`, in order, and the prompt tokens it took."""
+    """P(same) for each of the request's `firsts`, in order, and the prompt tokens read for it."""
 
     p_same: tuple[float, ...]
     computed_tokens: int
@@ -86,37 +86,37 @@ class JudgeReply:
 
 
 class EngineGone(Exception):
-    """A generator died, hung or dropped the connection; the trace may be re-issued."""
+    """A generator died, hung or dropped the connection; the request may be re-issued."""
 
 
 class NotStarted(EngineGone):
-    """Nothing has come of a request, as if no generator had taken it; none need have died."""
+    """No replica took a request in time; none need have died."""
 
 
 class PromptTooLong(Exception):
-    """A problem leaves a judge no room for prefixes: it would refuse it again."""
+    """A problem leaves no room for prefixes in the judge's prompt; a retry would fail too."""
 
 
 class Generators(Protocol):
-    """Wherever traces come from. Closing the iterator cancels the trace."""
+    """A source of traces. Closing the iterator cancels the trace."""
 
     def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         """Generate one trace.
 
         Raises:
-            EngineGone: the trace ended through no decision of anybody.
+            EngineGone: the stream ended before the trace did.
         """
         ...
 
 
 class Judges(Protocol):
-    """Wherever P(same) comes from."""
+    """A source of P(same)."""
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
         """Score one prefix against others. Cancelling the call cancels the work.
 
         Raises:
-            EngineGone: the judge died, and the call may be repeated.
-            PromptTooLong: it may not.
+            EngineGone: the judge died; a retry may succeed.
+            PromptTooLong: a retry would fail too.
         """
         ...

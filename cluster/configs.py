@@ -1,4 +1,4 @@
-"""The configurations that come with the project, by name."""
+"""The shipped configurations, by name."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ FOLDER = Path(__file__).parent
 
 
 def shipped_configs() -> list[Path]:
-    """Every shipped run configuration."""
+    """List the shipped run configurations."""
     found = (path for path in FOLDER.glob("*.yaml") if not path.name.startswith("serve-"))
     return sorted(found, key=lambda path: path.stem)
 
 
 def shipped_serve_configs() -> list[Path]:
-    """Every shipped configuration of an endpoint."""
+    """List the shipped endpoint configurations."""
     return sorted(FOLDER.glob("serve-*.yaml"))
 
 
 def resolve_config(name: str, configs: list[Path] | None = None) -> Path:
-    """The file that `name` means: a path, or the name of one of `configs`; absent: those of runs.
+    """Find the file `name`: a path, or the name of one of `configs`, by default run configurations.
 
     Raises:
         UserError: it is neither.

@@ -1,6 +1,6 @@
-"""What GPUs can do at best, and how much of it an engine gets.
+"""Datasheet specifications of GPUs.
 
-Datasheet numbers of one GPU, dense (without structured sparsity), 16-bit floats:
+Of one GPU, dense (without structured sparsity), 16-bit floats:
 
 | GPU | memory | bandwidth | arithmetic | source |
 |---|---|---|---|---|
@@ -8,7 +8,7 @@ Datasheet numbers of one GPU, dense (without structured sparsity), 16-bit floats
 | H20-96G | 96 GB | 4,000 GB/s | 148 TFLOP/s | NVIDIA H20 product brief, 2023, as vendors quote it |
 | H200-141G SXM | 141 GB | 4,800 GB/s | 989 TFLOP/s | NVIDIA H200 datasheet, 2024: 1,979 is sparse |
 
-No engine gets all of that: `deepprune.speed.Efficiency` says how much is reckoned with.
+Engines reach a fraction of these: see `deepprune.speed.Efficiency`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GpuSpec:
-    """One GPU: bytes, bytes per second, floating-point operations per second."""
+    """One GPU: memory in bytes, bandwidth in bytes/s, floating-point operations/s."""
 
     name: str
     memory_bytes: float
@@ -34,4 +34,4 @@ GPU_SPECS = {
         GpuSpec("H200", 141e9, 4.8e12, 989e12),
     )
 }
-"""By Ray's name, as `NodeType.accelerator` has it."""
+"""By Ray's accelerator type, as in `NodeType.accelerator`."""

@@ -1,4 +1,4 @@
-"""The sizes of models that decide how fast they decode."""
+"""Model sizes that determine decoding speed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from deepprune.errors import UserError
 
 BYTES_PER_VALUE = 2
-"""Of weights and of the cache in 16-bit floats."""
+"""Bytes per weight and per KV cache value, in 16-bit floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A decoder. `active_params` work on each token; all of `weight_bytes` are read in a step.
+    """A decoder. A token uses `active_params`; a decoding step reads all of `weight_bytes`.
 
-    `cache_layers` are the layers whose keys and values grow with the text: those with a sliding
-    window do not count.
+    `cache_layers` counts the layers whose KV cache grows with the text, so not those with a sliding
+    window.
     """
 
     active_params: float
@@ -30,7 +30,7 @@ class ModelShape:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Keys and values of one token."""
+        """Bytes of KV cache of one token."""
         return 2 * self.cache_layers * self.kv_heads * self.head_dim * BYTES_PER_VALUE
 
 
@@ -43,18 +43,18 @@ MODEL_SHAPES = {
     "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": _dense(8.19e9, 36),
     "Qwen/Qwen3-32B": _dense(32.8e9, 64),
     "Qwen/Qwen3-4B-Instruct-2507": _dense(4.02e9, 36),
-    # A mixture of experts: 20.9e9 weights, 3.6e9 at work on a token, stored in 12.8 GiB (MXFP4).
-    # A batch of any size meets all experts. Every other layer of 24 sees 128 tokens only.
+    # A mixture of experts: 20.9e9 weights, 3.6e9 active per token, 12.8 GiB (MXFP4).
+    # A batch uses all experts. Every other of its 24 layers has a sliding window of 128 tokens.
     "openai/gpt-oss-20b": ModelShape(3.6e9, 12.8 * 2**30, 12, 8, 64),
 }
 """By hub name."""
 
 
 def model_shape(model: str) -> ModelShape:
-    """The shape of a model by its hub name, or of a local folder by its `config.json`.
+    """Look up a model's shape by its hub name, or read it from a local folder's `config.json`.
 
     Raises:
-        UserError: the model is not in the table, or its folder's config does not say enough.
+        UserError: the model is neither in the table nor a folder of a dense decoder.
     """
     if model in MODEL_SHAPES:
         return MODEL_SHAPES[model]
@@ -74,7 +74,7 @@ def model_shape(model: str) -> ModelShape:
 
 
 def _from_config(config: Mapping[str, Any]) -> ModelShape:
-    """Of a dense decoder with gated feed-forward layers, as Llama and Qwen have them."""
+    """Compute the shape of a dense decoder with gated feed-forward layers, like Llama and Qwen."""
     if any("expert" in key for key in config):
         raise ValueError("it is a mixture of experts")
     hidden, layers = config["hidden_size"], config["num_hidden_layers"]

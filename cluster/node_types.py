@@ -1,4 +1,4 @@
-"""The kinds of node that a cluster may have."""
+"""The node types of a cluster."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """What one node brings; memory is in GiB.
+    """The resources of one node; memory is in GiB.
 
-    `accelerator` is Ray's name for its GPUs, None where there are none or any will do.
+    `accelerator` is Ray's accelerator type of its GPUs; None for no GPUs or GPUs of any type.
     """
 
     name: str
@@ -31,4 +31,4 @@ NODE_TYPES = {
         NodeType("h200x8", 192, 2000, gpus=8, accelerator="H200", gpu_memory_gib=141),
     )
 }
-"""Every node type that a configuration may name; `ray_cluster.yaml` offers those of a cluster."""
+"""Every node type that a configuration may name; `ray_cluster.yaml` has those of a cluster."""

@@ -1,9 +1,9 @@
-"""Where replicas go: pure arithmetic on a configuration, no Ray.
+"""Compute the placement of replicas from a configuration, without Ray.
 
-A replica is one actor in one placement group. With one shard the actor takes all of its only
-bundle. Tensor-parallel shards are processes of the actor's own node, in one bundle, since they
-exchange data in every layer. With pipeline parallelism each shard has a bundle and a Ray worker of
-its own, and the bundles may lie on several nodes.
+A replica is one actor in one placement group. With one shard the actor uses its only bundle.
+Tensor-parallel shards are processes on the actor's node, in one bundle, since they exchange data in
+every layer. With pipeline parallelism each shard has its own bundle and Ray worker, and the bundles
+may be on several nodes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Bundle = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPlacement:
-    """What one replica reserves: its placement group, the actor's share of it, vLLM's executor.
+    """The resources of one replica: its placement group, the actor's share, vLLM's executor.
 
-    `node_labels` is what a node must be labelled with to hold any of its bundles.
+    A node needs all of `node_labels` to hold one of its bundles.
     """
 
     bundles: tuple[tuple[tuple[str, float], ...], ...]
@@ -42,7 +42,7 @@ class ReplicaPlacement:
 
     @property
     def bundle_dicts(self) -> list[Bundle]:
-        """The bundles as Ray takes them."""
+        """The bundles in Ray's format."""
         return [dict(bundle) for bundle in self.bundles]
 
 
@@ -55,7 +55,7 @@ class Placement:
 
 
 def place(config: RunConfig) -> Placement:
-    """Compute the placement, and check that the least number of replicas fits on the nodes.
+    """Compute the placement, and check that the minimum number of replicas fits on the nodes.
 
     Raises:
         UserError: a node type is unknown, or the nodes cannot hold the replicas.
@@ -66,7 +66,7 @@ def place(config: RunConfig) -> Placement:
 
 
 def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]]:
-    """The engines that a run starts."""
+    """List the engines that a run starts: name, configuration, replicas."""
     engines = []
     if isinstance(config.generator, VllmGeneratorConfig):
         engines.append(("generator", config.generator.engine, config.generator.replicas))
@@ -83,7 +83,7 @@ def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]
 
 
 def place_together(nodes: Mapping[str, int], runs: Sequence[RunConfig]) -> None:
-    """Check that the least number of replicas of all runs fits on the nodes, side by side.
+    """Check that the minimum number of replicas of all runs fits on the nodes together.
 
     Raises:
         UserError: it does not.
@@ -96,7 +96,7 @@ def place_together(nodes: Mapping[str, int], runs: Sequence[RunConfig]) -> None:
 
 
 def replica_placement(engine: EngineConfig) -> ReplicaPlacement:
-    """The placement group of one replica of an engine."""
+    """Compute the placement group of one replica of an engine."""
     shards = engine.tensor_parallel * engine.pipeline_parallel
     labels = tuple(engine.node_labels.items())
     if engine.pipeline_parallel > 1:
@@ -131,7 +131,7 @@ def _node_types(nodes: Mapping[str, int]) -> list[NodeType]:
 
 
 def _check_shape(name: str, engine: EngineConfig, nodes: list[NodeType]) -> None:
-    """A replica must fit on a node of some type, whatever else runs there."""
+    """Check that a replica fits on an empty node of some type."""
     if engine.accelerator and all(node.accelerator != engine.accelerator for node in nodes):
         raise UserError(
             f"{name}: no node has the accelerator {engine.accelerator!r}; take another, or add "
@@ -150,7 +150,7 @@ def _check_shape(name: str, engine: EngineConfig, nodes: list[NodeType]) -> None
 
 
 class _Room:
-    """What is free on a node. GPUs count one by one, as Ray takes a share from a single one."""
+    """Free resources of a node. GPUs count singly: Ray takes a fraction from one GPU."""
 
     def __init__(self, node: NodeType) -> None:
         self._accelerator = node.accelerator
@@ -175,7 +175,7 @@ class _Room:
 def _check_capacity(
     wanted: list[tuple[str, EngineConfig, ReplicasConfig]], nodes: list[NodeType]
 ) -> None:
-    """First fit of all bundles of all least replicas, the largest first."""
+    """Place all bundles of the minimum replicas by first fit, largest first."""
     rooms = [_Room(node) for node in nodes]
     bundles = [
         (name, engine.accelerator, dict(bundle))

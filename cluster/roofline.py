@@ -1,8 +1,8 @@
-"""How fast a replica decodes, judges and prefills, from what its GPUs and its model are.
+"""Estimate a replica's speed at decoding, prefill and judging, by the roofline model.
 
-The roofline: a decoding step reads all weights and all keys and values of the batch, and computes
-2 operations per weight and trace; it takes the longer of the two. Prefill is arithmetic only.
-Shards of a replica add up; what they tell each other is in `Efficiency.step_s`.
+A decoding step reads all weights and the KV cache of the batch, and computes 2 operations per
+weight and trace; it takes the longer of the two times. Prefill is limited by compute. Shards of a
+replica add up; `Efficiency.step_s` has their communication.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from deepprune.errors import UserError
 from deepprune.speed import Efficiency, SpeedConfig
 
 JUDGE_LATENCY_S = 0.05
-"""From a call to its answer beside the reading: two processes and a batch under way."""
+"""Latency of a call without the prefill: two processes and a running batch."""
 
 
 def replica_speed(
@@ -25,10 +25,10 @@ def replica_speed(
     max_num_seqs: int,
     trace_tokens: float,
 ) -> SpeedConfig:
-    """The speed of one generator replica on `shards` GPUs; `trace_tokens` has its longest trace.
+    """Estimate one generator replica on `shards` GPUs; its longest trace has `trace_tokens`.
 
     Raises:
-        UserError: the model leaves no room for that trace.
+        UserError: the GPUs hold too little cache for that trace.
     """
     bandwidth = gpu.bandwidth * shards * efficiency.bandwidth
     flops = gpu.flops * shards * efficiency.compute
@@ -54,7 +54,7 @@ def replica_speed(
 def judge_speed(
     gpu: GpuSpec, shards: int, model: ModelShape, efficiency: Efficiency
 ) -> SpeedConfig:
-    """The speed of one judge replica; only its judging is meaningful."""
+    """Estimate one judge replica; only the judge's fields are meaningful."""
     flops = gpu.flops * shards * efficiency.compute
     return SpeedConfig(
         judge_s=JUDGE_LATENCY_S, judge_tokens_per_s=flops / (2 * model.active_params)

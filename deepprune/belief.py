@@ -17,9 +17,8 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from deepprune.statistics import Floats
 
 _PHI = (np.arange(128) + 0.5) / 128
 _LOG_PHI, _LOG_REST = np.log(_PHI), np.log1p(-_PHI)
@@ -74,12 +73,12 @@ class Standing:
     rival: int | None
     p_leads: float
     p_judged: float
-    mass: Array
-    unsettled: Array
+    mass: Floats
+    unsettled: Floats
 
 
 def standing(
-    votes: Array, likelihoods: Array, unseen: float, leader: int | None = None
+    votes: Floats, likelihoods: Floats, unseen: float, leader: int | None = None
 ) -> Standing:
     """Weigh votes and evidence; a `leader` that is given is asked about whoever leads.
 
@@ -112,9 +111,9 @@ def standing(
 
 
 def doubted_standing(
-    cast: Array,
-    held: Array,
-    likelihoods: Array,
+    cast: Floats,
+    held: Floats,
+    likelihoods: Floats,
     unseen: float,
     *,
     num_waiting: int,
@@ -140,14 +139,14 @@ def doubted_standing(
     return replace(believed, p_leads=p_leads, p_judged=believed.p_leads)
 
 
-def _spread(shares: Array, leader: int, rival: int) -> Array:
+def _spread(shares: Floats, leader: int, rival: int) -> Floats:
     """Variance of what a trace adds to the leader's margin, (...,), of shares (..., clusters)."""
     ours, theirs = shares[..., leader], shares[..., rival]
-    spread: Array = ours + theirs - (ours - theirs) ** 2
+    spread: Floats = ours + theirs - (ours - theirs) ** 2
     return spread
 
 
-def _memberships(counts: Array, likelihoods: Array) -> Array:
+def _memberships(counts: Floats, likelihoods: Floats) -> Floats:
     """P(prefix belongs to cluster), (prefixes, clusters + 1), by expectation maximisation."""
     belongs = np.zeros_like(likelihoods)
     for _ in range(_EM_STEPS if len(likelihoods) else 0):
@@ -158,13 +157,15 @@ def _memberships(counts: Array, likelihoods: Array) -> Array:
 
 
 def _p_wins(
-    counts: Array, likelihoods: Array, share: Array, leader: int, rival: int, unseen: float
+    counts: Floats, likelihoods: Floats, share: Floats, leader: int, rival: int, unseen: float
 ) -> float:
     """P(leader has more votes than rival once all traces have voted).
 
     The share phi is integrated over a grid; given it, the margin is taken to be normal: what is
     known of it, plus what the judged prefixes and the unseen traces add, each with its variance.
     """
+    from scipy.special import ndtr  # the distribution function of a normal variable
+
     others = share.copy()
     others[[leader, rival]] = 0.0
     either = 1.0 - float(others.sum())
@@ -179,10 +180,5 @@ def _p_wins(
     drift = either * (2 * _PHI - 1)
     margin = counts[leader] - counts[rival] + gain.sum(axis=0) + unseen * drift
     variance = (belongs - gain**2).sum(axis=0) + unseen * (either - drift**2)
-    wins = _normal_cdf(margin / np.sqrt(variance + 1e-9))
+    wins = ndtr(margin / np.sqrt(variance + 1e-9))
     return float((posterior * wins).sum() / posterior.sum())
-
-
-def _normal_cdf(x: Array) -> Array:
-    p: Array = 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-    return p

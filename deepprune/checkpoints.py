@@ -1,8 +1,8 @@
-"""Where a prefix ends: checkpoints, found while a trace streams (Section 4.1.1, Appendix C).
+"""Checkpoints, where prefixes end, detected in a streaming trace (Section 4.1.1, Appendix C).
 
-`tokens:500` ends it with the 500th token; `reasoning_words:25` with the 25th reasoning word.
-A detector looks at each chunk once and keeps only the word it is in the middle of; where the text
-is cut into chunks makes no difference to it.
+`tokens:500` ends the prefix with the 500th token; `reasoning_words:25` with the 25th reasoning
+word. A detector reads each chunk once and buffers only an unfinished word, so its result does not
+depend on the chunks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REASONING_WORDS = frozenset(
         *("check", "verify", "maybe", "perhaps"),  # doubting
     }
 )
-"""Words that drive the direction of a trace, each the likely start of another step.
+"""Words that change the direction of a trace, likely starts of a step.
 
 The paper names wait, thus and since, and no others (Section 4.1.1). Those three alone come 25 times
 in one of seven traces of R1-Distill-Llama-8B on MATH-500. With this list the 25th comes after 1,800
@@ -35,7 +35,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSpec:
-    """A checkpoint as it is written in a configuration. `words` matter to `reasoning_words` only.
+    """A checkpoint, as configured. Only `reasoning_words` uses `words`.
 
     Raises:
         ValueError: `count` is not above 0, or one of `words` is not a word in lower case.
@@ -88,24 +88,24 @@ class Cut:
 
 
 class CheckpointDetector(Protocol):
-    """Told a trace chunk by chunk, reports the checkpoint once and nothing after it."""
+    """Takes a trace chunk by chunk, and returns the checkpoint once."""
 
     def feed(self, text: str, num_tokens: int) -> Cut | None:
-        """Take the next chunk, `num_tokens` long, and return the cut if it has been reached."""
+        """Take the next chunk, of `num_tokens` tokens, and return the cut if it is reached."""
         ...
 
     def finish(self) -> Cut | None:
-        """The text has ended, and with it its last word."""
+        """End the text, and with it its last word; return the cut if it is reached."""
         ...
 
 
 def detector(spec: CheckpointSpec) -> CheckpointDetector:
-    """A fresh detector for one trace."""
+    """Create a detector for one trace."""
     return TokenDetector(spec) if spec.kind == "tokens" else WordDetector(spec)
 
 
 class TokenDetector:
-    """Cuts after the chunk that brings the k-th token: exact when fed token by token."""
+    """Cuts after the chunk with the k-th token: exact when fed token by token."""
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self._count = spec.count
@@ -113,7 +113,7 @@ class TokenDetector:
         self._num_tokens = 0
 
     def feed(self, text: str, num_tokens: int) -> Cut | None:
-        """Count tokens."""
+        """Count tokens; return the cut at the k-th."""
         before = self._num_tokens
         self._num_chars += len(text)
         self._num_tokens += num_tokens
@@ -122,7 +122,7 @@ class TokenDetector:
         return None
 
     def finish(self) -> Cut | None:
-        """A trace with fewer tokens has no such checkpoint."""
+        """Return None: a shorter trace has no such checkpoint."""
         return None
 
 
@@ -143,7 +143,7 @@ class WordDetector:
         self._num_tokens = 0
 
     def feed(self, text: str, num_tokens: int) -> Cut | None:
-        """Go through the words of the chunk; the last may go on in the next one."""
+        """Count the words of the chunk; its last word may continue in the next one."""
         start = self._num_chars
         self._num_chars += len(text)
         self._num_tokens += num_tokens
@@ -152,7 +152,7 @@ class WordDetector:
         if not _WORD.match(text) and (cut := self._end_word()):
             return cut
         for match in _WORD.finditer(text):
-            # One character too many shows that it is another word; more are not worth keeping.
+            # One character more than the longest word tells that it is none of them.
             self._word = (self._word + match[0][: self._longest + 1])[: self._longest + 1]
             self._word_end = Cut(start + match.end(), self._num_tokens)
             if match.end() < len(text) and (cut := self._end_word()):

@@ -1,4 +1,4 @@
-"""Greedy clustering of unfinished traces, as they arrive (Section 4.2.1)."""
+"""Greedy online clustering of unfinished traces (Section 4.2.1)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class GreedyClustering:
     the cluster with the highest mean P(same) if that is above `tau`, else it opens a new one.
     Clustering is closed once `max_clusters` (K) are open.
 
-    A member once sampled for a trace stays sampled. A trace can therefore be judged ahead of its
-    turn: when other traces are placed meanwhile, only the comparisons with them are missing.
+    Members sampled for a trace stay sampled. So a trace can be judged before its turn: if other
+    traces are placed meanwhile, only the comparisons with them are missing.
     """
 
     def __init__(self, tau: float, max_clusters: int, max_members: int, seed: int) -> None:
@@ -28,7 +28,7 @@ class GreedyClustering:
 
     @property
     def closed(self) -> bool:
-        """No further trace is clustered: K clusters are open."""
+        """Whether K clusters are open, so that no further trace is clustered."""
         return len(self.clusters) >= self._max_clusters
 
     @property
@@ -38,7 +38,7 @@ class GreedyClustering:
 
     @property
     def all_singletons(self) -> bool:
-        """Every cluster holds one trace: the judge found nothing alike."""
+        """Whether every cluster holds one trace: the judge found no pair the same."""
         return all(len(cluster) == 1 for cluster in self.clusters)
 
     @property
@@ -47,7 +47,7 @@ class GreedyClustering:
         return max(self.clusters, key=len, default=[])
 
     def members_for(self, sample: int) -> list[int]:
-        """The members, over all clusters, whose P(same) with `sample` decides where it goes."""
+        """The members, over all clusters, to compare `sample` with."""
         chosen = self._sampled[sample]
         for index, cluster in enumerate(self.clusters):
             if index == len(chosen):

@@ -1,4 +1,4 @@
-"""Where a trace's recorded group confidence falls to a new low (DeepConf, Fu et al. 2025)."""
+"""Find new lows in a trace's recorded group confidence (DeepConf, Fu et al. 2025)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 def lows(
     confidence: Sequence[float] | None, window: int | None, num_tokens: int
 ) -> tuple[tuple[int, float], ...]:
-    """(tokens, group confidence) of each reading that is lower than all before it.
+    """Return (tokens, group confidence) of each reading lower than all before it.
 
-    Readings begin when `window` tokens are there, come every sixteenth of a window, and once more
-    at the end.
+    The first reading is after `window` tokens, then one every sixteenth of a window, the last at
+    the end.
     """
     found: list[tuple[int, float]] = []
     for index, reading in enumerate(confidence or () if window else ()):

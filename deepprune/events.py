@@ -1,7 +1,7 @@
-"""The language between policies and drivers.
+"""Events and commands: the interface between drivers and policies.
 
-A driver tells a policy events; the policy answers with commands. Neither carries text: a policy
-decides on sample indices, answers and P(same), and never needs to read a trace.
+A driver reports events to a policy, which returns commands. Neither has a trace's text: a policy
+decides on sample indices, answers and P(same).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 class Progress:
     """A running trace has generated `num_tokens` in all.
 
-    `confidence` holds its group confidences read since it was last heard of, where the generator
-    records them.
+    `confidence` has its group confidences since the last event, where the generator records them.
     """
 
     sample: int
@@ -33,7 +32,7 @@ class PrefixReady:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """P(same) of `sample` with each member it was compared with, and what that cost."""
+    """P(same) of `sample` with each member that it was compared with, and the cost."""
 
     sample: int
     p_same: Mapping[int, float]
@@ -44,14 +43,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class JudgeLost:
-    """The judge could not answer for `sample`, retries included."""
+    """The judge failed to score `sample`, after all retries."""
 
     sample: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A trace has ended by itself; `answer` is None where it gave none."""
+    """A trace has finished; `answer` is None if it has none."""
 
     sample: int
     answer: str | None
@@ -60,7 +59,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A trace is lost for good: its generator died under it, retries included."""
+    """A trace is lost: its generators died, after all retries."""
 
     sample: int
     error: str = ""
@@ -79,7 +78,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Compare a trace's prefix with those of clustered traces: P(same) for each is wanted."""
+    """Score a trace's prefix against those of clustered traces."""
 
     sample: int
     members: tuple[int, ...]
@@ -87,14 +86,14 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Let a trace that is paused at its checkpoint go on to its end."""
+    """Resume a trace that is paused at its checkpoint, to its end."""
 
     sample: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End a trace now, whatever it is doing."""
+    """Cancel a trace, in any state."""
 
     sample: int
     reason: str
@@ -102,7 +101,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The answer is final: cancel whatever is still in flight."""
+    """Cancel every trace in flight: the answer is final."""
 
     reason: str
 
@@ -112,10 +111,10 @@ Command = Launch | Judge | Continue | Cancel | Stop
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy concludes: the answer, the votes behind it and the clusters it saw.
+    """A policy's conclusion: the answer, the votes for it and the clusters.
 
-    `votes` lists each answer with the samples that gave it, most votes first. `weights`, one for
-    each of them, are given where a vote does not count as one.
+    `votes` lists each answer with the samples that gave it, most votes first. `weights` has a
+    weight for each answer, where votes are weighted.
     """
 
     answer: str | None

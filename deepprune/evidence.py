@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deepprune.belief import Array
 from deepprune.events import Decision
+from deepprune.statistics import Floats
 from deepprune.voting import same_answer
 
 MAX_LOG_RATIO = 4.0
@@ -120,7 +120,7 @@ class Evidence:
         odds = self._base_odds * math.exp(self.log_ratio(sample, cluster))
         return odds / (1 + odds)
 
-    def likelihoods(self, samples: Sequence[int]) -> Array:
+    def likelihoods(self, samples: Sequence[int]) -> Floats:
         """(samples, clusters + 1): of what the judge said, if a trace belongs to each cluster."""
         home = {t: i for i, cluster in enumerate(self.clusters) for t in cluster.traces}
         rows = np.ones((len(samples), len(self.clusters) + 1))
@@ -169,7 +169,7 @@ class Evidence:
         home.answer = home.answer if home.voters and home.answer is not None else answer
         home.voters.append(sample)
 
-    def decision(self, mass: Array) -> Decision:
+    def decision(self, mass: Floats) -> Decision:
         """The answer with the most weight, and the clusters.
 
         `mass`: (clusters or more,), the weight of each cluster and so of its votes.

@@ -1,26 +1,22 @@
-"""The feature judge: logistic regression on what two prefixes have in common.
+"""The feature judge: logistic regression on the features of a pair of prefixes.
 
-It asks no model: reading a prefix takes milliseconds of a CPU. What it knows of agreement it learns
-from other problems, where the answers are known.
+It needs no language model: reading a prefix takes milliseconds of a CPU. It learns from problems
+whose answers are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from deepprune.errors import UserError
-from deepprune.judges import Calibration, ScoredPairs
+from deepprune.judges import Calibration, LabelledScores, ScoredPairs, fit_calibration
 from deepprune.pair_features import feature_names, pair_features
 from deepprune.section import Section
-
-Array = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+from deepprune.statistics import Bools, Floats, Ints, sigmoid
 
 FILE = "features.json"
 PAIRS_PER_CLASS = 300
@@ -37,9 +33,9 @@ class Sample:
     `weight` makes up for a class having been sampled more densely than the other; it adds up to 1.
     """
 
-    features: Array
+    features: Floats
     same: Bools
-    weight: Array
+    weight: Floats
 
 
 class FeatureJudge(Section):
@@ -57,10 +53,10 @@ class FeatureJudge(Section):
     tau: float | None = None
     """The threshold of P(same) that was chosen on held-out pairs."""
 
-    def logits(self, features: Array) -> Array:
+    def logits(self, features: Floats) -> Floats:
         """Uncalibrated log-odds (...,) of features (..., F)."""
         unit = (features - np.array(self.mean)) / np.array(self.scale)
-        logits: Array = unit @ np.array(self.weights) + self.intercept
+        logits: Floats = unit @ np.array(self.weights) + self.intercept
         return logits
 
     def score(self, problem: str, prefixes: Mapping[int, str]) -> ScoredPairs:
@@ -77,8 +73,7 @@ class FeatureJudge(Section):
             )
         matrix = self.logits(np.stack(list(found.values()), axis=-1))
         slope, shift = self.calibration.slope, self.calibration.intercept
-        p_same = 1 / (1 + np.exp(-np.clip(slope * matrix + shift, -12, 12)))
-        return ScoredPairs(tuple(prefixes), p_same, "nothing")
+        return ScoredPairs(tuple(prefixes), sigmoid(slope * matrix + shift), "nothing")
 
     def p_same(self, problem: str, firsts: Sequence[str], second: str) -> tuple[float, ...]:
         """P(same) of the prefix `second` with each of `firsts`.
@@ -139,12 +134,25 @@ def sampled(
 def learn(samples: Sequence[Sample], folds: int = FOLDS) -> FeatureJudge | None:
     """A judge from some problems; None where these have no pairs of one of the classes.
 
-    What its scores mean is learned on problems that it was not fitted on, by turns.
+    Its calibration is cross-fitted: each problem is scored by a fit on other problems.
     """
-    fitted = _Fit.of(samples)
+    fitted = _fit(samples)
     if fitted is None:
         return None
-    return fitted.judge(_calibrated(samples, _dealt(len(samples), folds)))
+    fold_of = _dealt(len(samples), folds)
+    held = []
+    for fold in range(fold_of.max() + 1):
+        other = _fit([s for s, of in zip(samples, fold_of, strict=True) if of != fold])
+        if other is not None:
+            held += [
+                LabelledScores(other.logits(sample.features), sample.same, sample.weight)
+                for sample, of in zip(samples, fold_of, strict=True)
+                if of == fold
+            ]
+    agreeing = sum(sample.weight[sample.same].sum() for sample in samples)
+    base_rate = float(agreeing / sum(sample.weight.sum() for sample in samples))
+    calibration = replace(fit_calibration(held), base_rate=base_rate)
+    return fitted.model_copy(update={"calibration": calibration})
 
 
 def learn_for_each(samples: Sequence[Sample], folds: int = FOLDS) -> list[FeatureJudge | None]:
@@ -159,77 +167,29 @@ def learn_for_each(samples: Sequence[Sample], folds: int = FOLDS) -> list[Featur
     return [judges[fold] for fold in fold_of]
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    mean: Array
-    scale: Array
-    weights: Array
-    intercept: float
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> _Fit | None:
-        from sklearn.linear_model import LogisticRegression
-
-        if not samples:
-            return None
-        features = np.concatenate([sample.features for sample in samples])
-        same = np.concatenate([sample.same for sample in samples])
-        if same.all() or not same.any():
-            return None
-        mean, scale = features.mean(axis=0), features.std(axis=0)
-        scale = np.where(scale > 1e-9, scale, 1.0)
-        fit = LogisticRegression(C=STRENGTH, max_iter=500).fit((features - mean) / scale, same)
-        return cls(mean, scale, fit.coef_[0], float(fit.intercept_[0]))
-
-    def logits(self, features: Array) -> Array:
-        logits: Array = ((features - self.mean) / self.scale) @ self.weights + self.intercept
-        return logits
-
-    def judge(self, calibration: Calibration) -> FeatureJudge:
-        return FeatureJudge(
-            names=feature_names(),
-            mean=tuple(self.mean.tolist()),
-            scale=tuple(self.scale.tolist()),
-            weights=tuple(self.weights.tolist()),
-            intercept=self.intercept,
-            calibration=calibration,
-        )
-
-
-def _calibrated(samples: Sequence[Sample], fold_of: npt.NDArray[np.int64]) -> Calibration:
-    """Platt scaling of scores that each problem got from a fit on the others."""
+def _fit(samples: Sequence[Sample]) -> FeatureJudge | None:
+    """A judge that is not calibrated yet; None where a class is missing."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
 
-    same, weight = _labels(samples)
-    base_rate = float(np.average(same, weights=weight)) if len(same) else 0.5
-    logits: list[Array] = []
-    held: list[Sample] = []
-    for fold in range(fold_of.max(initial=-1) + 1):
-        fitted = _Fit.of([s for s, of in zip(samples, fold_of, strict=True) if of != fold])
-        if fitted is not None:
-            here = [s for s, of in zip(samples, fold_of, strict=True) if of == fold]
-            logits += [fitted.logits(sample.features) for sample in here]
-            held += here
-    same, weight = _labels(held)
-    if not same.any() or same.all():
-        return Calibration(1.0, 0.0, base_rate, 0.5)
-    fit = LogisticRegression(C=1e6).fit(np.concatenate(logits)[:, None], same, weight)
-    aurocs = [
-        roc_auc_score(s.same, z, sample_weight=s.weight)
-        for s, z in zip(held, logits, strict=True)
-        if s.same.any() and not s.same.all()
-    ]
-    auroc = float(np.clip(np.mean(aurocs), 0.5, 1.0)) if aurocs else 0.5
-    return Calibration(float(fit.coef_[0, 0]), float(fit.intercept_[0]), base_rate, auroc)
+    if not samples:
+        return None
+    features = np.concatenate([sample.features for sample in samples])
+    same = np.concatenate([sample.same for sample in samples])
+    if same.all() or not same.any():
+        return None
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    fit = LogisticRegression(C=STRENGTH, max_iter=500).fit((features - mean) / scale, same)
+    return FeatureJudge(
+        names=feature_names(),
+        mean=tuple(mean.tolist()),
+        scale=tuple(scale.tolist()),
+        weights=tuple(fit.coef_[0].tolist()),
+        intercept=float(fit.intercept_[0]),
+        calibration=Calibration(1.0, 0.0, 0.5, 0.5),
+    )
 
 
-def _labels(samples: Sequence[Sample]) -> tuple[Bools, Array]:
-    """Whether each pair agrees, and its weight."""
-    same = [np.zeros(0, dtype=np.bool_), *(sample.same for sample in samples)]
-    return np.concatenate(same), np.concatenate([np.zeros(0), *(s.weight for s in samples)])
-
-
-def _dealt(num: int, folds: int) -> npt.NDArray[np.int64]:
+def _dealt(num: int, folds: int) -> Ints:
     """(num,): a fold for each problem."""
     return np.random.default_rng(0).permutation(num) % max(1, min(folds, num))

@@ -9,17 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from deepprune.config import Reads
+from deepprune.statistics import Bools, Floats, auroc, fit_platt, log_odds, sigmoid
 
-Array = npt.NDArray[np.float64]
-
-MAX_LOGIT = 12.0
 LEAST_RATE = 0.02
-"""A base rate is never taken to be closer to 0 or 1 than this: few problems do not show it."""
+"""Base rates are kept this far from 0 and 1, since few problems cannot show more."""
 PAIRS_PER_PROBLEM = 2000
 """Pairs of a problem that take part in a calibration, at most."""
 
@@ -32,7 +30,7 @@ class ScoredPairs:
     """
 
     samples: tuple[int, ...]
-    matrix: Array
+    matrix: Floats
     reads: Reads = "pairs"
     _index: dict[int, int] = field(init=False, repr=False)
 
@@ -73,7 +71,7 @@ def noisy(
     variance comes from the two traces and is common to all their pairs: a prefix that misleads the
     judge misleads it about every partner.
     """
-    separation = math.sqrt(2) * _normal_quantile(auroc)
+    separation = math.sqrt(2) * NormalDist().inv_cdf(auroc)
     rng = np.random.default_rng(seed)
     same = _same(answers)
     by_trace = rng.normal(size=len(answers))
@@ -84,7 +82,7 @@ def noisy(
     evidence = separation * noise + np.where(same, 1, -1) * separation**2 / 2
     rate = min(max(base_rate, LEAST_RATE), 1 - LEAST_RATE)
     logits = evidence + math.log(rate / (1 - rate))
-    return ScoredPairs(tuple(answers), _sigmoid(logits), "pairs")
+    return ScoredPairs(tuple(answers), sigmoid(logits), "pairs")
 
 
 def tfidf(prefixes: Mapping[int, str]) -> ScoredPairs:
@@ -96,7 +94,7 @@ def tfidf(prefixes: Mapping[int, str]) -> ScoredPairs:
     return ScoredPairs(tuple(prefixes), np.asarray((vectors @ vectors.T).todense()), "prefixes")
 
 
-def similarity(samples: Sequence[int], vectors: Array) -> ScoredPairs:
+def similarity(samples: Sequence[int], vectors: Floats) -> ScoredPairs:
     """Cosine similarity of one vector for each prefix, (samples, dimensions)."""
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return ScoredPairs(tuple(samples), unit @ unit.T, "prefixes")
@@ -129,7 +127,9 @@ class Calibration:
 
     def apply(self, scored: ScoredPairs) -> ScoredPairs:
         """The same pairs, with P(same) for scores."""
-        return replace(scored, matrix=_sigmoid(self.slope * _logit(scored.matrix) + self.intercept))
+        return replace(
+            scored, matrix=sigmoid(self.slope * log_odds(scored.matrix) + self.intercept)
+        )
 
 
 def calibrate(
@@ -145,31 +145,38 @@ def calibrate(
     known = [_labelled(scored, of, rng) for scored, of in zip(pairs, answers, strict=True)]
     fold_of = rng.permutation(len(pairs)) % min(folds, len(pairs))
     by_fold = [
-        _fit([known[i] for i in range(len(pairs)) if fold_of[i] != fold])
+        fit_calibration([known[i] for i in range(len(pairs)) if fold_of[i] != fold])
         for fold in range(fold_of.max(initial=-1) + 1)
     ]
     return [by_fold[fold] for fold in fold_of]
 
 
-def _fit(known: Sequence[tuple[Array, npt.NDArray[np.bool_]]]) -> Calibration:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
+@dataclass(frozen=True, slots=True)
+class LabelledScores:
+    """Scored pairs of one problem: log-odds, whether the pair agrees, and a weight, (pairs,)."""
 
-    logits = np.concatenate([np.zeros(0), *(logit for logit, _ in known)])
-    labels = np.concatenate([np.zeros(0, dtype=np.bool_), *(label for _, label in known)])
-    if labels.all() or not labels.any():
-        return Calibration(1.0, 0.0, float(labels.mean()) if len(labels) else 0.5, 0.5)
-    fit = LogisticRegression(C=1e6).fit(logits[:, None], labels)
-    aurocs = [roc_auc_score(y, x) for x, y in known if y.any() and not y.all()]
-    slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    auroc = min(max(float(np.mean(aurocs)) if aurocs else 0.5, 0.5), 1.0)
-    return Calibration(slope, intercept, float(labels.mean()), auroc)
+    logits: Floats
+    same: Bools
+    weight: Floats
+
+
+def fit_calibration(problems: Sequence[LabelledScores]) -> Calibration:
+    """The calibration that the pairs of some problems give."""
+    logits = np.concatenate([np.zeros(0), *(p.logits for p in problems)])
+    same = np.concatenate([np.zeros(0, dtype=np.bool_), *(p.same for p in problems)])
+    weight = np.concatenate([np.zeros(0), *(p.weight for p in problems)])
+    base_rate = float(np.average(same, weights=weight)) if len(same) else 0.5
+    platt = fit_platt(logits, same, weight)
+    found = [auroc(p.same, p.logits, p.weight) for p in problems]
+    within = [value for value in found if not math.isnan(value)]
+    mean = min(max(float(np.mean(within)), 0.5), 1.0) if within else 0.5
+    return Calibration(platt.slope, platt.shift, base_rate, mean)
 
 
 def _labelled(
     scored: ScoredPairs, answers: Mapping[int, str | None], rng: np.random.Generator
-) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Log-odds and labels of a problem's pairs, at most PAIRS_PER_PROBLEM of them."""
+) -> LabelledScores:
+    """A problem's pairs, at most PAIRS_PER_PROBLEM of them."""
     valid = [i for i, sample in enumerate(scored.samples) if answers[sample] is not None]
     first, second = np.triu_indices(len(valid), 1)
     if len(first) > PAIRS_PER_PROBLEM:
@@ -180,32 +187,13 @@ def _labelled(
     same = _same({sample: answers[sample] for sample in scored.samples})
     labels = same[at[first], at[second]] if valid else np.zeros(0, dtype=np.bool_)
     known = ~np.isnan(scores)
-    return _logit(scores[known]), labels[known]
+    return LabelledScores(log_odds(scores[known]), labels[known], np.ones(int(known.sum())))
 
 
-def _same(answers: Mapping[int, str | None]) -> npt.NDArray[np.bool_]:
+def _same(answers: Mapping[int, str | None]) -> Bools:
     """(n, n): whether two traces gave the same answer; no answer is like no other."""
     names = {answer: code for code, answer in enumerate(dict.fromkeys(answers.values()))}
     codes = np.array([names[answer] for answer in answers.values()], dtype=np.int64)
     valid = np.array([answer is not None for answer in answers.values()], dtype=np.bool_)
-    same: npt.NDArray[np.bool_] = (codes[:, None] == codes[None, :]) & valid[:, None]
+    same: Bools = (codes[:, None] == codes[None, :]) & valid[:, None]
     return same
-
-
-def _logit(p: Array) -> Array:
-    with np.errstate(divide="ignore"):
-        clipped = np.clip(p, 0.0, 1.0)
-        odds = np.log(clipped) - np.log1p(-clipped)
-    limited: Array = np.clip(odds, -MAX_LOGIT, MAX_LOGIT)
-    return limited
-
-
-def _sigmoid(logits: Array) -> Array:
-    p: Array = 1 / (1 + np.exp(-np.clip(logits, -MAX_LOGIT, MAX_LOGIT)))
-    return p
-
-
-def _normal_quantile(p: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(p)

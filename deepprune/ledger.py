@@ -1,4 +1,4 @@
-"""The ledger: every token that was generated or judged, by its fate, and every second.
+"""The ledger: tokens generated and judged, by fate, and seconds.
 
 Invariant: `generated_tokens` is the sum over the fates, and each launched trace has one entry.
 """
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Fate(StrEnum):
-    """How a trace ended. Every launched trace ends exactly once, in one of these ways."""
+    """The ways a trace can end. Every launched trace ends exactly once."""
 
     FINISHED = "finished"
     CANCELLED_AFTER_CHECKPOINT = "cancelled_after_checkpoint"
@@ -20,10 +20,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TraceEnd:
-    """The one record that a launched trace leaves.
+    """The end of a launched trace.
 
-    `num_tokens` are the tokens it generated in all; `late_tokens` those among them that its engine
-    generated after the decision to cancel it, before the cancel took effect.
+    `num_tokens` counts all its tokens; `late_tokens` those of them that its engine generated
+    between the decision to cancel and its effect.
     """
 
     sample: int
@@ -35,10 +35,10 @@ class TraceEnd:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The bill of one problem, or of many added up. Tokens are counts, seconds are seconds.
+    """The costs of one problem, or the sum of several.
 
-    `trace_s` adds up the time that traces held an engine slot, `judge_s` the time of judge calls;
-    both run side by side, so either may exceed `wall_s`.
+    `trace_s` sums the seconds that traces held an engine slot, `judge_s` those of judge calls. Both
+    run in parallel, so either may exceed `wall_s`.
     """
 
     finished_tokens: int = 0
@@ -61,31 +61,21 @@ class Ledger:
 
     @property
     def generated_tokens(self) -> int:
-        """All tokens the generators sampled, whatever became of them."""
-        return (
-            self.finished_tokens
-            + self.cancelled_after_checkpoint_tokens
-            + self.cancelled_before_checkpoint_tokens
-            + self.lost_tokens
-        )
+        """All tokens that the generators sampled, of every fate."""
+        return sum(getattr(self, f"{fate}_tokens") for fate in Fate)
 
     @property
     def launched_traces(self) -> int:
-        """All traces that were started."""
-        return (
-            self.finished_traces
-            + self.cancelled_after_checkpoint_traces
-            + self.cancelled_before_checkpoint_traces
-            + self.lost_traces
-        )
+        """All launched traces."""
+        return sum(getattr(self, f"{fate}_traces") for fate in Fate)
 
     @property
     def cancelled_traces(self) -> int:
-        """Traces ended by a decision of the policy."""
+        """Traces that the policy cancelled."""
         return self.cancelled_after_checkpoint_traces + self.cancelled_before_checkpoint_traces
 
     def __add__(self, other: Ledger) -> Ledger:
-        """Return the two bills added up, entry by entry."""
+        """Add two ledgers field by field."""
         return Ledger(
             **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Ledger)}
         )

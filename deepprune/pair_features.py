@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from deepprune.prefix_facts import Statements, numbers_in, read_statements
-
-Array = npt.NDArray[np.float64]
+from deepprune.statistics import Floats
 
 TAIL_CHARS = 500
 _NUM_HASHES = 2**16
@@ -24,7 +22,7 @@ _NUM_HASHES = 2**16
 Weights = Callable[[Statements], Iterable[tuple[str, float]]]
 
 
-def pair_features(problem: str, prefixes: Sequence[str]) -> dict[str, Array]:
+def pair_features(problem: str, prefixes: Sequence[str]) -> dict[str, Floats]:
     """(n, n) for each feature, by name, of all pairs of n prefixes."""
     read = [read_statements(prefix) for prefix in prefixes]
     given = numbers_in(problem)
@@ -44,7 +42,7 @@ def feature_names() -> tuple[str, ...]:
     return tuple(pair_features("", ("", "")))
 
 
-def _overlaps(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
+def _overlaps(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
     """How much of what two prefixes state is stated by both, from 0 to 1."""
 
     def new_numbers(s: Statements) -> Iterable[tuple[str, float]]:
@@ -67,7 +65,7 @@ def _overlaps(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
     }
 
 
-def _agreements(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
+def _agreements(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
     """1 where two prefixes name the same value, -1 where they name two, 0 where one names none."""
     named: dict[str, list[str | None]] = {
         "same_box": [s.boxed for s in read],
@@ -92,7 +90,7 @@ def _agreements(read: Sequence[Statements], given: set[str]) -> dict[str, Array]
     return {**{name: _equal(values) for name, values in named.items()}, **stated}
 
 
-def _claims(read: Sequence[Statements]) -> dict[str, Array]:
+def _claims(read: Sequence[Statements]) -> dict[str, Floats]:
     """How many quantities two prefixes both give a value, the same and another."""
     quantity = _incidence(read, lambda s: ((left, 1.0) for left in s.claims))
     claim = _incidence(read, lambda s: ((f"{a}={b}", 1.0) for a, b in s.claims.items()))
@@ -104,7 +102,7 @@ def _claims(read: Sequence[Statements]) -> dict[str, Array]:
     }
 
 
-def _of_single_prefixes(read: Sequence[Statements], given: set[str]) -> dict[str, Array]:
+def _of_single_prefixes(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
     """Sum and distance of what says how far and how sure a trace is."""
     single = {
         "length": [len(s.text) / 1000 for s in read],
@@ -150,29 +148,29 @@ def _incidence(read: Sequence[Statements], weights: Weights) -> sparse.csr_matri
     return sparse.csr_matrix((values, (rows, places)), shape=(len(read), max(1, len(columns))))
 
 
-def _product(a: sparse.csr_matrix, b: sparse.csr_matrix) -> Array:
-    dense: Array = np.asarray((a @ b.T).todense(), dtype=np.float64)
+def _product(a: sparse.csr_matrix, b: sparse.csr_matrix) -> Floats:
+    dense: Floats = np.asarray((a @ b.T).todense(), dtype=np.float64)
     return dense
 
 
-def _jaccard(read: Sequence[Statements], weights: Weights) -> Array:
+def _jaccard(read: Sequence[Statements], weights: Weights) -> Floats:
     """Weight of what both state by weight of what either does; weights come as square roots."""
     matrix = _incidence(read, weights)
     shared = _product(matrix, matrix)
     own = shared.diagonal()
-    overlap: Array = shared / np.maximum(own[:, None] + own[None, :] - shared, 1e-9)
+    overlap: Floats = shared / np.maximum(own[:, None] + own[None, :] - shared, 1e-9)
     return overlap
 
 
-def _cosine(read: Sequence[Statements], weights: Weights) -> Array:
+def _cosine(read: Sequence[Statements], weights: Weights) -> Floats:
     matrix = _incidence(read, weights)
     shared = _product(matrix, matrix)
     norm = np.sqrt(np.maximum(shared.diagonal(), 1e-12))
-    cosine: Array = shared / (norm[:, None] * norm[None, :])
+    cosine: Floats = shared / (norm[:, None] * norm[None, :])
     return cosine
 
 
-def _equal(values: Sequence[str | None]) -> Array:
+def _equal(values: Sequence[str | None]) -> Floats:
     codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
     of = np.array([codes[value] for value in values])
     known = np.array([value is not None for value in values])
@@ -180,7 +178,7 @@ def _equal(values: Sequence[str | None]) -> Array:
     return np.where(both, np.where(of[:, None] == of[None, :], 1.0, -1.0), 0.0)
 
 
-def _contained(values: Sequence[str | None], where: Sequence[Mapping[str, int]]) -> Array:
+def _contained(values: Sequence[str | None], where: Sequence[Mapping[str, int]]) -> Floats:
     """Whether the value that one prefix names stands anywhere in the other, the mean both ways.
 
     1 where it does, -1 where it does not, 0 where none is named.
@@ -189,11 +187,11 @@ def _contained(values: Sequence[str | None], where: Sequence[Mapping[str, int]])
         [[0 if v is None else 1 if v in place else -1 for place in where] for v in values],
         dtype=np.float64,
     ).reshape(len(values), len(where))
-    mean: Array = (stands + stands.T) / 2
+    mean: Floats = (stands + stands.T) / 2
     return mean
 
 
-def _similarity(texts: Sequence[str]) -> Array:
+def _similarity(texts: Sequence[str]) -> Floats:
     """Cosine of counted words and pairs of words."""
     from sklearn.feature_extraction.text import HashingVectorizer
 

@@ -1,4 +1,4 @@
-"""Seeds that depend on nothing but what they are of."""
+"""Seeds derived from names, equal in every process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def stable_seed(*parts: object) -> int:
-    """A seed of 31 bits that is the same for the same `parts`, in any process."""
+    """Hash `parts` to a seed of 31 bits, the same in every process."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=4).digest()
     return int.from_bytes(digest) >> 1

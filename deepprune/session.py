@@ -1,12 +1,12 @@
-"""One policy at work on one problem: the in-flight table and the ledger, without I/O.
+"""One policy on one problem: the in-flight table and the ledger, without I/O.
 
-Both drivers, live and replay, run a `Session`: they carry out the commands it returns and hand it
-the events that follow. What it guarantees, whatever order events come in:
+Both drivers, live and replay, run a `Session`: they carry out the commands it returns and report
+the events that follow. It guarantees, for events in any order:
 
 - every launched trace ends exactly once, with one `TraceEnd`;
-- a cancelled trace leaves the table before its command is returned, and whatever arrives for it
-  later is dropped, so that the policy never hears of it again;
-- the ledger adds up to the ends, at any moment.
+- a cancelled trace leaves the table before its command is returned; later events of it are dropped,
+  so that the policy never receives them;
+- at any moment the ledger is the sum of the ends.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class TraceState(Enum):
-    """Where a trace that is in flight stands."""
+    """The state of a trace in flight."""
 
     PREFIX = "prefix"
     PAUSED = "paused"
@@ -56,7 +56,7 @@ class _InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a policy made of a problem. `complete` is False when it was interrupted."""
+    """The result of a policy on a problem. `complete` is False if it was interrupted."""
 
     problem: Problem
     policy: str
@@ -65,18 +65,18 @@ class Outcome:
     ledger: Ledger
     complete: bool
     rounds: int = 0
-    """The longest chain of generations each of which had to wait for the one before."""
+    """Length of the longest chain of generations that each waited for the one before."""
     events: tuple[tuple[str, int], ...] = ()
-    """What the policy was told, in order: the kind of event and the sample it was about."""
+    """The policy's events in order: kind and sample index."""
 
     @property
     def answer(self) -> str | None:
-        """The answer voted for."""
+        """The answer that won the vote."""
         return self.decision.answer
 
 
 class Session:
-    """Runs `policy` on `problem`; see the module's docstring for what it guarantees."""
+    """Runs `policy` on `problem`; the module's docstring has its guarantees."""
 
     def __init__(self, problem: Problem, policy: Policy, policy_name: str) -> None:
         self.problem = problem
@@ -92,11 +92,11 @@ class Session:
         self._events: list[tuple[str, int]] = []
 
     def start(self) -> list[Command]:
-        """The commands to begin with."""
+        """Return the first commands."""
         return self._apply(self._policy.start(), 1)
 
     def handle(self, event: Event) -> list[Command]:
-        """Take an event in and return the commands to carry out now."""
+        """Handle an event and return the commands to carry out."""
         if isinstance(event, Judged):
             self.add_costs(
                 judge_computed_tokens=event.computed_tokens,
@@ -126,16 +126,16 @@ class Session:
         return self._apply(self._policy.handle(event), self._rounds[event.sample] + 1)
 
     def interrupt(self, reason: str) -> list[Command]:
-        """Stop early, from outside: everything in flight is cancelled, the vote stays as it is."""
+        """Stop early: cancel every trace in flight and keep the vote so far."""
         if self.stopped:
             return []
         self._interrupted = True
         return self._apply([Stop(reason)], 0)
 
     def settle(self, sample: int, num_tokens: int, late_tokens: int) -> None:
-        """Correct the bill of a cancelled trace to what its engine says it generated in all.
+        """Correct the tokens of a cancelled trace to `num_tokens`, as its engine reports them.
 
-        `late_tokens` of them came after the decision to cancel.
+        `late_tokens` of them were generated after the decision to cancel.
         """
         end = self.ends[sample]
         settled = replace(end, num_tokens=max(end.num_tokens, num_tokens), late_tokens=late_tokens)
@@ -144,21 +144,21 @@ class Session:
         self._bill["late_tokens"] += late_tokens - end.late_tokens
 
     def add_costs(self, **costs: float) -> None:
-        """Add to the ledger's entries that are not counted from traces; names are the ledger's.
+        """Add to ledger fields that are not counted from traces; names are those of `Ledger`.
 
         Raises:
-            KeyError: the ledger has no such entry.
+            KeyError: the ledger has no such field.
         """
         for name, cost in costs.items():
             self._bill[name] += cost
 
     @property
     def states(self) -> Counter[str]:
-        """How many traces are in each state, in flight or ended."""
+        """Number of traces in each state, in flight or ended."""
         return +self._states
 
     def num_tokens(self, sample: int) -> int:
-        """Tokens a trace that is in flight has generated, as far as has been heard."""
+        """Tokens of a trace in flight, as of its last event."""
         return self._in_flight[sample].num_tokens
 
     def decision(self) -> Decision:
@@ -167,14 +167,14 @@ class Session:
 
     @property
     def ledger(self) -> Ledger:
-        """The bill so far; a trace in flight is billed when it ends."""
+        """The ledger so far; a trace is counted when it ends."""
         return Ledger(**self._bill)  # type: ignore[arg-type]
 
     def outcome(self) -> Outcome:
         """The result.
 
         Raises:
-            AssertionError: a trace is still in flight; a driver must not ask before `stopped`.
+            AssertionError: a trace is still in flight; call it only after `stopped`.
         """
         assert self.stopped and not self._in_flight, "the session has not stopped"
         ends = tuple(self.ends[sample] for sample in sorted(self.ends))

@@ -1,4 +1,4 @@
-"""What is sampled: a problem, and the traces of it."""
+"""Problems and their traces."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Message:
 class Problem:
     """A question with a verifiable answer.
 
-    `problem_id` is `benchmark/id`; `reference` is the known answer, or None outside benchmarks;
-    `answer_kind` says what counts as an answer in a trace of it. `messages` are the conversation
-    that asks it, where that is more than `text` said by the user; the judge reads `text`.
+    `problem_id` is `benchmark/id`; `reference` is the known answer, None outside benchmarks;
+    `answer_kind` is the form of its answers. `messages` is the prompt as a conversation, where it
+    is more than `text` from the user; the judge reads `text`.
     """
 
     problem_id: str
@@ -34,7 +34,7 @@ class Problem:
 
     @property
     def chat(self) -> tuple[Message, ...]:
-        """What the model is asked."""
+        """The conversation to send to the model."""
         return self.messages or (Message("user", self.text),)
 
 

@@ -1,4 +1,4 @@
-"""Majority vote over final answers, grouped by what they state (Section 4.2.2)."""
+"""Majority vote over final answers, grouped by value (Section 4.2.2)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from deepprune.answers import read_value
 
 
 def same_answer(a: str, b: str) -> bool:
-    """Whether two answers are one answer in a vote.
+    """Whether two answers count as one in a vote.
 
-    They state the same value, and the same unit and name of a variable where both give one.
+    They do if their values are equal, and their units and variable names where both give one.
     """
     if a == b:
         return True
@@ -21,13 +21,12 @@ def same_answer(a: str, b: str) -> bool:
 
 
 class Vote:
-    """Counts answers as they come in.
+    """Counts answers and groups them by value.
 
-    Answers that state the same value are one group, `5 hours` and `5 minutes` two. An answer that
-    leaves out the unit, `5`, is with those that give the unit which most give. Which groups there
-    are depends on the answers alone, not on their order; another vote makes one group larger by
-    one, and no group smaller. A tie goes to the group with the earliest sample: which traces vote
-    decides, not which of them was quicker.
+    Answers of equal value are one group; `5 hours` and `5 minutes` are two. An answer without a
+    unit, `5`, joins the unit with the most votes. The groups do not depend on the order of the
+    answers; another vote makes one group larger by one, and no group smaller. A tie goes to the
+    group with the lowest sample index, so speed does not matter.
     """
 
     def __init__(self, ballots: Iterable[tuple[int, str | None]] = ()) -> None:
@@ -36,7 +35,7 @@ class Vote:
             self.add(sample, answer)
 
     def add(self, sample: int, answer: str | None) -> None:
-        """Count the answer of `sample`; None or an empty text, no answer, is no vote."""
+        """Count the answer of `sample`; None or a blank text is no vote."""
         if answer is None or not answer.strip():
             return
         value = read_value(answer)
@@ -44,7 +43,7 @@ class Vote:
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Each answer with the samples that gave it, most votes first; spelled as by the first."""
+        """Each answer, as its first sample spells it, with its samples; most votes first."""
         groups = []
         for by_names in self._values.values():
             for ballots in _joined(by_names):
@@ -54,7 +53,7 @@ class Vote:
 
     @property
     def answer(self) -> str | None:
-        """The answer that leads; None before the first vote."""
+        """The leading answer; None before the first vote."""
         groups = self.groups
         return groups[0][0] if groups else None
 

@@ -10,13 +10,13 @@ import torch
 
 from actors.encoder_config import EncoderSettings
 from actors.judges.prefix_encoder import SavedEncoder
+from deepprune.statistics import sigmoid
 from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.judging import Pair
 from miniature.model import load_model, save_model
 from miniature.tokenizer import load_tokenizer
 from miniature.train_judge import PAIRS, say
 from training.config import TrainConfig, load
-from training.offline.calibration import sigmoid
 
 CONFIG = "miniature-encoder"
 CPU = torch.device("cpu")

@@ -32,10 +32,10 @@ from deepprune.traces import Problem
 
 
 def check(config: RunConfig, problems: Sequence[Problem]) -> None:
-    """Refuse what cannot work.
+    """Check a configuration and its problems.
 
     Raises:
-        UserError: with one line that says what to change.
+        UserError: they cannot work; one line says what to change.
     """
     for problem in problems:
         if not problem.text.strip():
@@ -45,7 +45,7 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
     place(config)
     _check_checkpoint(config.policy, config.generator.sampling.max_tokens)
     for engine in _engines(config):
-        resolve_model(engine.model)  # is it there at all?
+        resolve_model(engine.model)  # raises if it does not exist
     if isinstance(config.judge, VllmJudgeConfig):
         _check_judge(config.judge.engine, judge_prompt(config.judge))
     elif isinstance(config.judge, FeatureJudgeConfig):
@@ -61,7 +61,7 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
 
 
 def with_calibration(config: RunConfig) -> RunConfig:
-    """The configuration with what the judge knows of itself, where the policy leaves it open."""
+    """Fill fields that the policy leaves open from the judge's calibration."""
     if config.judge is None or not isinstance(config.policy, PaperRules | PlusConfig):
         return config
     known = _known(config.judge)
@@ -75,7 +75,7 @@ def with_calibration(config: RunConfig) -> RunConfig:
 
 
 def _known(judge: JudgeConfig) -> dict[str, float | None]:
-    """What a judge knows of itself."""
+    """The calibration saved with a judge, by the policy's field."""
     if isinstance(judge, FeatureJudgeConfig):
         learned = feature_judge(judge)
         calibration = learned.calibration
@@ -129,7 +129,7 @@ def _check_generator(config: VllmGeneratorConfig, problems: Sequence[Problem]) -
 
 
 def _context(model: str) -> int | None:
-    """The longest context a model was made for, in tokens; None where it does not say."""
+    """A model's longest context in tokens; None if its configuration does not have it."""
     from transformers.utils import cached_file
 
     path = load_file(partial(cached_file, filename="config.json"), model)

@@ -1,4 +1,4 @@
-"""What drivers tell Ray's metrics, for Prometheus and the dashboard: `deepprune_*`."""
+"""Metrics `deepprune_*` of the drivers, for Prometheus and Ray's dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORK = ("model", "policy")
 
 
 class Metrics:
-    """Counters that follow the ledgers of solved problems, and gauges of those at work."""
+    """Counters of solved problems, from their ledgers, and gauges of running ones."""
 
     def __init__(self) -> None:
         self._tokens = Counter(
@@ -89,11 +89,11 @@ class Metrics:
         )
 
     def running(self, num_problems: int) -> None:
-        """Set how many problems are in flight."""
+        """Set the number of problems in flight."""
         self._running.set(num_problems)
 
     def solved(self, outcome: Outcome, model: str) -> None:
-        """Add a problem's bill."""
+        """Add a solved problem's ledger."""
         ledger, tags = outcome.ledger, {"model": model, "policy": outcome.policy}
         for fate in Fate:
             by_fate = tags | {"fate": fate.value}
@@ -109,7 +109,7 @@ class Metrics:
         self._clusters.observe(len(outcome.decision.clusters), tags)
 
     def served(self, model: str, live: LiveProblem, savings: float | None) -> None:
-        """Add what a request's driver saw beside its bill; `savings` is a share of tokens."""
+        """Add a request's savings, a share of tokens, and its latencies."""
         tags = {"model": model, "policy": live.policy.name}
         if savings is not None and 0 < savings < 1:
             generated = live.session.ledger.generated_tokens
@@ -126,12 +126,12 @@ class Metrics:
     def queues(
         self, tags: dict[str, str], *, running: int, waiting: int, waiting_traces: int
     ) -> None:
-        """Set how long the queues of one model in one ingress replica are."""
+        """Set the queue lengths of one model in one ingress replica."""
         self._running_requests.set(running, tags)
         self._waiting_requests.set(waiting, tags)
         self._waiting_traces.set(waiting_traces, tags)
 
 
 def _add(counter: Counter, value: float, tags: dict[str, str]) -> None:
-    if value:  # Ray's counters refuse to be increased by nothing
+    if value:  # Ray's counters refuse an increment of 0
         counter.inc(value, tags)

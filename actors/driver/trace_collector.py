@@ -1,7 +1,7 @@
-"""Traces of one problem sampled to their ends, without a policy: what `deepprune collect` records.
+"""Sample traces of one problem to their ends, without a policy, for `deepprune collect`.
 
-Each sample asked for comes out exactly once: finished, or with what became of it. Its seed is the
-one that a live run gives the same sample.
+Each sample is returned exactly once, finished or with an error. It has the same seed as in a live
+run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from deepprune.traces import Problem
 logger = logging.getLogger(__name__)
 
 REFUSED = (RayError, RayServeException, UserError)
-"""What a generator raises for a request that it will never serve, such as too long a prompt."""
+"""Errors of a request that no generator will ever serve, such as one with too long a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A trace that has ended: by itself, or in an `error` of one line."""
+    """A trace that finished, or failed with an `error` of one line."""
 
     sample: int
     trace: LiveTrace
@@ -49,9 +49,9 @@ async def collect(
     limits: LimitsConfig,
     report_to: Any = None,
 ) -> AsyncGenerator[list[Collected]]:
-    """Sample `samples` of a problem, and yield them as they end, some at a time.
+    """Sample `samples` of a problem, and yield batches of ended ones.
 
-    Leaving the iterator cancels what still runs, and so does the end of the actor `report_to`.
+    Closing the iterator cancels running traces; so does the death of the actor `report_to`.
     """
     ended: asyncio.Queue[asyncio.Task[Collected]] = asyncio.Queue()
 
@@ -93,7 +93,7 @@ async def _to_its_end(
     retries: int,
     report_to: Any,
 ) -> str | None:
-    """Generate a trace from where it is to its end, whoever dies; what went wrong, if it did."""
+    """Generate a trace to its end, re-issued when its engine dies; return the error, if any."""
     if not problem.text.strip():
         return "the problem is empty"
     error, in_a_row = "", 0
@@ -111,11 +111,11 @@ async def _to_its_end(
             return None
         trace.num_reissued += 1
         in_a_row = 0 if trace.num_tokens > had else in_a_row + 1
-    return error or "the generator ended it for no reason"
+    return error or "the generator ended it without a reason"
 
 
 def _one_line(error: Exception) -> str:
-    """The last line of an error that came from another process with its traceback."""
+    """Return the last line of an error that has another process's traceback."""
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return (lines[-1] if lines else type(cause).__name__)[:300]

@@ -1,4 +1,4 @@
-"""Confidence of a trace from its token probabilities, as DeepConf defines it.
+"""Measure the group confidence of a trace (DeepConf).
 
 Token confidence is minus the mean log-probability of the k likeliest tokens at a position; group
 confidence is its mean over the last `window` tokens (Fu et al. 2025, "Deep Think with Confidence").

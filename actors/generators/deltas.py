@@ -1,7 +1,7 @@
-"""The text of a trace, out of the chunks that OpenAI-compatible servers stream.
+"""Assemble the text of a trace from the chunks that OpenAI-compatible servers stream.
 
-Servers differ: one sends the thought apart from the answer, another a text in parts, a third half
-of a character at a time. A trace is one text that can be written as UTF-8.
+Servers differ: some send the thought apart from the answer, some send text in parts, some split
+characters. A trace is one text that can be encoded as UTF-8.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import codecs
 from typing import Any
 
 THOUGHT_END = "</think>\n\n"
-"""Ends the thought in a trace's text where the server sends thought and answer apart."""
+"""Separates thought and answer in a trace's text, where the server sends them apart."""
 
 
 class TraceText:
-    """Joins the deltas of one stream; `prefix` is the text that the stream goes on from."""
+    """Joins the deltas of one stream; `prefix` is the text that the stream continues."""
 
     def __init__(self, prefix: str) -> None:
         self._may_end_thought = THOUGHT_END.rstrip() not in prefix
         self._in_thought = False
-        # Holds half a surrogate pair back until the other half comes.
+        # Buffers half a surrogate pair until the other half arrives.
         self._halves = codecs.getincrementaldecoder("utf-16-le")("replace")
 
     def add(self, thought: str, answer: str, is_last: bool) -> str:
-        """What a delta adds to the text of the trace."""
+        """Return the text that a delta adds to the trace."""
         self._in_thought = self._in_thought or bool(thought)
         if answer and self._in_thought and self._may_end_thought:
             thought += THOUGHT_END
@@ -33,9 +33,9 @@ class TraceText:
 
 
 def thought_and_answer(choice: Any) -> tuple[str, str]:
-    """What a choice of a chunk says, as thought and as answer; either may be empty."""
+    """Return the thought and the answer in a chunk's choice; either may be empty."""
     delta = getattr(choice, "delta", None)
-    if delta is None:  # a plain completion, of a trace that is resumed from its tokens
+    if delta is None:  # a plain completion, which resumes a trace from its tokens
         return "", _joined(getattr(choice, "text", None))
     thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
     content = getattr(delta, "content", None)

@@ -1,7 +1,7 @@
 """The generator: a Serve replica around one vLLM engine, one engine request per trace.
 
-Checkpoints are found here, beside the engine, so that what travels is coarse: an update at the
-checkpoint, one at the end, and progress about once a second in between.
+It detects checkpoints beside the engine, so that few updates travel: one at the checkpoint, one at
+the end, and one about every second in between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
 
 RECENT_OUTPUTS = 32
-"""Last outputs of a trace kept with their time, to tell how long a cancel took to arrive."""
+"""Latest outputs of a trace kept with their time, to measure the lag of a cancel."""
 
 
 class Generator:
@@ -57,15 +57,15 @@ class Generator:
         self._prompt = lru_cache(maxsize=64)(self._encode)
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that is gone."""
+        """Exit the replica if its engine failed. Called by Serve, which then replaces it."""
         await check_engine(self._engine, self._stall_detector)
 
     async def num_unfinished(self) -> int:
-        """Requests that the engine holds."""
+        """Count the requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
     async def num_prompt_tokens(self, chat: tuple[Message, ...]) -> tuple[int, int]:
-        """Tokens of a prompt, and of the whole context.
+        """Count the tokens of a prompt, and of the model's context.
 
         Raises:
             ValueError: the model's chat template refuses the conversation.
@@ -86,17 +86,17 @@ class Generator:
         if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
             yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
             return
-        # It may wait in the engine for its turn, at first or when memory runs out.
+        # A request may wait in the engine, at its start or when memory runs out.
         async with aclosing(
             with_heartbeats(self._updates(request, prompt, trace), self._stall_s)
         ) as news:
             async for update in news:
-                yield update or trace.beat()
+                yield update or trace.heartbeat()
 
     async def _updates(
         self, request: TraceRequest, prompt: list[int], trace: _Trace
     ) -> AsyncGenerator[TraceUpdate]:
-        """What the engine has to tell of a trace."""
+        """Yield the updates of a trace from the engine."""
         from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -108,7 +108,7 @@ class Generator:
                 ):
                     self._stall_detector.record_output()
                     update = trace.take(output)
-                    # Set before the last yield: a consumer may never come back from it.
+                    # Set before the last yield: the consumer may never resume this generator.
                     ended = trace.ended
                     if update is not None:
                         yield update
@@ -123,12 +123,12 @@ class Generator:
                 )
 
     def __del__(self) -> None:
-        """Called by Serve when it retires the replica: end the engine's processes with it."""
+        """End the engine's processes. Called by Serve when it retires the replica."""
         self._engine.shutdown()
 
 
 class _Trace:
-    """Follows one engine request and decides what is worth an update."""
+    """Follows one engine request and decides when to send an update."""
 
     def __init__(
         self, request: TraceRequest, config: VllmGeneratorConfig, decoder: Decoder
@@ -207,7 +207,7 @@ class _Trace:
         self._last_update = now
         return self._update(output, prefix_chars, finish_reason)
 
-    def beat(self) -> TraceUpdate:
+    def heartbeat(self) -> TraceUpdate:
         """An update without news."""
         return TraceUpdate("", (), self.num_tokens - len(self._token_ids))
 

@@ -1,8 +1,8 @@
-"""The encoder judge, live: a Serve replica that reads each prefix once and compares vectors.
+"""The encoder judge: a Serve replica that encodes each prefix once and compares vectors.
 
-A vector is kept, so a trace that meets many others is read once, and is on one call's bill. It is
-kept for the one vote that it belongs to: a sweep asks about the same prefixes under many policies,
-and each is to bear what it costs.
+Vectors are cached, so a trace that is compared with many others is encoded once, and one call pays
+for it. The cache is per vote: a sweep judges the same prefixes under many policies, and each policy
+has to pay its own costs.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from actors.judges.padding import Prompt
 
 MAX_KEPT = 100_000
-"""Vectors that a replica keeps, 0.5 kB each; the ones unused for longest go first."""
+"""Cached vectors of a replica, 0.5 kB each; the least recently used are dropped."""
 
 
 @dataclass(eq=False)
-class _Reading:
-    """A prefix that is to be read, and its vector once it has been."""
+class _Encoding:
+    """A prefix to encode, and its vector once it is encoded."""
 
     prompt: Prompt
     batch: asyncio.Task[None]
-    """Done once the prefix has been read."""
+    """The task that encodes it."""
     vector: Tensor | None = None
     num_waiting: int = 0
     begun: bool = False
@@ -45,7 +45,7 @@ class _Reading:
 
 
 class EncoderJudge(JudgeReplica):
-    """One replica. Prefixes that come while others are read are read together, next."""
+    """One replica. Prefixes that arrive while a batch is encoded form the next batch."""
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
         super().__init__(stall_s)
@@ -59,78 +59,78 @@ class EncoderJudge(JudgeReplica):
             device = torch.device("cuda" if config.gpus else "cpu")
             self._encoder = SavedEncoder(encoder_folder(config), device)
         self._stall_detector = StallDetector(stall_s)
-        self._known: OrderedDict[bytes, _Reading] = OrderedDict()
-        self._waiting: dict[_Reading, bytes] = {}
+        self._known: OrderedDict[bytes, _Encoding] = OrderedDict()
+        self._waiting: dict[_Encoding, bytes] = {}
         self._next: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that is gone: its reading hangs."""
+        """Exit the replica if the encoder hangs. Called by Serve, which then replaces it."""
         if self._stall_detector.stalled:
             exit_replica("the encoder hangs")
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         ended = False
         texts = (*request.firsts, request.second)
-        readings = [self._reading(request.vote, request.problem, text) for text in texts]
+        encodings = [self._encoding(request.vote, request.problem, text) for text in texts]
         try:
-            # Shielded, since others may wait for the same batch.
-            await asyncio.gather(*(asyncio.shield(reading.batch) for reading in readings))
-            scores = self._compare([reading.vector for reading in readings])
+            # Shielded: other calls may wait for the same batch.
+            await asyncio.gather(*(asyncio.shield(encoding.batch) for encoding in encodings))
+            scores = self._compare([encoding.vector for encoding in encodings])
             ended = True
         finally:
-            num_tokens = self._settled(readings)
+            num_tokens = self._end_call(encodings)
             if not ended and request.report_to is not None:
                 request.report_to.settle_judge.remote(request.request_id, 0, num_tokens, 0)
         yield JudgeReply(scores, num_tokens, 0)
 
-    def _reading(self, vote: str, problem: str, text: str) -> _Reading:
-        """The prefix's reading: one that there is, or one that begins with the next batch."""
+    def _encoding(self, vote: str, problem: str, text: str) -> _Encoding:
+        """Return the prefix's encoding: a cached one, or one of the next batch."""
         key = hashlib.blake2b(f"{vote}\0{text}".encode(), digest_size=16).digest()
-        reading = self._known.get(key)
-        if reading is None:
+        encoding = self._known.get(key)
+        if encoding is None:
             if self._next is None:
-                self._next = asyncio.create_task(self._read())
-            reading = _Reading(self._encoder.token_ids(problem, text), self._next)
-            self._known[key] = reading
-            self._waiting[reading] = key
+                self._next = asyncio.create_task(self._encode_batch())
+            encoding = _Encoding(self._encoder.token_ids(problem, text), self._next)
+            self._known[key] = encoding
+            self._waiting[encoding] = key
             if len(self._known) > MAX_KEPT:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
-        reading.num_waiting += 1
-        return reading
+        encoding.num_waiting += 1
+        return encoding
 
-    async def _read(self) -> None:
-        """Read all that waits when its turn comes, in a thread: the replica stays responsive."""
+    async def _encode_batch(self) -> None:
+        """Encode all waiting prefixes as one batch, in a thread, off the event loop."""
         async with self._turn:
             batch, self._waiting, self._next = list(self._waiting), {}, None
-            for reading in batch:
-                reading.begun = True
+            for encoding in batch:
+                encoding.begun = True
             with self._stall_detector.request():
-                prompts = [reading.prompt for reading in batch]
+                prompts = [encoding.prompt for encoding in batch]
                 vectors = await asyncio.to_thread(self._encoder.encode, prompts)
                 self._stall_detector.record_output()
-        for reading, vector in zip(batch, vectors, strict=True):
-            reading.vector = vector
+        for encoding, vector in zip(batch, vectors, strict=True):
+            encoding.vector = vector
 
-    def _settled(self, readings: list[_Reading]) -> int:
-        """Tokens on the bill of a call that is over: those that no other call has paid for.
+    def _end_call(self, encodings: list[_Encoding]) -> int:
+        """End a call, and return the tokens that it pays for: those no other call has paid.
 
-        What it alone has asked for, and nobody has begun to read, is not read.
+        Drop prefixes that only this call waited for and no batch has begun to encode.
         """
         num_tokens = 0
-        for reading in readings:
-            reading.num_waiting -= 1
-            if not reading.begun:
-                if reading.num_waiting == 0:
-                    self._known.pop(self._waiting.pop(reading), None)
-            elif not reading.paid:
-                num_tokens += len(reading.prompt)
-                reading.paid = True
+        for encoding in encodings:
+            encoding.num_waiting -= 1
+            if not encoding.begun:
+                if encoding.num_waiting == 0:
+                    self._known.pop(self._waiting.pop(encoding), None)
+            elif not encoding.paid:
+                num_tokens += len(encoding.prompt)
+                encoding.paid = True
         return num_tokens
 
     def _compare(self, vectors: list[Any]) -> tuple[float, ...]:
-        """P(same) of the last one with each of the others."""
+        """P(same) of the last vector with each of the others."""
         import torch
 
         firsts, second = torch.stack(vectors[:-1]), vectors[-1]

@@ -1,6 +1,6 @@
-"""The feature judge, live: a Serve replica that compares prefixes by what they state.
+"""The feature judge: a Serve replica that compares prefixes by the facts they state.
 
-It takes a CPU and reads no tokens, so its bill in the ledger is empty.
+It runs on a CPU and reads no tokens, so it adds no tokens to the ledger.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from deepprune.feature_judge import FeatureJudge
 
 
 class FeatureJudgeReplica(JudgeReplica):
-    """One replica; calls are scored one after the other."""
+    """One replica; it scores one call at a time."""
 
     def __init__(self, judge: FeatureJudge, stall_s: float) -> None:
         super().__init__(stall_s)
@@ -23,7 +23,7 @@ class FeatureJudgeReplica(JudgeReplica):
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
         async with self._turn:
-            # In a thread, so that the replica says that it is well in the meantime.
+            # In a thread, so that the replica can send heartbeats meanwhile.
             scores = await asyncio.to_thread(
                 self._judge.p_same, request.problem, request.firsts, request.second
             )

@@ -1,4 +1,4 @@
-"""Prompts of many lengths as batches: padded on the right, where causal attention never looks."""
+"""Batch prompts of different lengths, padded on the right: causal attention ignores padding."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Prompt = npt.NDArray[np.int32]
 """Token ids."""
 
 LENGTH_STEP = 32
-"""Padded lengths are multiples of this, so that kernels meet few shapes."""
+"""Padded lengths are multiples of this, so that kernels see few shapes."""
 
 
 def padded(prompts: Sequence[Prompt], pad_id: int = 0) -> tuple[Tensor, Tensor]:
-    """(batch, length) token ids, and (batch,) where each prompt ends, int64 both."""
+    """Pad prompts: (batch, length) token ids and (batch,) index of each last token, both int64."""
     import torch
 
     lengths = [len(prompt) for prompt in prompts]
@@ -33,15 +33,15 @@ def padded(prompts: Sequence[Prompt], pad_id: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def tokens_at_once(device: torch.device) -> int:
-    """Tokens that a forward pass holds when it scores: on a CPU, as many as its caches do.
+    """Tokens in a batch when scoring; on a CPU no more than fit its caches.
 
-    The miniature encodes 9,600 prefixes in 38 s by 65,536 tokens, and in 16 s by 4,096.
+    The miniature encodes 9,600 prefixes in 38 s with 65,536 tokens a batch, in 16 s with 4,096.
     """
     return 4096 if device.type == "cpu" else 65536
 
 
 def scoring_batches(lengths: Ints, max_tokens: int) -> Iterator[Ints]:
-    """Indices of all prompts, longest first, in batches of at most `max_tokens` padded tokens."""
+    """Yield indices of prompts, longest first, in batches of at most `max_tokens` padded tokens."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):

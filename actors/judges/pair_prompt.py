@@ -1,4 +1,4 @@
-"""A pair of prefixes as the token ids of the judge's prompt, in training as in serving."""
+"""Encode a pair of prefixes as the judge's prompt; the same in training and in serving."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Tokens = tuple[int, ...]
 
 
 class PairPrompt:
-    """Turns pairs into token ids, piece by piece so that equal beginnings stay equal.
+    """Encodes pairs piece by piece, so that prompts with equal beginnings share their tokens.
 
-    A pair longer than `max_tokens` loses the middle of each prefix that takes more than its half of
-    the room: where a trace starts and where it stands matter most.
+    A pair longer than `max_tokens` is truncated: each prefix longer than half the room loses its
+    middle, since a trace's start and its latest tokens tell most.
 
     Raises:
         UserError: an answer is not a single token of the judge's tokenizer.
@@ -29,12 +29,12 @@ class PairPrompt:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self.encode: Callable[[str], Tokens] = lru_cache(maxsize=8192)(self._tokens)
-        """A prefix as tokens."""
+        """Encode a prefix; cached."""
         self.around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=4096)(self._around)
-        """The template before, between and after the prefixes of a problem."""
+        """Encode the template before, between and after a problem's prefixes; cached."""
 
     def token_ids(self, problem: str, first: str, second: str) -> list[int]:
-        """The prompt of one pair, at most `max_tokens` long.
+        """Encode the prompt of one pair, at most `max_tokens` long.
 
         Raises:
             UserError: the template and the problem leave no room for prefixes.
@@ -42,13 +42,13 @@ class PairPrompt:
         return self.assemble(self.encode(first), self.encode(second), self.around(problem))
 
     def assemble(self, a: Tokens, b: Tokens, around: tuple[Tokens, ...]) -> list[int]:
-        """A prompt out of two encoded prefixes and the template around them."""
+        """Join two encoded prefixes and the template around them."""
         head, middle, tail = around
         limit_a, limit_b = self.limits(len(a), len(b), around)
         return [*head, *_without_middle(a, limit_a), *middle, *_without_middle(b, limit_b), *tail]
 
     def limits(self, a: int, b: int, around: tuple[Tokens, ...]) -> tuple[int, int]:
-        """How many tokens of prefixes of these lengths are kept."""
+        """Compute the tokens to keep of prefixes of `a` and `b` tokens."""
         room = self.room(around)
         if a + b <= room:
             return a, b
@@ -56,10 +56,10 @@ class PairPrompt:
         return min(a, max(half, room - b)), min(b, max(room - half, room - a))
 
     def room(self, around: tuple[Tokens, ...]) -> int:
-        """Tokens that the template leaves to the prefixes.
+        """Compute the tokens that the template leaves to both prefixes.
 
         Raises:
-            UserError: less than one for each.
+            UserError: fewer than one for each.
         """
         room = self._max_tokens - sum(map(len, around))
         if room < 2:
@@ -84,7 +84,7 @@ def _without_middle(tokens: Tokens, limit: int) -> Tokens:
 
 
 def prompt_pieces(prompt: JudgePrompt, tokenizer: Any, problem: str) -> tuple[str, str, str]:
-    """The text before, between and after the two prefixes, in training as in serving."""
+    """Split the prompt into the text before, between and after the two prefixes."""
     template = prompt.template
     if prompt.chat:
         template = tokenizer.apply_chat_template(
@@ -102,10 +102,10 @@ def prompt_pieces(prompt: JudgePrompt, tokenizer: Any, problem: str) -> tuple[st
 
 
 def answer_token_id(tokenizer: Any, answer: str) -> int:
-    """The id of an answer token.
+    """Look up the id of an answer token.
 
     Raises:
-        UserError: the tokenizer makes none, or several, of it.
+        UserError: the tokenizer does not encode it as one token.
     """
     ids = tokenizer.encode(answer, add_special_tokens=False)
     if len(ids) != 1:

@@ -1,4 +1,4 @@
-"""The pairwise judge: a Serve replica around a small vLLM engine that says P(same) of prefixes.
+"""The pairwise judge: a Serve replica around a small vLLM engine that scores pairs of prefixes.
 
 The score is the probability of one answer token (Section 4.1.2), never sampled text. The older
 prefix comes first in the prompt: pairs that share it share its tokens, and the engine's prefix
@@ -45,11 +45,11 @@ class Judge(JudgeReplica):
         self._slope, self._shift = prompt.slope, prompt.shift
 
     async def check_health(self) -> None:
-        """Called by Serve, which replaces a replica that is gone."""
+        """Exit the replica if its engine failed. Called by Serve, which then replaces it."""
         await check_engine(self._engine, self._stall_detector)
 
     async def num_unfinished(self) -> int:
-        """Requests that the engine holds."""
+        """Count the requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
     async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
@@ -116,7 +116,7 @@ class Judge(JudgeReplica):
         return p_same(self._slope * (same - different) + self._shift), computed, cached
 
     def __del__(self) -> None:
-        """Called by Serve when it retires the replica: end the engine's processes with it."""
+        """End the engine's processes. Called by Serve when it retires the replica."""
         self._engine.shutdown()
 
 

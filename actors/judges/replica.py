@@ -1,4 +1,4 @@
-"""What the replicas of all judges share: how they are asked, and that they say they are alive."""
+"""The base class of judge replicas: a streaming call with heartbeats."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from actors.replica.heartbeat import with_heartbeats
 
 
 class JudgeReplica(ABC):
-    """A Serve replica that says P(same)."""
+    """A Serve replica that scores pairs of prefixes."""
 
     def __init__(self, stall_s: float) -> None:
         self._stall_s = stall_s
         self._unfinished = 0
 
     async def num_unfinished(self) -> int:
-        """Calls that are not answered yet."""
+        """Count the calls in progress."""
         return self._unfinished
 
     async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
-        """P(same) of `request.second` with each of `request.firsts`; None while there is no news.
+        """Yield P(same) of `request.second` with each of `request.firsts`; None is a heartbeat.
 
-        Closing the stream gives up what is left to do for it.
+        Closing the stream cancels the rest of its work.
 
         Raises:
             PromptTooLong: the problem leaves no room for prefixes.
@@ -44,5 +44,5 @@ class JudgeReplica(ABC):
 
 
 def p_same(log_odds: float) -> float:
-    """P(same) of its log-odds."""
+    """Convert log-odds to P(same)."""
     return 1 / (1 + math.exp(min(700.0, -log_odds)))

@@ -1,4 +1,4 @@
-"""How many requests are taken on: some at work, some waiting; others are told when to come back."""
+"""Admission control: bound the running and waiting requests of a model, refuse the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_RETRY_S = 120
 
 
 class Admission:
-    """The queue of one model in one ingress replica: first come, first served, and bounded."""
+    """The bounded FIFO queue of one model in one ingress replica."""
 
     def __init__(self, config: QueueConfig) -> None:
         self.num_running = 0
@@ -26,15 +26,15 @@ class Admission:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Be at work, once it is our turn.
+        """Wait in the queue, then hold a running slot within the context.
 
         Raises:
-            ApiError: as many wait as may; 429.
+            ApiError: the queue is full, 429.
         """
         if self._slots.locked() and self.num_waiting >= self._config.max_waiting:
             raise overloaded(
-                f"{self.num_running} requests are at work and {self.num_waiting} wait, which is "
-                "all this server takes on for this model; come back later.",
+                f"{self.num_running} requests run and {self.num_waiting} wait, the most that this "
+                "server takes for this model; retry later.",
                 self.retry_after_s,
             )
         self.num_waiting += 1
@@ -53,6 +53,6 @@ class Admission:
 
     @property
     def retry_after_s(self) -> int:
-        """When a place should be free: as long as those who wait are likely to take."""
+        """Estimated seconds until a slot is free: the time that the waiting requests take."""
         rounds = (self.num_waiting + 1) / self._config.max_running
         return min(LONGEST_RETRY_S, max(1, math.ceil(rounds * self._mean_s)))

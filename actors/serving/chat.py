@@ -1,6 +1,6 @@
-"""The body of a chat completion request: its shape, and how it is read.
+"""The body of a chat completion request: its schema and its validation.
 
-Everything that would change the answer and is not supported is refused by name.
+Unsupported parameters that would change the answer are refused by name.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "verbosity": (None,),
     "web_search_options": (None,),
 }
-"""Parameters that are not supported, with the values at which they make no difference."""
+"""Unsupported parameters, with the values that are accepted because they change nothing."""
 
 HARMLESS = frozenset(
     {
@@ -51,11 +51,11 @@ HARMLESS = frozenset(
         *("service_tier", "store", "user"),
     }
 )
-"""Parameters that make no difference to the answer, and are passed over."""
+"""Parameters that do not change the answer; ignored."""
 
 
 def _joined(content: Any) -> Any:
-    """A message's content as one text, given as a text or in parts."""
+    """Join a message's content, a text or a list of text parts, into one text."""
     if not isinstance(content, list):
         return content
     for part in content:
@@ -89,7 +89,7 @@ class _Body(BaseModel):
 
 
 class ChatMessage(_Body):
-    """One turn. `developer` is another word for `system`."""
+    """One turn. The role `developer` means `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
@@ -107,18 +107,18 @@ class StreamOptions(_Body):
 
 
 class Controls(_Body):
-    """How the answer is voted for; `extra_body={"deepprune": {...}}` in OpenAI's Python client."""
+    """Options of the vote; `extra_body={"deepprune": {...}}` in OpenAI's Python client."""
 
     n: int | None = Field(None, ge=1)
-    """Traces that may be launched."""
+    """The most traces to launch."""
     policy: str | None = None
-    """What decides which traces go on: one of those that `/v1/models` names."""
+    """One of the model's policies, which `/v1/models` lists."""
     tau: float | None = Field(None, gt=0, lt=1)
-    """P(same) above which two traces count as one; `deepprune` only."""
+    """P(same) above which two traces count as the same; `deepprune` only."""
     max_total_tokens: int | None = Field(None, ge=1)
-    """Tokens over all traces, after which the vote is taken as it stands."""
+    """Tokens over all traces after which the vote stops."""
     deadline_s: float | None = Field(None, gt=0)
-    """Seconds after which the vote is taken as it stands."""
+    """Seconds after which the vote stops."""
     return_clusters: bool | None = None
     """Whether to list the samples of each cluster."""
 
@@ -147,10 +147,10 @@ class ChatRequest(_Body):
 
 
 def parse_body(body: bytes) -> ChatRequest:
-    """The request that the bytes hold.
+    """Parse and validate a request body.
 
     Raises:
-        ApiError: they hold none; the first fault found.
+        ApiError: it is not a valid request; the message names the first fault.
     """
     try:
         data = from_json(body, allow_inf_nan=False)
@@ -177,12 +177,12 @@ def parse_body(body: bytes) -> ChatRequest:
 
 
 def _same(value: Any, neutral: Any) -> bool:
-    """Equality, but true is not 1 and false is not 0."""
+    """Compare values; true is not 1 and false is not 0."""
     return bool(value == neutral) and isinstance(value, bool) == isinstance(neutral, bool)
 
 
 def _plain(message: Any) -> Any:
-    """A message without what says nothing: an answer of ours may come back with its nulls."""
+    """Drop empty fields of a message: clients send our answers back with their nulls."""
     if not isinstance(message, dict):
         return message
     said = ("role", "content")

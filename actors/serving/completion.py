@@ -1,6 +1,6 @@
-"""A vote as a chat completion: what clients read, whole or in chunks.
+"""The result of a vote as a chat completion, whole or as stream chunks.
 
-Official clients read the standard fields and pass `deepprune` over; see docs/endpoint.md.
+OpenAI clients read the standard fields and ignore `deepprune`; see docs/endpoint.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class AnswerMessage(BaseModel):
-    """The whole text of a trace that gave the winning answer."""
+    """The text of a trace that gave the winning answer."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -31,7 +31,7 @@ class AnswerMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """The one choice there is."""
+    """The only choice."""
 
     index: Literal[0] = 0
     message: AnswerMessage
@@ -40,7 +40,7 @@ class Choice(BaseModel):
 
 
 class TokenDetails(BaseModel):
-    """Every token that the request cost."""
+    """The tokens that the request cost."""
 
     generated_tokens: int
     """By all traces."""
@@ -53,11 +53,11 @@ class TokenDetails(BaseModel):
     judge_tokens: int
     """Prompt tokens that the judge computed."""
     judge_cached_tokens: int
-    """Prompt tokens that it took from its prefix cache."""
+    """Prompt tokens that the judge read from its prefix cache."""
 
 
 class Usage(BaseModel):
-    """`completion_tokens` are those of the answer; `deepprune` has what was spent in all."""
+    """`completion_tokens` are those of the answer; `deepprune` has the tokens of all traces."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -66,7 +66,7 @@ class Usage(BaseModel):
 
 
 class VoteShare(BaseModel):
-    """How many traces gave an answer."""
+    """An answer and the number of traces that gave it."""
 
     answer: str
     count: int
@@ -105,7 +105,7 @@ class Completion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A request that has been answered. `stopped_by` is what ended it before its vote, if any."""
+    """The result of a request. `stopped_by` is the limit that ended it early, if any."""
 
     request_id: str
     created: int
@@ -122,7 +122,7 @@ class Solution:
 
     @property
     def finish_reason(self) -> FinishReason:
-        """`length` where a bound ended it: of the request, or of the trace that is the answer."""
+        """`length` if a limit of the request or of the answer's trace ended it, else `stop`."""
         trace = self.answer_trace
         whole = trace is not None and trace.finish_reason == "stop"
         return "stop" if whole and self.stopped_by is None else "length"
@@ -192,7 +192,7 @@ class Solution:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The result for whoever reads no bodies."""
+        """The result as response headers."""
         result = self.result
         values = {
             "vote-share": result.vote_share,
@@ -208,7 +208,7 @@ class Solution:
         }
 
     def chunks(self) -> Iterator[dict[str, Any]]:
-        """The end of a stream: the answer in pieces, why it ended, and the usage if asked for."""
+        """The last chunks of a stream: answer in pieces, finish reason, usage if wanted."""
         trace = self.answer_trace
         text = trace.text if trace else ""
         for start in range(0, len(text), CHUNK_CHARS):
@@ -230,7 +230,7 @@ def chunk(
     delta: dict[str, Any] | None,
     finish_reason: str | None = None,
 ) -> dict[str, Any]:
-    """One chunk of a stream; without choices where there is no delta."""
+    """Build a chunk of a stream; without a delta it has no choices."""
     choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}]
     return {
         "id": completion_id(request_id),
@@ -247,7 +247,7 @@ def completion_id(request_id: str) -> str:
 
 
 def vote_shares(votes: tuple[tuple[str, tuple[int, ...]], ...]) -> list[VoteShare]:
-    """Votes with their shares, most first."""
+    """Return votes with their shares, most first."""
     num_votes = sum(len(samples) for _, samples in votes)
     return [
         VoteShare(answer=answer, count=len(samples), share=round(len(samples) / num_votes, 4))
@@ -256,10 +256,10 @@ def vote_shares(votes: tuple[tuple[str, tuple[int, ...]], ...]) -> list[VoteShar
 
 
 def representative(outcome: Outcome, traces: Mapping[int, LiveTrace]) -> LiveTrace | None:
-    """The trace to show: the first that voted for the answer.
+    """Choose the trace whose text is the response: the first that voted for the answer.
 
-    Where nobody voted, the first that finished; where none did, the longest of the largest
-    cluster, or else of all; None where nothing was generated.
+    Without votes, choose the first finished trace; without one, the longest trace of the largest
+    cluster, or of all. None if nothing was generated.
     """
     votes = outcome.decision.votes
     if votes:
@@ -273,8 +273,10 @@ def representative(outcome: Outcome, traces: Mapping[int, LiveTrace]) -> LiveTra
 
 
 def savings(ledger: Ledger, num_traces: int) -> float | None:
-    """The share of tokens saved, had `num_traces` traces finished at the mean length of those that
-    did; an estimate, and None where none did."""
+    """Estimate the share of tokens saved against finishing all `num_traces` traces.
+
+    Unfinished traces count with the mean length of finished ones. None if none finished.
+    """
     if not ledger.finished_traces:
         return None
     expected = num_traces * ledger.finished_tokens / ledger.finished_traces

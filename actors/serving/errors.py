@@ -1,4 +1,4 @@
-"""What a client is told when its request is refused or fails, in the shape of OpenAI's errors."""
+"""Error responses in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every response that is not a success."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
 class ApiError(Exception):
-    """A request that is answered with an error. `retry_after_s` is when it may work."""
+    """An error response. `retry_after_s` sets the Retry-After header."""
 
     def __init__(
         self,
@@ -45,23 +45,23 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """What is sent as JSON."""
+        """The body as JSON."""
         return ErrorBody(error=self.detail).model_dump()
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """The client should ask for something else."""
+    """400: the request is wrong."""
     return ApiError(400, message, param=param, code=code)
 
 
 def unknown_model(name: str, known: list[str]) -> ApiError:
-    """No model of that name is served."""
+    """404: no model of that name is served."""
     message = f"The model {name!r} is not served here; there is {', '.join(known)}."
     return ApiError(404, message, param="model", code="model_not_found")
 
 
 def overloaded(message: str, retry_after_s: int) -> ApiError:
-    """As much is under way as may be."""
+    """429: the queue is full."""
     return ApiError(
         429,
         message,
@@ -72,11 +72,11 @@ def overloaded(message: str, retry_after_s: int) -> ApiError:
 
 
 def unavailable(message: str) -> ApiError:
-    """The engines cannot serve it now."""
+    """503: the engines cannot serve the request now."""
     return ApiError(503, message, type="server_error", code="engine_unavailable", retry_after_s=10)
 
 
 def internal() -> ApiError:
-    """A defect here; the log says more under the request's id."""
+    """500: a defect; the log has the reason under the request's id."""
     message = "The server failed; its log has the reason under this request's x-request-id."
     return ApiError(500, message, type="server_error", code="internal_error")

@@ -1,9 +1,9 @@
-"""Engine slots shared fairly between requests.
+"""Share engine slots fairly among requests.
 
-The slots of an ingress replica are its share of what the engines decode at the same time. Whoever
-holds fewest gets the next one, so requests that have enough to do hold equal numbers, whatever
-their size. Slots are not taken back; so that a newcomer finds one at once, the last few are kept
-for those who hold less than their fair share.
+An ingress replica has a share of the traces that the engines decode at the same time. The request
+that holds the fewest slots gets the next one, so busy requests hold equal numbers, whatever their
+size. Slots are not preempted; the last few are reserved for requests below their fair share, so
+that a new request starts at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ticket = TypeVar("Ticket")
 
 
 class FairShare(Generic[Ticket]):
-    """Who gets the next slot. No I/O, no clock: tickets are whatever the caller waits on."""
+    """Decides who gets the next slot, without I/O or clock. Tickets are opaque to it."""
 
     def __init__(self, num_slots: int, num_reserved: int = 0) -> None:
         self.num_slots = num_slots
@@ -45,20 +45,20 @@ class FairShare(Generic[Ticket]):
 
     @property
     def num_waiting(self) -> int:
-        """Tickets that wait."""
+        """Waiting tickets."""
         return sum(map(len, self._waiting.values()))
 
     @property
     def demand(self) -> int:
-        """Slots in use, and tickets that wait."""
+        """Slots in use and waiting tickets."""
         return self.num_held + self.num_waiting
 
-    def ask(self, owner: str, ticket: Ticket) -> None:
-        """Wait for a slot."""
+    def enqueue(self, owner: str, ticket: Ticket) -> None:
+        """Add a ticket to the owner's queue."""
         self._waiting.setdefault(owner, deque()).append(ticket)
 
     def withdraw(self, owner: str, ticket: Ticket) -> None:
-        """Wait no more, if it still waits."""
+        """Remove a ticket that may still wait."""
         with suppress(ValueError):
             self._waiting.get(owner, deque()).remove(ticket)
         self._forget_if_idle(owner)
@@ -69,7 +69,7 @@ class FairShare(Generic[Ticket]):
         self._forget_if_idle(owner)
 
     def grant(self) -> tuple[str, Ticket] | None:
-        """Who gets a slot now, and for which ticket; None where there is none for who waits."""
+        """Give a free slot to a waiting ticket; None if there is no slot or nobody may take one."""
         num_free = self.num_slots - self.num_held
         owner = min(
             (owner for owner in self._waiting if self._may_take(owner, num_free)),
@@ -88,7 +88,7 @@ class FairShare(Generic[Ticket]):
     def _may_take(self, owner: str, num_free: int) -> bool:
         if num_free <= 0:
             return False
-        # As if one more were there: it is for the next to come that slots are kept.
+        # One owner more than there are: slots are reserved for the next request.
         fair_share = self.num_slots // (1 + len(self._held.keys() | self._waiting.keys()))
         return num_free > self.num_reserved or self._held[owner] < max(1, fair_share)
 
@@ -101,7 +101,7 @@ class FairShare(Generic[Ticket]):
 
 
 class FairGate:
-    """A `FairShare` that coroutines wait at."""
+    """A `FairShare` for coroutines."""
 
     def __init__(self, num_slots: int) -> None:
         self.share: FairShare[asyncio.Future[None]] = FairShare(num_slots)
@@ -109,18 +109,18 @@ class FairGate:
         self.resize(num_slots)
 
     def resize(self, num_slots: int) -> None:
-        """Set how many slots there are; those in use stay so."""
+        """Set the number of slots; those in use stay in use."""
         self.share.num_slots = max(1, num_slots)
         self.share.num_reserved = self.share.num_slots // 16
         self._grant()
 
     @asynccontextmanager
     async def slot(self, owner: str) -> AsyncIterator[None]:
-        """Hold a slot, once it is our turn."""
+        """Wait for a slot, and hold it within the context."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         ticket: asyncio.Future[None] = loop.create_future()
-        self.share.ask(owner, ticket)
+        self.share.enqueue(owner, ticket)
         self._grant()
         try:
             await ticket
@@ -128,7 +128,7 @@ class FairGate:
             if ticket.cancelled():
                 self.share.withdraw(owner, ticket)
                 self._grant()
-            else:  # it was granted in the same instant
+            else:  # granted at the same moment
                 self._release(owner)
             raise
         finally:
@@ -139,7 +139,7 @@ class FairGate:
             self._release(owner)
 
     def take_waited_s(self, owner: str) -> float:
-        """Seconds that an owner who has left had waited, over all slots."""
+        """Remove and return the seconds that an owner waited, over all slots."""
         return self._waited_s.pop(owner, 0.0)
 
     def _release(self, owner: str) -> None:
@@ -149,14 +149,14 @@ class FairGate:
     def _grant(self) -> None:
         while (granted := self.share.grant()) is not None:
             owner, ticket = granted
-            if ticket.cancelled():  # and its coroutine has not heard of it yet
+            if ticket.cancelled():  # its coroutine has not run since
                 self.share.release(owner)
             else:
                 ticket.set_result(None)
 
 
 class FairGenerators:
-    """Traces that start when it is their request's turn."""
+    """Generators whose traces wait for a slot of their request."""
 
     def __init__(self, generators: Generators, gate: FairGate) -> None:
         self._generators = generators
@@ -173,7 +173,7 @@ class FairGenerators:
 
 
 class FairJudges:
-    """Judge calls that start when it is their request's turn."""
+    """Judges whose calls wait for a slot of their request."""
 
     def __init__(self, judges: Judges, gate: FairGate) -> None:
         self._judges = judges
@@ -186,5 +186,5 @@ class FairJudges:
 
 
 def owner_of(request_id: str) -> str:
-    """The request that a trace or a call to the judge belongs to."""
+    """Return the id of the HTTP request that a trace or a judge call belongs to."""
     return request_id.partition("/")[0]

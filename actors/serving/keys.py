@@ -1,4 +1,4 @@
-"""API keys: read once, compared in constant time, never shown."""
+"""API keys: read once, compared in constant time, never logged."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from deepprune.errors import UserError
 from deepprune.serve_config import HttpConfig
 
 ANONYMOUS = "anybody"
-"""Who asks where no key is needed."""
+"""Owner of requests where no key is needed."""
 
 
 class Keyring:
-    """The keys that open the endpoint, as digests. Empty: it is open."""
+    """Digests of the accepted keys; without any, no key is needed."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key) for key in keys]
 
     def __bool__(self) -> bool:
-        """Whether a key is asked for."""
+        """Whether a key is needed."""
         return bool(self._digests)
 
     def owner(self, authorization: str | None) -> str | None:
-        """Who asks, as a name that does not tell the key; None where the key opens nothing.
+        """Name the key's owner without revealing the key; None if the key is not accepted.
 
-        Takes the same time whichever key it is, if any.
+        Takes the same time for any key.
         """
         if not self:
             return ANONYMOUS
@@ -39,10 +39,10 @@ class Keyring:
 
 
 def read_keys(config: HttpConfig) -> Keyring:
-    """The keys that the configuration leads to.
+    """Read the keys from the configured file and environment variable.
 
     Raises:
-        UserError: it leads to none.
+        UserError: the file cannot be read, or no key is found.
     """
     keys: list[str] = []
     if config.api_keys_file is not None:

@@ -1,7 +1,7 @@
-"""`/metrics`: what every process of the cluster told Ray's metrics under `deepprune_*`.
+"""`/metrics`: the `deepprune_*` metrics of every process of the cluster.
 
-Each node's Ray agent exports what the processes on it count; here they are gathered, so that one
-scrape of any ingress replica sees them all.
+Each node's Ray agent exports the metrics of its processes. They are merged here, so that one scrape
+of any ingress replica has all of them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ TIMEOUT_S = 5.0
 RAY_PREFIX = "ray_"
 PREFIX = "deepprune_"
 NOISE = re.compile(r'\b(?:Component|SessionName|Version|otel_\w+)="[^"]*",?')
-"""Labels that Ray adds to every sample and that tell nothing of ours."""
+"""Labels that Ray adds to every sample; removed."""
 
 
 async def exported_metrics() -> str:
-    """The metrics in Prometheus' text format. A node that does not answer is left out."""
+    """Return the metrics in Prometheus' text format, without nodes that do not answer."""
     nodes = await asyncio.to_thread(ray.nodes)
     urls = [
         f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
@@ -41,7 +41,7 @@ async def _page(client: httpx.AsyncClient, url: str) -> str:
 
 
 def merged(pages: list[str]) -> str:
-    """Our lines of several exports: samples of one metric together, its HELP and TYPE once."""
+    """Merge our lines of several exports: samples by metric, each HELP and TYPE once."""
     families: dict[str, dict[str, None]] = {}
     family = ""
     for line in "\n".join(pages).splitlines():

@@ -1,4 +1,4 @@
-"""One line of JSON for each request: who, what, how it went. Never prompts, answers or keys."""
+"""The request log: a line of JSON for each request, without prompts, answers or keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestLog:
         self._logger.addHandler(handler)
 
     def write(self, event: str, **fields: Any) -> None:
-        """Add a line. What clients sent is cut short."""
+        """Add a line; long values are truncated."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
         for name, value in fields.items():
             if value is not None:

@@ -1,4 +1,4 @@
-"""The OpenAPI schema: what the routes take and give, for clients that are generated or test us."""
+"""The OpenAPI schema of the routes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHAT_RESPONSES: dict[str, Any] = {
 
 
 def openapi_schema(app: FastAPI, models: list[str]) -> dict[str, Any]:
-    """The schema of the routes, with the models that are served by name."""
+    """Build the schema of the routes, with the names of the served models."""
     schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
     request = ChatRequest.model_json_schema(ref_template=REF)
     request["properties"]["model"] = {"type": "string", "enum": models}

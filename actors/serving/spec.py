@@ -1,4 +1,4 @@
-"""A chat completion request as work for a policy, within what its model offers."""
+"""Turn a chat completion request into a problem and a policy, within the model's limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepprune.traces import Message, Problem
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a model offers: its policies by name, the one that plain requests get, and bounds."""
+    """A model's policies by name, the default policy, and the limits of requests."""
 
     policies: Mapping[str, PolicyConfig]
     default_policy: str
@@ -27,7 +27,7 @@ class Offer:
 
 
 def offer_of(config: ServeConfig, name: str) -> Offer:
-    """What clients may ask of a model: each policy that its generator and judge can serve."""
+    """Build a model's offer: each policy that its generator and judge can serve."""
     run = with_calibration(config.run(name))
     policies: dict[str, PolicyConfig] = {run.policy.name: run.policy}
     shared = run.policy.model_dump(include={"num_traces", "checkpoint", "reasoning_words"})
@@ -44,7 +44,7 @@ def offer_of(config: ServeConfig, name: str) -> Offer:
 
 
 def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
-    """The run with another policy; None where it does not go with it."""
+    """Replace the run's policy; None if the result does not validate."""
     fields = {name: getattr(run, name) for name in type(run).model_fields} | {"policy": policy}
     try:
         return RunConfig.model_validate(fields)
@@ -54,7 +54,7 @@ def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """A request that may be carried out."""
+    """A validated request."""
 
     model: str
     problem: Problem
@@ -70,10 +70,10 @@ class RequestSpec:
 
 
 def read_chat_request(body: bytes, offers: Mapping[str, Offer]) -> RequestSpec:
-    """What the body asks for.
+    """Read a request body, and check it against the offers.
 
     Raises:
-        ApiError: it is not JSON, is wrong, or asks for what there is not; the first fault found.
+        ApiError: it is not valid, or exceeds a limit; the message names the first fault.
     """
     request = parse_body(body)
     offer = offers.get(request.model)
@@ -136,7 +136,7 @@ def _sampling(request: ChatRequest, base: SamplingConfig) -> tuple[SamplingConfi
 
 def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
     if greedy and controls.n is None and controls.policy is None:
-        return ConsConfig(num_traces=1)  # all traces would be the same
+        return ConsConfig(num_traces=1)  # greedy traces are all the same
     name = controls.policy or offer.default_policy
     policy = offer.policies.get(name)
     if policy is None:
@@ -149,7 +149,7 @@ def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
     if controls.tau is not None:
         if "tau" not in type(policy).model_fields:
             raise bad_request(
-                f"The policy {name!r} knows no tau.", "deepprune.tau", "unsupported_parameter"
+                f"The policy {name!r} has no tau.", "deepprune.tau", "unsupported_parameter"
             )
         changes["tau"] = controls.tau
     changes["num_traces"] = controls.n or min(policy.num_traces, offer.ceilings.n)
@@ -163,7 +163,7 @@ def _problem(request: ChatRequest) -> Problem:
     said = [message for message in messages if message.role != "system"]
     if len(said) == 1:
         text = said[0].content
-    else:  # the judge has to know what was said before
+    else:  # the judge needs the conversation
         text = "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in said)
-    # The same id for every request: with it and the request's seed the traces' seeds are drawn.
+    # One id for all requests: the traces' seeds follow from it and the request's seed.
     return Problem(f"chat/{request.model}", text, messages=messages)

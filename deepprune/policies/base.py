@@ -1,4 +1,4 @@
-"""What every policy is: told events, answers with commands, does no I/O and knows no clock."""
+"""The policy protocol: takes events, returns commands; no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from deepprune.events import Command, Decision, Event
 class Policy(Protocol):
     """Decides for one problem.
 
-    The driver calls `start` once, then `handle` for each event of a trace that is in flight, until
-    a command is `Stop`. Events of traces that ended are never passed on.
+    The driver calls `start` once, then `handle` for each event of a trace in flight, until a
+    command is `Stop`. A policy gets no events of ended traces.
     """
 
     @property
@@ -20,13 +20,13 @@ class Policy(Protocol):
         ...
 
     def start(self) -> list[Command]:
-        """The first commands."""
+        """Return the first commands."""
         ...
 
     def handle(self, event: Event) -> list[Command]:
-        """What follows from an event."""
+        """Handle an event and return commands."""
         ...
 
     def decision(self) -> Decision:
-        """The conclusion so far; final once `Stop` was commanded."""
+        """Return the conclusion so far; it is final after `Stop`."""
         ...

@@ -1,4 +1,4 @@
-"""The last stretch of every policy: chosen traces finish and vote, no more than it takes."""
+"""Finish chosen traces and count their votes, with no more traces than the vote needs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ class Finishing:
     """Lets the `chosen` traces finish in order and counts their votes.
 
     With `stop_when_decided`, only as many run at a time as could settle the vote if they all
-    agreed, and `done` is reached when it cannot change any more. The answer is that of the full
-    vote: whoever has not voted by then could not have turned it.
-    `answers` holds what is known of traces that have ended already.
+    agreed, and `done` becomes true when the vote cannot change. The answer is that of the full
+    vote. `answers` has the answers of traces that have already ended.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Finishing:
         return remaining == 0 or (self._stop_when_decided and self.vote.needed(remaining) == 0)
 
     def next(self) -> list[int]:
-        """The traces that should start to finish now, beside those that already do."""
+        """The further traces to start finishing now."""
         wanted = len(self._waiting)
         if self._stop_when_decided:
             remaining = len(self._waiting) + len(self._running)
@@ -48,11 +47,11 @@ class Finishing:
         return started
 
     def runs(self, sample: int) -> bool:
-        """Whether a trace has been told to finish, and has not ended."""
+        """Whether a trace is finishing."""
         return sample in self._running
 
     def ended(self, sample: int, answer: str | None) -> None:
-        """Count a trace that has ended: its answer, or None where it gave none or was lost."""
+        """Count an ended trace: its answer, or None if it has none or was lost."""
         if sample in self._running:
             self._running.remove(sample)
         elif sample in self._waiting:

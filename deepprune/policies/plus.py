@@ -23,7 +23,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deepprune.belief import Array, Standing, doubted_standing, expected_worth, fewest_votes
+from deepprune.belief import Standing, doubted_standing, expected_worth, fewest_votes
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.events import (
     Command,
@@ -42,6 +42,7 @@ from deepprune.events import (
 from deepprune.evidence import Cluster, Evidence
 from deepprune.policies.token_costs import TokenCosts
 from deepprune.policy_config import PlusConfig
+from deepprune.statistics import Floats
 
 DEFAULT_BASE_RATE = 0.7
 DEFAULT_AUROC = 0.87
@@ -166,7 +167,7 @@ class DeepPrunePlus:
 
     # --- belief ---------------------------------------------------------------------------------
 
-    def _standing(self, hoped: int = 0, likelihoods: Array | None = None) -> Standing:
+    def _standing(self, hoped: int = 0, likelihoods: Floats | None = None) -> Standing:
         """Weigh votes and the judge's word, as if the leader had `hoped` more votes."""
         clusters, waiting = self._evidence.clusters, set(self._paused)
         if likelihoods is None:
@@ -189,7 +190,7 @@ class DeepPrunePlus:
         anchors = self._evidence.anchors
         return [sample for sample in self._paused if sample not in anchors]
 
-    def _votes_needed(self, likelihoods: Array) -> int:
+    def _votes_needed(self, likelihoods: Floats) -> int:
         """The fewest further votes that would make the lead safe, at most a wave."""
         votes = range(1, self._config.max_wave)
         return 1 + bisect_left(

@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 from deepprune.errors import UserError
+from deepprune.statistics import chosen_tau, sigmoid
 from jobs.render.progress import Progress
-from training.offline.calibration import sigmoid
-from training.offline.metrics import chosen_tau
 from training.pairs.data import load_pairs
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobs.report.bootstrap import Estimate
+    from deepprune.statistics import Estimate
 
 DASH = "–"
 

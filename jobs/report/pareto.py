@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from deepprune.statistics import Estimate
 from jobs.render.figures import PLAIN, legend_below, new_figure, readable_on
 from jobs.render.format import percent, points, tick
 from jobs.render.text import one_line
 from jobs.render.theme import FAINT, PAPER, QUIET, policy_colour
-from jobs.report.bootstrap import Estimate
 from jobs.report.summary import Scenario, Summary
 
 MAX_LABEL = 40

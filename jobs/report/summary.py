@@ -14,11 +14,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from deepprune import statistics
 from deepprune.ledger import Fate
+from deepprune.statistics import Estimate, Floats
 from deepprune.voting import same_answer
 from jobs.render.text import one_line
-from jobs.report import bootstrap
-from jobs.report.bootstrap import Array, Estimate
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
 from jobs.report.variants import Variant, VariantReader, in_order, labels
@@ -188,7 +188,7 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
         for name in names
     }
     judge = _by_problem({key: _judge_tokens(row) for key, row in rows.items()}, problems)
-    means = {name: bootstrap.mean(values) for name, values in costs.items()}
+    means = {name: statistics.mean(values) for name, values in costs.items()}
     return Summary(
         variant=variant,
         label=label,
@@ -197,11 +197,11 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
         problems=problems,
         seeds=tuple(sorted({seed for _, seed in rows}, key=lambda s: (s is None, s or 0))),
         total_tokens=None if np.isnan(tokens).all() else float(np.nansum(tokens)),
-        accuracy=bootstrap.mean(accuracy),
-        tokens=bootstrap.mean(tokens),
+        accuracy=statistics.mean(accuracy),
+        tokens=statistics.mean(tokens),
         costs={name: estimate for name, estimate in means.items() if estimate is not None},
-        judge_tokens=bootstrap.mean(judge),
-        judge_share=bootstrap.ratio(judge, tokens),
+        judge_tokens=statistics.mean(judge),
+        judge_share=statistics.ratio(judge, tokens),
         by_problem={
             problem: (float(right), float(spent))
             for problem, right, spent in zip(problems, accuracy, tokens, strict=True)
@@ -225,9 +225,9 @@ def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None
     return Comparison(
         baseline=baseline,
         num_problems=len(problems),
-        accuracy=bootstrap.difference(right, plain_right),
-        tokens=bootstrap.ratio(spent, plain_spent),
-        same_answer=bootstrap.mean(_by_problem(same, problems)),
+        accuracy=statistics.difference(right, plain_right),
+        tokens=statistics.ratio(spent, plain_spent),
+        same_answer=statistics.mean(_by_problem(same, problems)),
         changed={
             problem: (float(a), float(b))
             for problem, a, b in zip(problems, right, plain_right, strict=True)
@@ -260,7 +260,7 @@ def _by_rank(rows: Rows) -> Rows:
     return ranked
 
 
-def _by_problem(values: Mapping[Key, float | None], problems: Sequence[str]) -> Array:
+def _by_problem(values: Mapping[Key, float | None], problems: Sequence[str]) -> Floats:
     """The mean over the seeds of each problem; NaN where there is no value."""
     found: dict[str, list[float]] = {problem: [] for problem in problems}
     for (problem, _), value in values.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from deepprune.statistics import Estimate
 from jobs.render.format import (
     amount,
     amount_range,
@@ -22,7 +23,6 @@ from jobs.render.format import (
 )
 from jobs.render.table import NOTHING, Cell, Kind, Table
 from jobs.report import published
-from jobs.report.bootstrap import Estimate
 from jobs.report.summary import Scenario, Summary
 from jobs.report.variants import description
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from deepprune import statistics
 from deepprune.answers import equivalent
+from deepprune.statistics import Estimate
 from jobs.render.format import DASH, amount, amount_range, percent, percent_range, published_tokens
 from jobs.render.table import Cell, Table
-from jobs.report import bootstrap, published
-from jobs.report.bootstrap import Estimate
+from jobs.report import published
 from jobs.report.load import Run
 from jobs.report.summary import Scenario, Summary
 from jobs.report.tables import estimated
@@ -122,7 +123,7 @@ def _greedy(
 
 def _mean(by_problem: dict[str, list[float]]) -> Estimate | None:
     values = [float(np.mean(found)) if found else float("nan") for found in by_problem.values()]
-    return bootstrap.mean(np.array(values)) if values else None
+    return statistics.mean(np.array(values)) if values else None
 
 
 @lru_cache(maxsize=100_000)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from deepprune import statistics
 from jobs.render.format import (
     amount,
     counted,
@@ -23,7 +24,6 @@ from jobs.render.format import (
     rate,
     seconds,
 )
-from jobs.report import bootstrap
 from jobs.report.summary import Comparison, Scenario, Summary
 
 MARGIN = 0.01
@@ -128,13 +128,13 @@ def _comparison(summary: Summary) -> Comparison:
     return summary.comparison
 
 
-def _share(summary: Summary) -> bootstrap.Estimate:
+def _share(summary: Summary) -> statistics.Estimate:
     share = _comparison(summary).tokens
     assert share is not None
     return share
 
 
-def _accuracy(summary: Summary) -> bootstrap.Estimate:
+def _accuracy(summary: Summary) -> statistics.Estimate:
     accuracy = _comparison(summary).accuracy
     assert accuracy is not None
     return accuracy
@@ -186,7 +186,7 @@ def _next_best(pick: Summary, others: Sequence[Summary]) -> tuple[str, ...]:
     ours, theirs = (
         np.array([s.by_problem[problem][1] for problem in problems]) for s in (pick, following)
     )
-    ratio = bootstrap.ratio(ours, theirs)
+    ratio = statistics.ratio(ours, theirs)
     told = ratio is not None and ratio.high < 1
     words = "The next policy that keeps up" if told else "Not told apart from it by the data"
     return (f"{words}: {following.label}, {percent(_share(following).value)} of the tokens.",)

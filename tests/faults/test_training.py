@@ -20,6 +20,7 @@ import torch
 from actors.language_model import load_language_model
 from actors.models import load_prompt
 from actors.tokenizer import load_tokenizer
+from deepprune.statistics import auroc
 from tests.support.command import deepprune
 from tests.support.processes import started
 from training.config import PairsConfig, TrainConfig, load
@@ -27,7 +28,6 @@ from training.learners.batches import PairEncoder
 from training.learners.judge import JudgeModel, score_prompts
 from training.learners.log import read_log
 from training.learners.run import run
-from training.offline.metrics import auroc
 from training.offline.scoring import open_judge
 from training.pairs.build import PairsBuild
 from training.pairs.data import load_pairs

@@ -14,10 +14,10 @@ from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
+from deepprune.statistics import sigmoid
 from tests.support.judge_training import made_pairs, train_encoder
 from tests.support.waiting import HANG_S, wait_for
 from training.config import TrainConfig
-from training.offline.calibration import sigmoid
 from training.offline.scoring import open_judge
 from training.pairs.data import PairSet, Prefix
 

@@ -11,6 +11,7 @@ from actors.language_model import load_language_model
 from actors.models import load_prompt
 from actors.tokenizer import load_tokenizer
 from deepprune.errors import UserError
+from deepprune.statistics import mean_auroc
 from tests.support.judge_training import MODEL, Kept, encoder_trainer, made_pairs, train_encoder
 from training.config import LoraConfig, LossConfig, TrainConfig, WorkersConfig
 from training.learners.base_model import base_model
@@ -18,7 +19,6 @@ from training.learners.encoder import EncoderLearner, pairs_by_problem, shuffled
 from training.learners.engines import PlainEngine
 from training.learners.judge import save_judge
 from training.learners.trainer import Trainer
-from training.offline.metrics import mean_auroc
 from training.offline.scoring import by_problem, open_judge
 from training.pairs.data import PairSet
 

@@ -14,9 +14,9 @@ from actors.messages import JudgeRequest
 from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
 from deepprune.errors import UserError
+from deepprune.statistics import sigmoid
 from tests.support.judge_training import MODEL, made_pairs, train_encoder
 from training.config import TrainConfig
-from training.offline.calibration import sigmoid
 from training.offline.scoring import open_judge
 
 CONFIG = TrainConfig(

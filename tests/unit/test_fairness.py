@@ -28,7 +28,7 @@ def test_whoever_waits_holds_no_less_than_who_was_served_before_him(steps, num_s
     waiting: dict[str, list[int]] = {}
     for number, (step, owner) in enumerate(steps):
         if step == "ask":
-            share.ask(owner, number)
+            share.enqueue(owner, number)
             waiting.setdefault(owner, []).append(number)
         elif step == "release" and held[owner]:
             share.release(owner)
@@ -56,7 +56,7 @@ def test_requests_that_have_enough_to_do_hold_equal_numbers(num_slots, num_owner
     held: Counter[str] = Counter()
     for owner in map(str, range(num_owners)):
         for _ in range(num_slots):
-            share.ask(owner, None)
+            share.enqueue(owner, None)
     while (granted := share.grant()) is not None:
         held[granted[0]] += 1
     assert held.total() == num_slots
@@ -66,12 +66,12 @@ def test_requests_that_have_enough_to_do_hold_equal_numbers(num_slots, num_owner
 def test_a_newcomer_finds_slots_that_a_large_request_may_not_take():
     share: FairShare[int] = FairShare(32, num_reserved=2)
     for ticket in range(512):
-        share.ask("large", ticket)
+        share.enqueue("large", ticket)
     while share.grant() is not None:
         pass
     assert share.num_held == 30
     for ticket in range(4):
-        share.ask("small", ticket)
+        share.enqueue("small", ticket)
     assert [share.grant(), share.grant(), share.grant()] == [("small", 0), ("small", 1), None]
     share.release("large")
     assert share.grant() == ("small", 2), "and is served first when one is given back"

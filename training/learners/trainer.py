@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from deepprune.errors import UserError
+from deepprune.statistics import auroc, chosen_tau, fit_platt, mean_auroc, sigmoid
 from training.config import TrainConfig
 from training.learners.engines import Engine
-from training.offline.calibration import calibrated, sigmoid
-from training.offline.metrics import auroc, chosen_tau, mean_auroc
 from training.pairs.data import PairSet
 
 
@@ -161,7 +160,7 @@ class Trainer:
         self._engine.module.train()
         _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
         same = validation.same
-        scale = calibrated(scores, same)
+        scale = fit_platt(scores, same)
         tau = None
         if same.any():
             target = self._config.target_error

@@ -1,6 +1,6 @@
-"""A cascade: a cheap judge decides the clear pairs, a dear one the rest.
+"""A cascade of two judges: the cheap one decides the clear pairs, the expensive one the rest.
 
-How many pairs are left to the dear judge is a choice; this says what each choice is worth.
+`cascade` measures it for several shares of pairs that the expensive judge is asked about.
 """
 
 from __future__ import annotations
@@ -9,21 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from training.offline.calibration import log_odds
-from training.offline.metrics import auroc, mean_auroc
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+from deepprune.statistics import Bools, Floats, Ints, auroc, log_odds, mean_auroc
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a cascade is worth when it asks the dear judge about `share` of the pairs."""
+    """The figures of a cascade that asks the expensive judge about `share` of the pairs."""
 
     share: float
     accuracy: float
@@ -34,33 +28,26 @@ class Step:
 def cascade(
     same: Bools,
     cheap: Floats,
-    dear: Floats,
+    expensive: Floats,
     problem: Ints,
     base_rate: float,
     tau: float = 0.5,
     shares: Sequence[float] = SHARES,
 ) -> list[Step]:
-    """A step for each share; both judges' P(same), (pairs,), have to be calibrated.
+    """A step for each share, of calibrated log-odds by both judges, (pairs,).
 
-    The dear judge is asked about the pairs that the cheap one is least sure of. Its evidence is
-    added to the cheap one's: log-odds add up, less the `base_rate` that both have counted. Where
-    the evidence of the two overlaps this is too sure, which ranks pairs no worse.
+    The expensive judge is asked about the pairs that the cheap one is least sure of. Its evidence
+    is added to the cheap one's: log-odds add up, less the `base_rate` that both have counted. Where
+    the evidence of the two overlaps the sum is too sure, which ranks pairs no worse.
     """
     base, threshold = log_odds(np.array([base_rate, tau]))
-    first, second = log_odds(cheap), log_odds(dear)
-    order = np.argsort(np.abs(first - threshold), kind="stable")
+    order = np.argsort(np.abs(cheap - threshold), kind="stable")
     steps = []
     for share in shares:
         asked = order[: round(share * len(order))]
-        logits = first.copy()
-        logits[asked] = first[asked] + second[asked] - base
-        taken = logits > threshold
-        steps.append(
-            Step(
-                share,
-                float((taken == same).mean()),
-                auroc(same, logits),
-                mean_auroc(same, logits, problem),
-            )
-        )
+        logits = cheap.copy()
+        logits[asked] += expensive[asked] - base
+        accuracy = float(((logits > threshold) == same).mean())
+        within = mean_auroc(same, logits, problem)
+        steps.append(Step(share, accuracy, auroc(same, logits), within))
     return steps

@@ -1,7 +1,7 @@
 """Judges over pairs, by name or from a folder: what an evaluation compares.
 
 Every judge gives log-odds that grow with P(same). Those of a similarity mean nothing in
-themselves, and are made probabilities on held-out pairs (`training.offline.calibration`).
+themselves, and are made probabilities on held-out pairs (`fit_platt`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from deepprune import judges
 from deepprune.config import Reads
@@ -20,18 +19,15 @@ from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE
 from deepprune.feature_judge import FeatureJudge, Sample, learn, sampled
 from deepprune.judges import ScoredPairs
-from training.offline.calibration import Platt
+from deepprune.statistics import MAX_LOGIT, Floats, Ints, Platt, log_odds
 from training.pairs.data import PairSet
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Seen = Callable[[int], None]
 """Told how many more pairs have been scored."""
 
 BASELINES = ("always-same", "tfidf", "embeddings", "features")
 MAX_TOKENS = 2048
 """Longest prompt of a pairwise judge that does not know what it was trained on."""
-MAX_LOGIT = 12.0
 
 
 class OpenJudge(Protocol):
@@ -189,8 +185,7 @@ class Features:
         scores = np.zeros(len(pairs))
         for group in by_problem(pairs):
             matrix = self._judge.score(group.problem, dict(enumerate(group.texts))).matrix
-            p = matrix[group.first, group.second]
-            scores[group.pairs] = np.log(p / (1 - p))
+            scores[group.pairs] = log_odds(matrix[group.first, group.second])
             seen(len(group.pairs))
         return scores
 

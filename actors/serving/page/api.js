@@ -1,4 +1,4 @@
-// The endpoint's API as the page uses it. The key is kept for this tab, and sent nowhere else.
+// Client of the endpoint API. The key is kept for this tab, and sent to this server only.
 
 const KEY = "deepprune-key";
 
@@ -32,7 +32,7 @@ const listed = async (path) => (await (await call(path)).json()).data;
 export const models = () => listed("/v1/models");
 export const requests = () => listed("/v1/deepprune/requests");
 
-// Starts a request. Gives its id, and `ended`, which is fulfilled when the server has answered it.
+// Start a request. Return its id, and the promise `ended` of the end of the response.
 export async function ask(body, signal) {
   const response = await call("/v1/chat/completions", {
     method: "POST",
@@ -50,7 +50,7 @@ export async function ask(body, signal) {
   return { id: response.headers.get("x-deepprune-request-id"), ended };
 }
 
-// The events of a request up to its end, over however many connections it takes.
+// Yield the events of a request up to its end; reconnect when a connection breaks.
 export async function* events(id, signal) {
   let last = null;
   for (let failures = 0; ; ) {
@@ -66,7 +66,7 @@ export async function* events(id, signal) {
         if (event.type === "end") return;
       }
     } catch (error) {
-      // A request is known a moment after it has begun, and connections break.
+      // A request appears in the history a moment after its start, and connections break.
       const passing = error instanceof ApiError ? [0, 404, 503].includes(error.status) : error instanceof TypeError;
       if (!passing || ++failures > (error.status === 404 ? 4 : 8)) throw error;
     }
@@ -75,7 +75,7 @@ export async function* events(id, signal) {
   }
 }
 
-// Server-sent events of a response: {id, data} each.
+// Yield the server-sent events of a response: {id, data}.
 async function* messages(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

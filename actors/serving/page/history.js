@@ -1,22 +1,22 @@
-// The list of requests under way and past. Each is a link to itself, so that it can be gone back to.
+// The list of running and past requests. Each is a link with its id in the address.
 
 import { element, make } from "./panel.js";
-import * as words from "./text.js";
+import * as format from "./text.js";
 
 function facts(request) {
-  const facts = [words.when(request.created), request.model, `${request.policy}, ${request.n}`];
-  if (request.savings != null) facts.push(`${words.percent(request.savings)} saved`);
-  if (request.wall_s != null) facts.push(words.seconds(request.wall_s));
+  const facts = [format.when(request.created), request.model, `${request.policy}, ${request.n}`];
+  if (request.savings != null) facts.push(`${format.percent(request.savings)} saved`);
+  if (request.wall_s != null) facts.push(format.seconds(request.wall_s));
   return facts.join(" · ");
 }
 
 function link(request) {
-  const result = request.status === "running" ? "…" : words.answer(request.answer, 16);
+  const result = request.status === "running" ? "…" : format.answer(request.answer, 16);
   const node = make(
     "a",
     "",
     make("span", `state ${request.status}`, request.status),
-    make("bdi", "what", words.line(request.question, 200)),
+    make("bdi", "what", format.line(request.question, 200)),
     make("bdi", "result", result),
     make("span", "quiet", facts(request)),
   );
@@ -24,7 +24,7 @@ function link(request) {
   return node;
 }
 
-export class Past {
+export class RequestHistory {
   constructor() {
     this.requests = [];
     this.nodes = new Map(); // id: {said, node}
@@ -54,7 +54,7 @@ export class Past {
     const list = element("past");
     const kept = new Set(nodes);
     for (const node of [...list.children]) if (!kept.has(node)) node.remove();
-    // Only what is out of place is moved: a link that has the focus keeps it.
+    // Move only nodes that are out of place: a link keeps its focus.
     nodes.forEach((node, index) => {
       if (list.children[index] !== node) list.insertBefore(node, list.children[index] ?? null);
     });

@@ -1,16 +1,16 @@
-// A canvas with a lane for each trace: it grows to the right, moves to its cluster, and is cut.
+// A canvas with a lane for each trace, which grows to the right and moves to its cluster.
 
 const AXIS = 26, GAP = 3, RIGHT = 12;
 const HEIGHT = 470, TALLEST = 15, SLIMMEST = 1.25; // pixels: of all lanes, and of one
 const MOVE_MS = 140, GROW_MS = 260, FADE_MS = 300;
-const APART = 4; // pixels of height from which lanes have room for marks
-const LABELLED = 13; // pixels of height from which a group has room for its name
+const APART = 4; // least height of a lane, in pixels, with room for marks
+const LABELLED = 13; // least height of a group, in pixels, with room for its name
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 export class Lanes {
-  // `onPick` is told the trace that is pointed at, or null.
+  // `onPick` is called with the trace under the pointer, or null.
   constructor(stage, onPick) {
     this.stage = stage;
     this.canvas = stage.querySelector("canvas");
@@ -25,15 +25,15 @@ export class Lanes {
     this.show(null);
   }
 
-  show(course) {
-    this.course = course;
-    this.shown = new Map(); // sample: {y, tokens, light} as drawn now, on its way to what is
+  show(request) {
+    this.request = request;
+    this.shown = new Map(); // sample: {y, tokens, light} as drawn, moving towards the current state
     this.longest = 60;
     this.picked = null;
     this.update();
   }
 
-  // The course has news.
+  // Redraw after new events.
   update() {
     this.stale = true;
     this.#wake();
@@ -62,12 +62,12 @@ export class Lanes {
     this.update();
   }
 
-  // Where each lane belongs: `order` has the traces from top to bottom.
+  // Compute the position of each lane; `order` has the traces from top to bottom.
   #arrange() {
     this.stale = false;
-    const groups = this.course.groups();
-    const num = Math.max(1, this.course.num);
-    const never = num - this.course.traces.size;
+    const groups = this.request.groups();
+    const num = Math.max(1, this.request.num);
+    const never = num - this.request.traces.size;
     const height = Math.max(num * SLIMMEST, Math.min(num * TALLEST, HEIGHT));
     this.pitch = (height - Math.min(groups.length * GAP, height / 4)) / num;
     this.gap = Math.min(GAP, height / 4 / Math.max(1, groups.length));
@@ -98,15 +98,15 @@ export class Lanes {
 
   #name(name) {
     const short = this.left < 40;
-    if (name === null) return short ? "" : this.course.clustered ? "not clustered" : "no answer yet";
-    if (this.course.clustered) return short ? `${name + 1}` : `cluster ${name + 1}`;
+    if (name === null) return short ? "" : this.request.clustered ? "not clustered" : "no answer yet";
+    if (this.request.clustered) return short ? `${name + 1}` : `cluster ${name + 1}`;
     const limit = short ? 3 : 13;
     return name.length > limit ? `${name.slice(0, limit - 1)}…` : name;
   }
 
   #draw(now) {
     this.frame = 0;
-    if (!this.course || !this.width) return;
+    if (!this.request || !this.width) return;
     if (this.stale) this.#arrange();
     const elapsed = now - this.before;
     this.moving = false;
@@ -158,9 +158,9 @@ export class Lanes {
         context.fillStyle = colour.line;
         bar(left - 4, this.width, y - 1, Math.max(height, 3) + 2);
       }
-      context.fillStyle = colour.paper; // so that no line of the grid shines through
+      context.fillStyle = colour.paper; // hides the grid lines below
       bar(left, end, y, height);
-      context.fillStyle = this.palette[this.course.colour(trace)];
+      context.fillStyle = this.palette[this.request.colour(trace)];
       const held = trace.state === "held";
       context.globalAlpha = held ? 0.78 : 1 - 0.56 * light;
       bar(left, end, y, height);
@@ -253,7 +253,7 @@ export class Lanes {
   #pick(sample) {
     if (sample === this.picked) return;
     this.picked = sample;
-    this.onPick(sample === null ? null : this.course.traces.get(sample));
+    this.onPick(sample === null ? null : this.request.traces.get(sample));
     this.#wake();
   }
 }

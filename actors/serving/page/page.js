@@ -1,27 +1,27 @@
-// The live view: asks, follows one request, lists all. Which one is shown stands in the address.
+// The live view: send a request, follow one, list all. The address has the id of the shown one.
 
 import * as api from "./api.js";
-import { Course } from "./state.js";
+import { RequestState } from "./state.js";
 import { Lanes } from "./lanes.js";
 import { element, Panel } from "./panel.js";
-import { Past } from "./history.js";
-import * as words from "./text.js";
+import { RequestHistory } from "./history.js";
+import * as format from "./text.js";
 
 const LIST_MS = 2500;
 
 const panel = new Panel();
-const past = new Past();
+const history = new RequestHistory();
 const lanes = new Lanes(element("stage"), (trace) => {
-  element("lane-said").textContent = trace ? words.lane(trace) : "Arrow keys tell of each trace.";
+  element("lane-said").textContent = trace ? format.lane(trace) : "Arrow keys tell of each trace.";
 });
 let offers = [];
-let course = null;
-let watching = null; // stops following the request that is shown
-let asking = null; // stops the request that this page has asked
+let request = null;
+let watching = null; // aborts following the shown request
+let asking = null; // aborts the request that this page sent
 
-const say = (text) => (element("said").textContent = text);
+const announce = (text) => (element("said").textContent = text);
 
-function complain(error) {
+function showError(error) {
   const node = element("problem");
   node.hidden = !error;
   node.textContent = error ? error.message : "";
@@ -72,11 +72,11 @@ element("question").addEventListener("keydown", (event) => {
 
 element("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (asking) return complain(new Error("One question at a time: stop the one that runs, or wait for it."));
-  complain(null);
+  if (asking) return showError(new Error("One question at a time: stop the one that runs, or wait for it."));
+  showError(null);
   asking = new AbortController();
   showAsking(true);
-  say("Asked.");
+  announce("Asked.");
   const deadline = element("deadline").valueAsNumber;
   const body = {
     model: element("model").value,
@@ -93,7 +93,7 @@ element("ask").addEventListener("submit", async (event) => {
     location.hash = id;
     await ended;
   } catch (error) {
-    if (error.name !== "AbortError") complain(error);
+    if (error.name !== "AbortError") showError(error);
   } finally {
     asking = null;
     showAsking(false);
@@ -112,16 +112,16 @@ element("stop").addEventListener("click", () => asking?.abort());
 
 // --- the request that is shown --------------------------------------------------------------------
 
-async function show(id, summary = past.find(id)) {
+async function show(id, summary = history.find(id)) {
   watching?.abort();
   watching = new AbortController();
   const { signal } = watching;
-  course = new Course(id);
+  request = new RequestState(id);
   element("request").hidden = false;
-  lanes.show(course);
-  panel.show(course, summary);
-  past.show(past.requests, id);
-  const shown = course;
+  lanes.show(request);
+  panel.show(request, summary);
+  history.show(history.requests, id);
+  const shown = request;
   try {
     for await (const event of api.events(id, signal)) {
       shown.take(event);
@@ -129,21 +129,21 @@ async function show(id, summary = past.find(id)) {
     }
   } catch (error) {
     if (signal.aborted) return;
-    complain(error);
+    showError(error);
     if (!shown.start) element("request").hidden = true;
     return;
   }
   if (signal.aborted) return;
   const { result, status } = shown.end;
-  say(
+  announce(
     result?.answer != null
-      ? `Answer: ${words.answer(result.answer)}, with ${words.percent(result.vote_share)} of the votes.`
+      ? `Answer: ${format.answer(result.answer)}, with ${format.percent(result.vote_share)} of the votes.`
       : `The request ${status === "failed" ? "failed" : "ended without an answer"}.`,
   );
   list();
 }
 
-// News of many traces come at once; they are shown once a frame.
+// Events of many traces arrive together; update the page once a frame.
 let due = 0;
 function changed() {
   lanes.update();
@@ -153,12 +153,12 @@ function changed() {
   });
 }
 
-setInterval(() => course && !course.end && panel.update(), 100); // the clock
+setInterval(() => request && !request.end && panel.update(), 100); // the clock
 
 const wanted = () => location.hash.match(/^#([0-9a-f]{32})$/)?.[1];
 
 addEventListener("hashchange", () => {
-  if (!wanted() || wanted() === course?.id) return;
+  if (!wanted() || wanted() === request?.id) return;
   const chosen = element("past").contains(document.activeElement);
   show(wanted());
   if (chosen) element("request").focus();
@@ -171,14 +171,14 @@ async function list() {
   clearTimeout(timer);
   try {
     if (!document.hidden) {
-      const before = past.requests[0]?.id;
-      past.show(await api.requests(), course?.id);
-      panel.told(past.find(course?.id));
-      const newest = past.requests[0]?.id;
+      const before = history.requests[0]?.id;
+      history.show(await api.requests(), request?.id);
+      panel.updateSummary(history.find(request?.id));
+      const newest = history.requests[0]?.id;
       if (element("follow").checked && newest !== before && !asking) location.hash = newest;
     }
   } catch (error) {
-    if (error.status === 401) return complain(error);
+    if (error.status === 401) return showError(error);
   }
   clearTimeout(timer);
   timer = setTimeout(list, LIST_MS);
@@ -187,11 +187,11 @@ async function list() {
 addEventListener("visibilitychange", () => document.hidden || list());
 
 async function begin() {
-  complain(null);
+  showError(null);
   try {
     offers = await api.models();
   } catch (error) {
-    complain(error);
+    showError(error);
     return;
   }
   element("key-form").hidden = true;
@@ -201,7 +201,7 @@ async function begin() {
   element("question").focus();
   await list();
   if (wanted()) show(wanted());
-  else if (past.requests.length) show(past.requests[0].id);
+  else if (history.requests.length) show(history.requests[0].id);
 }
 
 begin();

@@ -1,10 +1,10 @@
-// What is known of a request, from its events. No drawing here.
+// The state of a request, computed from its events.
 
-export const OTHER = 8; // the colour beyond the palette, and of traces without a cluster
+export const OTHER = 8; // the colour of traces beyond the palette or without a cluster
 const RANK = { finished: 0, running: 1, held: 2, waiting: 3, cut: 4, lost: 5 };
 const OVER = new Set(["finished", "cut", "lost"]);
 
-export class Course {
+export class RequestState {
   constructor(id) {
     this.id = id;
     this.start = null; // the event
@@ -73,7 +73,7 @@ export class Course {
     return Math.max(this.start?.n ?? 0, this.traces.size);
   }
 
-  // Seconds since the request came.
+  // Seconds since the request started.
   elapsed() {
     return this.end || !this.start ? this.t : (performance.now() - this.began) / 1000;
   }
@@ -84,8 +84,8 @@ export class Course {
     return counts;
   }
 
-  // Tokens by what became of their traces; `expected` is what all n would take, were they as long as
-  // those that finished, and `saved` the share of it that cancelled traces did not take.
+  // Tokens by the state of their traces. `expected` estimates the tokens of all n traces at the mean
+  // length of finished ones; `saved` is the share of it that cancelled traces did not generate.
   bill() {
     const bill = { voted: 0, pruned: 0, open: 0, all: 0, expected: null, saved: null };
     for (const { state, tokens } of this.traces.values()) {
@@ -102,8 +102,8 @@ export class Course {
     return bill;
   }
 
-  // Traces by cluster, or by answer where there are no clusters; the largest group first, then the
-  // rest: [name, traces]. In a group those that finished come first.
+  // Groups of traces by cluster, or by answer without clusters: [name, traces], largest first, then
+  // traces without one. Finished traces come first in a group.
   groups() {
     const groups = new Map();
     for (const trace of this.traces.values()) {
@@ -127,7 +127,7 @@ export class Course {
     return this.colours.get(trace.answer) ?? OTHER;
   }
 
-  // How the votes for an answer fall on colours: [colour, count], most first.
+  // The votes for an answer by colour: [colour, count], most first.
   parts(vote) {
     const parts = new Map();
     for (const trace of this.traces.values())
@@ -136,7 +136,7 @@ export class Course {
         parts.set(colour, (parts.get(colour) ?? 0) + 1);
       }
     const sorted = [...parts].sort((a, b) => b[1] - a[1]);
-    // Votes for the same answer in other words, and those told before their traces.
+    // Votes for the same answer in other format, and those told before their traces.
     const rest = vote.count - sorted.reduce((sum, [, count]) => sum + count, 0);
     if (rest > 0 && sorted.length) sorted[0][1] += rest;
     return sorted.length ? sorted : [[this.colours.get(vote.answer) ?? OTHER, vote.count]];

@@ -1,4 +1,4 @@
-// How things are said. Text from models stays text, on one line where there is one line.
+// Text formatting. Text from models is shown as text, on one line where there is room for one.
 
 export const count = (number) => Math.round(number).toLocaleString("en");
 export const many = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
@@ -37,9 +37,9 @@ export const reasons = {
   failed: "it failed",
 };
 
-// All lanes in a sentence or two, for those who do not see them.
-export function lanes(course) {
-  const counts = course.counted();
+// Describe all lanes in a sentence or two, for screen readers.
+export function lanes(request) {
+  const counts = request.counted();
   const told = Object.entries({
     finished: counts.finished,
     cancelled: counts.cut,
@@ -47,9 +47,9 @@ export function lanes(course) {
     "paused at their checkpoint": counts.held,
     lost: counts.lost,
   }).filter(([, number]) => number);
-  const all = `${course.traces.size} of ${many(course.num, "trace")} launched`;
-  const clusters = course.clustered
-    ? ` Clusters of ${course.groups().filter(([name]) => name !== null).map(([, traces]) => traces.length).join(", ")}.`
+  const all = `${request.traces.size} of ${many(request.num, "trace")} launched`;
+  const clusters = request.clustered
+    ? ` Clusters of ${request.groups().filter(([name]) => name !== null).map(([, traces]) => traces.length).join(", ")}.`
     : "";
   return `${[all, ...told.map(([name, number]) => `${number} ${name}`)].join(", ")}.${clusters}`;
 }

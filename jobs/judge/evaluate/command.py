@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,13 +22,12 @@ from actors.models import JUDGE_FILE
 from deepprune.config import Reads
 from deepprune.errors import UserError
 from deepprune.schemas import SCORES
+from deepprune.statistics import Floats, Platt, chosen_tau, fit_platt, mean_auroc, sigmoid
 from jobs.judge.evaluate.judged import Judged
 from jobs.judge.evaluate.writing import write_evaluation
 from jobs.render.progress import Progress
 from jobs.storage.run_dir import RunDir
 from training import TARGET_ERROR
-from training.offline.calibration import Platt, calibrated, sigmoid
-from training.offline.metrics import chosen_tau, mean_auroc
 from training.offline.saved_judge import (
     fingerprint,
     judge_folder,
@@ -39,8 +37,6 @@ from training.offline.saved_judge import (
 )
 from training.offline.scoring import open_judge
 from training.pairs.data import PairSet, Split, chosen_checkpoint, load_pairs
-
-Floats = npt.NDArray[np.float64]
 
 JUDGED = pa.schema(
     [
@@ -85,7 +81,7 @@ def evaluate_judges(options: Options) -> None:
         UserError: the pairs, a judge or the folder cannot work.
     """
     if options.cascade and len(options.judges) != 2:
-        raise UserError("--cascade compares two judges: name the cheap one first, then the dear")
+        raise UserError("--cascade takes two judges: the cheap one first, then the expensive one")
     checkpoint = chosen_checkpoint(options.pairs, options.checkpoint)
     wanted = _limited(load_pairs(options.pairs, [options.split], options.checkpoint), options)
     _check(wanted, options.split)
@@ -146,7 +142,7 @@ def _score(
         seconds, num_tokens = time.monotonic() - begun, judge.num_tokens - before
     if not np.isfinite(logits).all():
         raise UserError(f"judge {name}: some scores are no numbers; its weights are damaged")
-    scale = calibrated(held, held_out.same)
+    scale = fit_platt(held, held_out.same)
     if not judge.is_probability:
         held, logits, scale = scale.logits(held), scale.logits(logits), Platt()
     p_held, p_same = sigmoid(held), sigmoid(logits)

@@ -6,15 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from deepprune.statistics import Bools, Floats, Platt, log_odds
 from jobs.render.text import one_line
-from training.offline.calibration import Platt, log_odds, sigmoid
 from training.offline.evaluation import Evaluation, evaluate
 from training.pairs.data import PairSet
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 ALL, UNFINISHED = "all pairs", "neither trace ended"
 
@@ -36,9 +32,9 @@ class Judged:
     num_tokens: int
 
     @property
-    def calibrated(self) -> Floats:
-        """(pairs,): P(same) by `scale`."""
-        return sigmoid(self.scale.logits(log_odds(self.p_same)))
+    def logits(self) -> Floats:
+        """(pairs,): calibrated log-odds of P(same)."""
+        return self.scale.logits(log_odds(self.p_same))
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 from deepprune.errors import UserError
+from deepprune.statistics import Estimate
 from jobs.judge.evaluate.judged import ALL, Judged, Place, places
 from jobs.judge.evaluate.plots import draw_plots
 from jobs.render import html
@@ -17,7 +19,7 @@ from jobs.render.html import Section
 from jobs.render.table import Cell, Table
 from jobs.render.text import markdown_text, one_line
 from training.offline.cascade import Step, cascade
-from training.offline.evaluation import Evaluation, Figure
+from training.offline.evaluation import Evaluation
 from training.pairs.data import PairSet
 
 NAME = "evaluation"
@@ -62,15 +64,15 @@ def write_evaluation(
             for j in judged
         ],
         "places": [_as_data(judged, place) for place in found],
-        "cascade": [_as_dict(step) for step in steps],
+        "cascade": [asdict(step) for step in steps],
     }
     _write(folder / f"{NAME}.json", json.dumps(_plain(data), indent=2) + "\n")
 
 
 def _steps(judged: Sequence[Judged], pairs: PairSet) -> list[Step]:
-    cheap, dear = judged
+    cheap, expensive = judged
     base_rate = min(max(cheap.base_rate, 0.01), 0.99)
-    return cascade(pairs.same, cheap.calibrated, dear.calibrated, pairs.problem, base_rate)
+    return cascade(pairs.same, cheap.logits, expensive.logits, pairs.problem, base_rate)
 
 
 def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
@@ -112,7 +114,7 @@ def _costs(judged: Sequence[Judged], num_pairs: int) -> Table:
 
 
 def _cascade_table(judged: Sequence[Judged], steps: Sequence[Step]) -> Table:
-    cheap, dear = (one_line(judge.name, 60) for judge in judged)
+    cheap, expensive = (one_line(judge.name, 60) for judge in judged)
     per_pair = judged[1].num_tokens / len(judged[1].p_same)
     rows = tuple(
         (
@@ -122,8 +124,9 @@ def _cascade_table(judged: Sequence[Judged], steps: Sequence[Step]) -> Table:
         )
         for step in steps
     )
-    headings = (f"asked of {dear}", "tokens per pair", "accuracy", "AUROC pooled", "AUROC within")
-    return Table(f"Cascade: {cheap} decides the clear pairs, {dear} the rest", headings, rows)
+    headings = ("tokens per pair", "accuracy", "AUROC pooled", "AUROC within")
+    title = f"Cascade: {cheap} decides the clear pairs, {expensive} the rest"
+    return Table(title, (f"asked of {expensive}", *headings), rows)
 
 
 def _as_data(judged: Sequence[Judged], place: Place) -> dict[str, Any]:
@@ -139,13 +142,9 @@ def _as_data(judged: Sequence[Judged], place: Place) -> dict[str, Any]:
 def _figures(found: Evaluation) -> dict[str, Any]:
     kept = {k: v for k, v in vars(found).items() if k not in ("roc", "pooled", "within", "tnr")}
     for name in ("pooled", "within", "tnr"):
-        figure: Figure = getattr(found, name)
-        kept[name] = [figure.value, figure.low, figure.high]
+        estimate: Estimate | None = getattr(found, name)
+        kept[name] = [None] * 3 if estimate is None else list(astuple(estimate))
     return kept
-
-
-def _as_dict(step: Step) -> dict[str, float]:
-    return {name: getattr(step, name) for name in ("share", "accuracy", "pooled", "within")}
 
 
 def _plain(value: Any) -> Any:
@@ -157,10 +156,10 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _figure(figure: Figure) -> Cell:
-    if math.isnan(figure.value):
+def _figure(estimate: Estimate | None) -> Cell:
+    if estimate is None:
         return Cell(DASH)
-    return Cell(_three(figure.value), f"{_three(figure.low)}–{_three(figure.high)}")
+    return Cell(_three(estimate.value), f"{_three(estimate.low)}–{_three(estimate.high)}")
 
 
 def _three(value: float) -> str:
