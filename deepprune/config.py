@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -20,6 +20,15 @@ from pydantic import (
 )
 
 from deepprune.answers import TruncatedAnswers
+from deepprune.engine_config import EngineConfig, ReplicasConfig
+from deepprune.judge_config import (
+    EncoderJudgeConfig,
+    FeatureJudgeConfig,
+    JudgeConfig,
+    JudgePrompt,
+    Reads,
+    VllmJudgeConfig,
+)
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
     DeepConfConfig,
@@ -29,6 +38,25 @@ from deepprune.policy_config import (
     PolicyConfig,
 )
 from deepprune.section import Section, tag
+
+__all__ = [
+    "EncoderJudgeConfig",
+    "EndpointGeneratorConfig",
+    "EngineConfig",
+    "FeatureJudgeConfig",
+    "GeneratorConfig",
+    "JudgeConfig",
+    "JudgePrompt",
+    "LimitsConfig",
+    "Reads",
+    "ReplicasConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "VllmGeneratorConfig",
+    "VllmJudgeConfig",
+    "load_config",
+    "parse_config",
+]
 
 
 class SamplingConfig(Section):
@@ -45,71 +73,6 @@ class SamplingConfig(Section):
     truncated_answers: TruncatedAnswers = "none"
     """What a trace counts for that `max_tokens` cut inside its thought: no answer, or its
     `last_box`."""
-
-
-class EngineConfig(Section):
-    """One vLLM engine: the model, and how a replica of it is cut into shards."""
-
-    model: str
-    """A local folder, a hub name, `miniature/reasoner`, `miniature/judge` or `smollm2`."""
-    tensor_parallel: int = Field(1, ge=1)
-    """Shards of each layer; they share one node."""
-    pipeline_parallel: int = Field(1, ge=1)
-    """Groups of layers; above 1, a replica may span nodes."""
-    gpus_per_shard: float = Field(1.0, ge=0, le=1)
-    """GPUs a shard reserves: below 1 to share a GPU with another engine, 0 on a CPU-only node."""
-    cpus_per_shard: int = Field(1, ge=1)
-    accelerator: str | None = None
-    """Only on nodes with this accelerator, by Ray's name for it (`A100`, `H20`)."""
-    node_labels: dict[str, str] = Field({})
-    """Only on nodes whose Ray labels match, such as `{pool: judges}` or `{pool: "!judges"}`: with
-    the same labels generators and judges are packed on the same nodes, with different ones apart.
-    """
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    max_model_len: int | None = Field(None, ge=16)
-    """Context in tokens; the model's own when absent."""
-    max_num_seqs: int = Field(256, ge=1)
-    """Traces that one replica decodes at the same time."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    kv_cache_gib: float | None = Field(None, gt=0)
-    """Memory of the key-value cache on CPU; GPUs use `gpu_memory_utilization`."""
-    enforce_eager: bool = False
-    engine_args: dict[str, JsonValue] = Field({})
-    """Further arguments of vLLM's `AsyncEngineArgs`, passed as they are."""
-    environment: dict[str, str] = Field({})
-    """Environment variables of the engine's processes."""
-
-    @property
-    def tokenizer(self) -> str:
-        """The model whose tokenizer the engine uses."""
-        return str(self.engine_args.get("tokenizer", self.model))
-
-    @model_validator(mode="after")
-    def _a_shared_gpu_has_one_shard(self) -> EngineConfig:
-        shards = self.tensor_parallel * self.pipeline_parallel
-        if 0 < self.gpus_per_shard < 1 and shards > 1:
-            raise ValueError("gpus_per_shard below 1 needs tensor_parallel = pipeline_parallel = 1")
-        return self
-
-
-class ReplicasConfig(Section):
-    """How many replicas; between `min` and `max` Ray Serve follows the load."""
-
-    min: int = Field(1, ge=1)
-    max: int = Field(1, ge=1)
-    upscale_delay_s: float = Field(4.0, ge=0)
-    """Seconds of too much load before a replica is added."""
-    downscale_delay_s: float = Field(120.0, ge=0)
-    """Seconds of too little before one is taken away."""
-    drain_s: float = Field(5.0, ge=0)
-    """Seconds that a replica which leaves has to finish its work; what is left of it then is done
-    by the others, from where it stood."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ReplicasConfig:
-        if self.min > self.max:
-            raise ValueError(f"replicas: min {self.min} is above max {self.max}")
-        return self
 
 
 class VllmGeneratorConfig(Section):
@@ -161,116 +124,6 @@ class EndpointGeneratorConfig(Section):
 GeneratorConfig = Annotated[
     Annotated[VllmGeneratorConfig, Tag("vllm")]
     | Annotated[EndpointGeneratorConfig, Tag("endpoint")],
-    tag("kind", "vllm"),
-]
-
-
-class JudgePrompt(Section):
-    """How a pair becomes a prompt, and which two tokens answer it.
-
-    A trained judge carries this as `judge.json` in its model folder; a section `prompt` in the
-    configuration replaces it. `template` holds `{first}` and `{second}`, and may hold `{problem}`.
-    The first trace comes first because pairs share it, so its tokens are served from the cache.
-    """
-
-    template: str
-    same_token: str
-    different_token: str
-    chat: bool = False
-    """Wrap the filled template as one user message in the tokenizer's chat template."""
-    add_special_tokens: bool = False
-    checkpoint: str | None = None
-    """The checkpoint the judge was trained on; a warning is logged when the policy uses another."""
-    max_tokens: int | None = Field(None, ge=16)
-    """Longest prompt the judge was trained on; longer ones lose the middles of their prefixes."""
-    slope: float = Field(1.0, gt=0)
-    shift: float = 0.0
-    """Log-odds of P(same) are slope x those of the two answer tokens + shift, by held-out pairs."""
-    tau: float | None = Field(None, gt=0, lt=1)
-    """Threshold on P(same), chosen on held-out pairs, used when the policy names none."""
-    base_rate: float | None = Field(None, gt=0, lt=1)
-    """How many of the held-out pairs agree; `deepprune+` uses it when the policy names none."""
-    auroc: float | None = Field(None, ge=0.5, le=1)
-    """AUROC over held-out pairs of one problem, the mean over problems; likewise."""
-
-    @field_validator("template")
-    @classmethod
-    def _both_sides(cls, template: str) -> str:
-        for name in ("{first}", "{second}"):
-            if template.count(name) != 1:
-                raise ValueError(f"the judge's template must hold {name} exactly once")
-        if template.index("{first}") > template.index("{second}"):
-            raise ValueError("the judge's template must show {first} before {second}")
-        return template
-
-
-Reads = Literal["nothing", "prefixes", "pairs"]
-"""What a judge's language model reads of n traces: nothing, n prefixes, or up to n²/2 pairs."""
-
-
-class VllmJudgeConfig(Section):
-    """The pairwise judge: Ray Serve replicas, each around one small vLLM engine."""
-
-    kind: Literal["vllm"] = "vllm"
-    engine: EngineConfig
-    replicas: ReplicasConfig = ReplicasConfig()
-    prompt: JudgePrompt | None = None
-    """How to ask. Absent: what `judge.json` in the model's folder says, else a plain question."""
-    pairs_per_call: int = Field(256, ge=1)
-    """Pairs sent to one replica in one call; more are spread over the replicas."""
-
-    reads: ClassVar[Reads] = "pairs"
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return self.engine.model
-
-
-class FeatureJudgeConfig(Section):
-    """The feature judge: Ray Serve replicas that take a CPU each, and read no tokens."""
-
-    kind: Literal["features"]
-    folder: str
-    """Where `deepprune cheap` wrote it."""
-    replicas: ReplicasConfig = ReplicasConfig()
-    cpus: float = Field(1.0, ge=0)
-    """CPUs that a replica reserves."""
-    pairs_per_call: int = Field(512, ge=1)
-
-    reads: ClassVar[Reads] = "nothing"
-
-    @property
-    def name(self) -> str:
-        """What tables call it, live as in a replay."""
-        return "features"
-
-
-class EncoderJudgeConfig(Section):
-    """The encoder judge: Ray Serve replicas, each of which reads every prefix once."""
-
-    kind: Literal["encoder"]
-    folder: str
-    """Where `deepprune train` wrote it, or `miniature/encoder`."""
-    replicas: ReplicasConfig = ReplicasConfig()
-    gpus: float = Field(0, ge=0, le=1)
-    """Share of a GPU that a replica reserves; 0 runs it on CPUs."""
-    cpus: float = Field(1.0, ge=0)
-    """CPUs that a replica reserves; without a GPU, it has as many threads."""
-    pairs_per_call: int = Field(512, ge=1)
-
-    reads: ClassVar[Reads] = "prefixes"
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return self.folder
-
-
-JudgeConfig = Annotated[
-    Annotated[VllmJudgeConfig, Tag("vllm")]
-    | Annotated[FeatureJudgeConfig, Tag("features")]
-    | Annotated[EncoderJudgeConfig, Tag("encoder")],
     tag("kind", "vllm"),
 ]
 

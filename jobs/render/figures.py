@@ -65,7 +65,7 @@ def bars_figure(num_bars: int) -> tuple[Figure, Any]:
 def legend_below(figure: Figure, axes: Any) -> None:
     """The legend in rows under the plot."""
     handles, names = axes.get_legend_handles_labels()
-    columns = max(1, min(4, len(names), 120 // max(map(len, names), default=1)))
+    columns = max(1, min(4, len(names), 130 // max(map(len, names), default=1)))
     style = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 1.2}
     legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, **style)
     for text in legend.get_texts():

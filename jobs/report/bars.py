@@ -23,7 +23,7 @@ from jobs.render.theme import (
     policy_colour,
 )
 from jobs.report.load import Run
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 
 MAX_RANKS = 16
 LABEL_CHARS = 46
@@ -49,11 +49,7 @@ def draw_fates(scenario: Scenario) -> Figure | None:
         axes.barh(places + 0.34, clipped, 0.14, color=JUDGE_COLOUR, label="read by the judge")
     for place, s in enumerate(shown):
         assert s.tokens
-        share = (
-            f", {percent(s.comparison.tokens.value)}"
-            if s.comparison and s.comparison.tokens
-            else ""
-        )
+        share = f", {percent(s.token_share.value)}" if s.token_share else ""
         end = floor[place]
         beside = {"va": "center", "fontsize": 9, **(PLAIN | {"color": QUIET})}
         axes.text(end + widest * 0.01, place - 0.1, amount(s.tokens.value) + share, **beside)

@@ -21,7 +21,8 @@ from jobs.render.text import common_part, markdown_text, one_line
 from jobs.render.theme import FATE_NAMES
 from jobs.report.load import Run, load_runs
 from jobs.report.pages import Pages, build_pages
-from jobs.report.summary import Scenario, summarise
+from jobs.report.scenario import Scenario
+from jobs.report.summary import summarise
 from jobs.report.tables import figures, judge_bill, paper_form, problems_and_seeds, variant_table
 from jobs.report.thresholds import similarity_table, threshold_table
 from jobs.report.trace_texts import TraceTexts, count_pairs

@@ -15,7 +15,7 @@ from jobs.report.lanes import draw_lanes, labels_beside, typical_page
 from jobs.report.load import Run
 from jobs.report.pages import Page
 from jobs.report.pareto import draw_judge_curve, draw_pareto
-from jobs.report.summary import Scenario
+from jobs.report.scenario import Scenario
 from jobs.report.verdict import Verdict
 
 
@@ -87,9 +87,9 @@ def _pareto_words(scenario: Scenario) -> str:
 
 def _curve_words(scenario: Scenario) -> str:
     points = [
-        f"{s.variant.policy} at {s.variant.judge_auroc:g}: {percent(s.comparison.tokens.value)}"
+        f"{s.variant.policy} at {s.variant.judge_auroc:g}: {percent(s.token_share.value)}"
         for s in scenario.summaries
-        if s.variant.judge_auroc is not None and s.comparison and s.comparison.tokens
+        if s.variant.judge_auroc is not None and s.token_share
     ]
     return f"Share of the tokens of cons against the judge's AUROC: {'; '.join(points)}."
 

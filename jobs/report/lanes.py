@@ -20,7 +20,7 @@ from jobs.render.format import counted, fewer
 from jobs.render.text import one_line, shown_answer, units
 from jobs.render.theme import FAINT, INK, OTHER_COLOUR, PAPER, QUIET, colour
 from jobs.report.pages import Page
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 
 MAX_VARIANTS, MAX_ANSWERS = 3, 6
 MIN_LABELLED_LANES = 3

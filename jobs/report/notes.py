@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from jobs.render.format import counted
 from jobs.render.text import common_part, one_line
 from jobs.report.load import Row
-
-if TYPE_CHECKING:
-    from jobs.report.summary import Summary
+from jobs.report.scenario import Summary
 
 MAX_ID_CHARS = 60
 

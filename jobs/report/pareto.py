@@ -16,7 +16,7 @@ from jobs.render.figures import PLAIN, legend_below, new_figure, readable_on
 from jobs.render.format import percent, points, tick
 from jobs.render.text import one_line
 from jobs.render.theme import FAINT, PAPER, QUIET, policy_colour
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 
 MAX_LABEL = 40
 
@@ -71,7 +71,7 @@ def draw_judge_curve(scenario: Scenario) -> Figure | None:
     """Tokens against the judge's AUROC, where judges were made noisy on purpose."""
     lines: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
     for s in scenario.summaries:
-        if s.variant.judge_auroc is not None and s.comparison and s.comparison.tokens:
+        if s.variant.judge_auroc is not None and s.token_share:
             kind = "deepprune" if s.variant.policy == "oracle" else s.variant.policy
             e = s.variant
             lines[kind, e.num_traces, e.checkpoint, e.tau, e.settings].append(s)
@@ -85,9 +85,9 @@ def draw_judge_curve(scenario: Scenario) -> Figure | None:
     for (policy, *_), members in lines.items():
         members.sort(key=lambda s: s.variant.judge_auroc or 0)
         xs = [s.variant.judge_auroc or 0.0 for s in members]
-        shares = [s.comparison.tokens for s in members if s.comparison and s.comparison.tokens]
+        shares = [s.token_share for s in members if s.token_share]
         _band(left, xs, shares, policy)
-        changes = [s.comparison.accuracy for s in members if s.comparison]
+        changes = [s.accuracy_change for s in members]
         known = [(x, e) for x, e in zip(xs, changes, strict=True) if e is not None]
         _band(right, [x for x, _ in known], [e for _, e in known], policy)
     _rules(left, scenario)
@@ -115,16 +115,11 @@ def _band(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], policy:
 
 
 def _rules(axes: Any, scenario: Scenario) -> None:
-    """What policies need that ask no judge, as level lines."""
+    """Draw the tokens of policies without a judge as level lines."""
     best: dict[str, float] = {}
     for s in scenario.summaries:
-        if (
-            s.variant.judge is None
-            and s.comparison
-            and s.comparison.tokens
-            and s.variant.policy != "oracle"
-        ):
-            share = s.comparison.tokens.value
+        if s.variant.judge is None and s.token_share and s.variant.policy != "oracle":
+            share = s.token_share.value
             best[s.variant.policy] = min(best.get(s.variant.policy, share), share)
     for policy, share in best.items():
         style = {"color": policy_colour(policy), "linewidth": 1.3, "linestyle": (0, (4, 2))}
@@ -139,13 +134,12 @@ def _point(s: Summary) -> Point:
 def _intervals(s: Summary) -> tuple[Estimate, Estimate]:
     """Tokens and accuracy with intervals of the difference to cons, if there is a cons."""
     assert s.tokens and s.accuracy
-    comparison = s.comparison
     if s.variant.is_baseline:
         t, a = s.tokens.value, s.accuracy.value
         return Estimate(t, t, t), Estimate(a, a, a)
-    if comparison is None or comparison.tokens is None or comparison.accuracy is None:
+    share, change = s.token_share, s.accuracy_change
+    if share is None or change is None:
         return s.tokens, s.accuracy
-    share, change = comparison.tokens, comparison.accuracy
     plain = s.accuracy.value - change.value
     return (
         share.scaled(s.tokens.value / share.value) if share.value > 0 else s.tokens,

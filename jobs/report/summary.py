@@ -15,91 +15,12 @@ from functools import lru_cache
 import numpy as np
 
 from deepprune import statistics
-from deepprune.ledger import Fate
-from deepprune.statistics import Estimate, Floats
+from deepprune.statistics import Floats
 from deepprune.voting import same_answer
-from jobs.render.text import one_line
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
+from jobs.report.scenario import Comparison, Key, Rows, Scenario, Summary
 from jobs.report.variants import Variant, VariantReader, in_order, labels
-
-NAME_CHARS = 80
-Key = tuple[str, int | None]
-"""Problem id and seed."""
-Rows = Mapping[Key, Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """An variant beside its baseline, on the problems and seeds that both have."""
-
-    baseline: Variant
-    num_problems: int
-    accuracy: Estimate | None
-    """Difference, positive where the variant is right more often."""
-    tokens: Estimate | None
-    """Its tokens as a share of the baseline's, the judge's not counted."""
-    same_answer: Estimate | None
-    changed: Mapping[str, tuple[float, float]]
-    """Accuracy of the variant and of the baseline on problems where these differ."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The figures of one variant in one scenario; those of cost are means per problem."""
-
-    variant: Variant
-    label: str
-    rows: Rows
-    num_interrupted: int
-    problems: tuple[str, ...]
-    seeds: tuple[int | None, ...]
-    total_tokens: float | None
-    accuracy: Estimate | None
-    tokens: Estimate | None
-    costs: Mapping[str, Estimate]
-    """Of each recorded column of NUMBERS."""
-    judge_tokens: Estimate | None
-    judge_share: Estimate | None
-    """Tokens the judge read, computed or cached, for each token generated."""
-    by_problem: Mapping[str, tuple[float, float]]
-    """Accuracy and tokens of each problem; NaN where unknown."""
-    comparison: Comparison | None = None
-
-    def fate(self, fate: Fate) -> float:
-        """Tokens per problem that met a fate."""
-        cost = self.costs.get(f"{fate.value}_tokens")
-        return cost.value if cost else 0.0
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A model on a benchmark, with all variants that were tried there."""
-
-    model: str
-    benchmark: str
-    problems: tuple[str, ...]
-    summaries: tuple[Summary, ...]
-    notes: tuple[str, ...] = ()
-    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Problems that a variant lacks, by its label."""
-
-    @property
-    def name(self) -> str:
-        """As it stands above tables."""
-        return f"{one_line(self.model, NAME_CHARS)} on {one_line(self.benchmark, NAME_CHARS)}"
-
-    @property
-    def compared(self) -> tuple[Summary, ...]:
-        """The variants to set against each other: without blurred judges, if there are others."""
-        sharp = tuple(s for s in self.summaries if not s.variant.is_noisy)
-        judged = any(s.variant.judge for s in sharp)
-        return sharp if judged or len(sharp) == len(self.summaries) else self.summaries
-
-    def baseline(self) -> Summary | None:
-        """The largest plain self-consistency."""
-        plain = [s for s in self.summaries if s.variant.is_baseline]
-        return max(plain, key=lambda s: s.variant.num_traces or 0, default=None)
 
 
 @dataclass

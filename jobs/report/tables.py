@@ -23,7 +23,7 @@ from jobs.render.format import (
 )
 from jobs.render.table import NOTHING, Cell, Kind, Table
 from jobs.report import published
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 from jobs.report.variants import description
 
 
@@ -144,7 +144,6 @@ def variant_table(scenarios: Sequence[Scenario]) -> Table:
 def _figures_row(summary: Summary) -> tuple[Cell, ...]:
     comparison, costs = summary.comparison, summary.costs
     same = comparison.same_answer if comparison else None
-    change_in_accuracy = comparison.accuracy if comparison else None
     turned = NOTHING
     if comparison and comparison.accuracy:
         better = sum(ours > plain for ours, plain in comparison.changed.values())
@@ -154,7 +153,7 @@ def _figures_row(summary: Summary) -> tuple[Cell, ...]:
     return (
         Cell(summary.label, kind=_kind(summary)),
         _accuracy(summary),
-        estimated(change_in_accuracy, points, points_range),
+        estimated(summary.accuracy_change, points, points_range),
         estimated(summary.tokens, amount, amount_range),
         _change(summary),
         estimated(costs.get("rounds"), rate),
@@ -213,9 +212,7 @@ def _bare(cells: Iterable[Cell]) -> Iterator[Cell]:
 
 
 def _change(summary: Summary | None) -> Cell:
-    if summary is None or summary.comparison is None:
-        return NOTHING
-    return estimated(summary.comparison.tokens, change, change_range)
+    return estimated(summary.token_share if summary else None, change, change_range)
 
 
 def _published_rows(scenarios: Sequence[Scenario]) -> list[tuple[Cell, ...]]:

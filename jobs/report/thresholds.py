@@ -14,7 +14,7 @@ from jobs.render.format import DASH, amount, amount_range, percent, percent_rang
 from jobs.render.table import Cell, Table
 from jobs.report import published
 from jobs.report.load import Run
-from jobs.report.summary import Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 from jobs.report.tables import estimated
 from jobs.report.trace_texts import Pairs, TraceTexts
 

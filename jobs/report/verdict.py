@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from deepprune import statistics
+from deepprune.statistics import Estimate
 from jobs.render.format import (
     amount,
     counted,
@@ -24,7 +25,7 @@ from jobs.render.format import (
     rate,
     seconds,
 )
-from jobs.report.summary import Comparison, Scenario, Summary
+from jobs.report.scenario import Scenario, Summary
 
 MARGIN = 0.01
 """Accuracy that may be lost for a variant to count as keeping up."""
@@ -52,7 +53,7 @@ class Verdict:
         pick = self.pick
         if pick is None or pick.comparison is None or not pick.comparison.tokens:
             return []
-        share, change = pick.comparison.tokens, pick.comparison.accuracy
+        share, change = pick.comparison.tokens, pick.accuracy_change
         shown = [("tokens, share of cons", percent(share.value), percent_range(share))]
         for name, estimate in (
             ("accuracy", pick.accuracy),
@@ -116,28 +117,20 @@ def _rivals(scenario: Scenario, plain: Summary) -> list[Summary]:
         if not (s.variant.is_baseline or s.variant.is_limit)
         and s.variant.num_traces == plain.variant.num_traces
         and s.label not in scenario.missing
-        and s.comparison is not None
-        and s.comparison.accuracy is not None
-        and s.comparison.tokens is not None
+        and s.accuracy_change is not None
+        and s.token_share is not None
     ]
     return sorted(rivals, key=lambda s: _share(s).value)
 
 
-def _comparison(summary: Summary) -> Comparison:
-    assert summary.comparison is not None
-    return summary.comparison
+def _share(summary: Summary) -> Estimate:
+    assert summary.token_share is not None
+    return summary.token_share
 
 
-def _share(summary: Summary) -> statistics.Estimate:
-    share = _comparison(summary).tokens
-    assert share is not None
-    return share
-
-
-def _accuracy(summary: Summary) -> statistics.Estimate:
-    accuracy = _comparison(summary).accuracy
-    assert accuracy is not None
-    return accuracy
+def _accuracy(summary: Summary) -> Estimate:
+    assert summary.accuracy_change is not None
+    return summary.accuracy_change
 
 
 def _saving(pick: Summary, plain: Summary) -> str:
@@ -168,7 +161,7 @@ def _doubts(pick: Summary) -> tuple[str, ...]:
     if share.high >= 1:
         doubts.append("Whether it really generates fewer tokens is open: the interval includes 1.")
     if accuracy.low < -MARGIN:
-        number = counted(_comparison(pick).num_problems, "problem")
+        number = counted(pick.comparison.num_problems if pick.comparison else 0, "problem")
         doubts.append(
             f"With {number}, a loss of up to {100 * -accuracy.low:.1f} points cannot be excluded."
         )
@@ -218,8 +211,7 @@ def _limit(scenario: Scenario, plain: Summary) -> tuple[str, ...]:
         for s in scenario.summaries
         if s.variant.judge_auroc == 1
         and s.variant.num_traces == plain.variant.num_traces
-        and s.comparison is not None
-        and s.comparison.tokens is not None
+        and s.token_share is not None
     ]
     if not perfect:
         return ()

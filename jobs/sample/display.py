@@ -19,14 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from deepprune.grading import is_correct
+from deepprune.ledger import Fate
 from jobs.render.format import clock_time, fewer
 from jobs.render.terminal import mark
 from jobs.render.text import one_line, shown_answer
-from jobs.render.theme import colour
+from jobs.render.theme import FATE_COLOURS, OTHER_COLOUR, PALETTE, colour
 
 if TYPE_CHECKING:
     from actors.driver.live import Snapshot
     from deepprune.session import Outcome
+
 
 BASELINE = "cons"
 """The policy that others' tokens are compared with, on problems that both have solved."""
@@ -48,14 +50,14 @@ class _Stretch(NamedTuple):
 
 
 STRETCHES = (
-    _Stretch("finished", ("finished",), "━", "#009e73"),
-    _Stretch("finishing", ("finishing",), "━", "#56b4e9"),
-    _Stretch("paused", ("paused",), "━", "#e69f00"),
-    _Stretch("to checkpoint", ("prefix",), "━", "#9a9a9a"),
+    _Stretch("finished", ("finished",), "━", FATE_COLOURS[Fate.FINISHED]),
+    _Stretch("finishing", ("finishing",), "━", PALETTE[0]),
+    _Stretch("paused", ("paused",), "━", PALETTE[1]),
+    _Stretch("to checkpoint", ("prefix",), "━", OTHER_COLOUR),
     _Stretch(
         "cancelled", ("cancelled_after_checkpoint", "cancelled_before_checkpoint"), "╌", "dim"
     ),
-    _Stretch("lost", ("lost",), "━", "red"),
+    _Stretch("lost", ("lost",), "━", FATE_COLOURS[Fate.LOST]),
 )
 
 
@@ -202,7 +204,7 @@ class Display:
         parts: list[RenderableType] = [self._spinner, Text()]
         if snapshots:
             parts += [self._problems(snapshots), Text(), _legend(), Text()]
-        bar = ProgressBar(max(1, self._total), self._num_done, width=16, complete_style="#56b4e9")
+        bar = ProgressBar(max(1, self._total), self._num_done, width=16, complete_style=PALETTE[0])
         footer = Table.grid(padding=(0, 2, 0, 0))
         footer.add_row(bar, self._totals())
         return Group(*parts, footer)
