@@ -135,7 +135,7 @@ cross-entropy on the answer token plus a share of the language-modelling loss on
     + """
 Greedy clustering with this judge on {num_problems:.0f} of these problems, 64 traces each. "All at
 once" runs every trace to the checkpoint and finishes 20 traces of the largest cluster. "One by one"
-launches traces while they could change which finish.
+launches traces until a cluster has 20.
 
 | rule | accuracy | tokens | traces launched |
 |---|---|---|---|
