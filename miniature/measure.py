@@ -15,7 +15,7 @@ from deepprune.grading import num_correct
 from deepprune.judges import recorded
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.recordings import RecordedTrace, Recording
-from deepprune.replay_dataset import Material
+from deepprune.replay_dataset import ReplayDataset
 from deepprune.statistics import (
     Floats,
     auroc,
@@ -130,7 +130,7 @@ def measure_pruning(
         one, other = pairs.prefixes[i], pairs.prefixes[j]
         scores.setdefault(one.problem_id, {})[one.sample, other.sample] = p
     num_traces = len(sampled[0].traces)
-    materials = [Material(_recording(item)) for item in sampled]
+    materials = [ReplayDataset(_recording(item)) for item in sampled]
     full = [material.replay(ConsConfig(num_traces=num_traces)) for material in materials]
     figures = {"num_problems": len(sampled), "cons_accuracy": num_correct(full)[0] / len(full)}
     for name, wave in (("all", num_traces), ("lazy", 1)):

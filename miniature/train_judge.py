@@ -21,7 +21,7 @@ from training.config import PairsConfig, TrainConfig, load
 from training.learners.trainer import StepMetrics
 from training.pairs.build import PairsBuild, described
 from training.pairs.data import MANIFEST
-from training.pairs.scan_sources import look_at
+from training.pairs.scan_sources import scan_sources
 
 CONFIG = "miniature"
 PAIRS = "pairs"
@@ -60,7 +60,7 @@ def train_judge(
     config = load(TrainConfig, CONFIG, settings)
     config = config.model_copy(update={"epochs": config.epochs * scale})
     with connected(None):
-        build = PairsBuild([traces], look_at([traces]), how, pairs)
+        build = PairsBuild([traces], scan_sources([traces]), how, pairs)
         logger.info("cut %d traces", sum(build.cut()))
         logger.info("paired the traces of %d problems", sum(build.pair()))
         (pairs / MANIFEST).write_text(json.dumps(build.manifest(described([traces])), indent=2))

@@ -12,7 +12,7 @@ from typing import Any
 
 from deepprune.errors import UserError
 from jobs.render.progress import Progress
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 from training.config import TrainConfig, load
 
 JUDGE = "judge"
@@ -39,7 +39,7 @@ def train(
     from training.learners.run import checked_pairs
 
     chosen, num_steps = checked_pairs(config, pairs, checkpoint)
-    with ResultFolder(out, _recorded(config, pairs, chosen)):
+    with RunDir(out, _recorded(config, pairs, chosen)):
         if not judge.exists():
             storage = storage or str((out / "checkpoints").absolute())
             _train(config, pairs, chosen, num_steps, out, storage, address)
