@@ -42,20 +42,21 @@ def draw(
             "judge-curve",
             lambda: draw_judge_curve(scenario),
             lambda: _curve_words(scenario),
-            "What a policy needs when its judge is blurred to an AUROC, with 95% intervals.",
+            "Tokens and accuracy of a policy whose judge is made noisy down to an AUROC, with 95% "
+            "intervals.",
         ),
         (
             "fates",
             lambda: draw_fates(scenario),
             lambda: _fates_words(scenario),
-            "What became of the generated tokens. The thin bar is what the judge read, which is "
-            "prefill of another model and not part of the sum.",
+            "Generated tokens by the fate of their traces. Thin bar: tokens that the judge read; "
+            "they are prefill of another model and not part of the sum.",
         ),
         (
             "clusters",
             lambda: draw_clusters(scenario, runs),
             lambda: _clusters_words(scenario, runs),
-            "How large the clusters were when clustering ended; problems weigh the same.",
+            "Sizes of the clusters at the end of clustering; each problem weighs the same.",
         ),
         (
             "lanes",

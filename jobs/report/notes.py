@@ -1,4 +1,4 @@
-"""What a reader has to know about missing, doubled and unjudged outcomes, in plain sentences."""
+"""Sentences about missing, doubled and unjudged outcomes."""
 
 from __future__ import annotations
 

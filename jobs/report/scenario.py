@@ -89,7 +89,7 @@ class Scenario:
 
     @property
     def compared(self) -> tuple[Summary, ...]:
-        """The variants to set against each other: without blurred judges, if there are others."""
+        """The variants to compare: without noisy judges, if there are others."""
         sharp = tuple(s for s in self.summaries if not s.variant.is_noisy)
         judged = any(s.variant.judge for s in sharp)
         return sharp if judged or len(sharp) == len(self.summaries) else self.summaries

@@ -1,4 +1,4 @@
-"""What is compared: a policy with its judge, size and settings, under a label that tells it apart.
+"""Variants: a policy with its judge, size and settings, under a label of its own.
 
 A label shows only what differs among the variants of the same policy, and leaves out settings that
 have their default.
@@ -59,7 +59,7 @@ class Variant:
 
     @property
     def judge_auroc(self) -> float | None:
-        """The AUROC of a judge that was blurred to have it; 1 of a perfect one."""
+        """The AUROC that a noisy judge was given; 1 for a perfect judge."""
         if self.policy == "oracle" or self.judge == "oracle":
             return 1.0
         kind, _, number = (self.judge or "").partition(":")

@@ -73,13 +73,7 @@ def imports(module: str) -> Iterator[tuple[str, bool]]:
                 yield name if name in SOURCES else node.module, node in at_top
 
 
-TEMPORARY = {
-    ("training.learners.trainer", "training.offline.calibration"),
-    ("training.learners.trainer", "training.offline.metrics"),
-    ("jobs.render.format", "jobs.report.bootstrap"),
-    ("deepprune.fleet", "deepprune.replay"),
-    ("jobs.report.notes", "jobs.report.summary"),
-}
+TEMPORARY = {("deepprune.fleet", "deepprune.replay")}
 """Imports that are to go."""
 
 IMPORTED = {

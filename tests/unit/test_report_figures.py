@@ -143,6 +143,19 @@ def test_only_seeds_that_both_have_are_compared(tmp_path):
     assert "Seeds differ: esc 1, the others 2" in scenario.notes[0]
 
 
+def test_variants_without_a_common_seed_are_compared_on_their_problems(tmp_path):
+    """As in the demo, whose second policy draws traces of its own."""
+    rows = [
+        *(outcome(p, "cons", tokens=100) for p in (1, 2)),
+        *(outcome(p, "esc", tokens=25, seed=1) for p in (1, 2)),
+    ]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    esc = by_label(scenario)["esc"]
+    assert esc.token_share == Estimate(0.25, 0.25, 0.25)
+    assert esc.comparison.num_problems == 2 and esc.comparison.same_answer.value == 1
+    assert "With other seeds than cons" in scenario.notes[0] and "esc" in scenario.notes[0]
+
+
 def test_what_is_missing_or_interrupted_is_named(tmp_path):
     rows = [
         *(outcome(p, "cons") for p in (1, 2, 3)),

@@ -340,7 +340,7 @@ def test_metrics_of_several_nodes_are_one_page_of_ours():
 
 def declared_metrics() -> set[str]:
     """Every series that `actors/driver/metrics.py` leads to, as Prometheus names it."""
-    source = (ROOT / "actors" / "metrics.py").read_text(encoding="utf-8")
+    source = (ROOT / "actors" / "driver" / "metrics.py").read_text(encoding="utf-8")
     series = set()
     for kind, name in re.findall(r"(Counter|Gauge|Histogram)\(\s*\"(deepprune_\w+)\"", source):
         endings = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_sum", "_count"]}
