@@ -5,25 +5,42 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from deepprune.engine import Engine, Segment
 from deepprune.events import Event, Judged
+from deepprune.session import Outcome
 from deepprune.speed import SpeedConfig
 
-if TYPE_CHECKING:
-    from deepprune.replay import Replay
-    from deepprune.session import Outcome
+Key = tuple[Any, int]
+"""A trace: the replay it belongs to, and its sample."""
 
-Key = tuple["Replay", int]
-"""A trace: whose it is, and which."""
+
+class ProblemReplay(Protocol):
+    """The replay of a problem, driven by the events of a fleet (`deepprune.replay.Replay`)."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the vote is final."""
+        ...
+
+    def start(self) -> None:
+        """Begin, at the fleet's time."""
+        ...
+
+    def handle(self, event: Event) -> None:
+        """Go on from an event of the fleet."""
+        ...
+
+    def outcome(self) -> Outcome:
+        """The result, once it has stopped."""
+        ...
 
 
 class Fleet:
-    """Engines and judges, one of each for a speed; judges take calls in turn, whoever is free.
+    """One engine and one judge for each speed given; the judge that is free first takes a call.
 
-    Whoever replays a problem starts and ends traces here and is told, in order of time, what
-    happens next.
+    A replay starts and ends its traces here; `next` tells events in order of time.
     """
 
     def __init__(self, engines: Sequence[SpeedConfig], judges: Sequence[SpeedConfig] = ()) -> None:
@@ -34,7 +51,7 @@ class Fleet:
         """Seconds that engines had something to decode, added up."""
         self._judges = [(0.0, place) for place in range(len(self._judge_speeds))]
         self._due: list[tuple[float, int, int, int]] = []
-        self._replies: list[tuple[float, int, Replay, Judged]] = []
+        self._replies: list[tuple[float, int, ProblemReplay, Judged]] = []
         self._changed: dict[int, None] = {}
         self._serial = count()
 
@@ -60,7 +77,7 @@ class Fleet:
                 heapq.heappush(self._due, (due_s, next(self._serial), place, engine.version))
         self._changed.clear()
 
-    def judge(self, owner: Replay, asked: Judged, *, free: bool) -> None:
+    def judge(self, owner: ProblemReplay, asked: Judged, *, free: bool) -> None:
         """Answer `asked` once a judge has read it, or at once where that is `free`."""
         free_s, place = heapq.heappop(self._judges)
         speed = self._judge_speeds[place]
@@ -76,8 +93,8 @@ class Fleet:
         )
         heapq.heappush(self._replies, (reply_s, next(self._serial), owner, reply))
 
-    def next(self) -> tuple[Replay, Event]:
-        """Go to what happens next: whose it is, and what."""
+    def next(self) -> tuple[ProblemReplay, Event]:
+        """Go to the next event; return it after the replay that it belongs to."""
         while self._due and self.engines[self._due[0][2]].version != self._due[0][3]:
             heapq.heappop(self._due)
         reply_s = self._replies[0][0] if self._replies else None
@@ -85,14 +102,14 @@ class Fleet:
             due_s, _, place, _ = heapq.heappop(self._due)
             engine = self._touch(place, due_s)
             segment, event = engine.reach()
-            owner, _ = segment.key
+            owner: ProblemReplay = segment.key[0]
             return owner, event
         assert reply_s is not None, "nothing is under way, and a session has not stopped"
         self.now_s = reply_s
         _, _, owner, reply = heapq.heappop(self._replies)
         return owner, reply
 
-    def reply_about(self, owner: Replay, sample: int) -> Judged | None:
+    def reply_about(self, owner: ProblemReplay, sample: int) -> Judged | None:
         """Take a reply out of turn."""
         entry = next((e for e in self._replies if e[2] is owner and e[3].sample == sample), None)
         if entry is None:
@@ -101,7 +118,7 @@ class Fleet:
         heapq.heapify(self._replies)
         return entry[3]
 
-    def forget(self, owner: Replay) -> None:
+    def forget(self, owner: ProblemReplay) -> None:
         """Drop the replies of a problem that is over."""
         self._replies = [entry for entry in self._replies if entry[2] is not owner]
         heapq.heapify(self._replies)
@@ -120,7 +137,7 @@ class Fleet:
 
 
 def replay_together(
-    fleet: Fleet, replays: Iterable[Replay], max_problems: int
+    fleet: Fleet, replays: Iterable[ProblemReplay], max_problems: int
 ) -> Iterator[Outcome]:
     """Replay problems on the same engines, so many at a time, and yield outcomes as they come."""
     waiting = iter(replays)

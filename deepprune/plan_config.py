@@ -54,7 +54,7 @@ class PlanConfig(Section):
     num_traces: int = Field(512, ge=1)
     """Of policies that name none."""
     judge: str = "noisy:0.87"
-    """`oracle`, or `noisy:AUROC`: an oracle blurred to that AUROC. 0.87 is the paper's judge."""
+    """`oracle`, or `noisy:AUROC`: an oracle with noise, of that AUROC; the paper's judge: 0.87."""
     gpus_per_judge: float = Field(8, gt=0)
     """One judge replica for so many GPUs, at least one; policies that ask none need none."""
     max_problems: int | None = Field(None, ge=1)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from deepprune.answers import AnswerKind, TruncatedAnswers, equivalent, extract_answer
 from deepprune.errors import UserError
 from deepprune.table_io import Kind, data_files, read_rows
+from deepprune.trace_selection import TraceIndex
 from deepprune.traces import Problem
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ COLUMNS: dict[str, Kind] = {
     "model": "text",
     "config": "text",
     "policy": "text",
+    "cell": "text",
     "sample": "integer",
     "text": "text",
     "num_tokens": "integer",
@@ -43,6 +44,7 @@ COLUMNS: dict[str, Kind] = {
 REQUIRED = ("problem_id", "problem", "sample", "text")
 FINISHED = (None, "finished")
 HINT = "`deepprune import --map` brings other layouts into shape"
+MAX_SAMPLE = 2**31 - 1
 
 _Key = tuple[str, str]
 _Rows = list[dict[str, Any]]
@@ -87,6 +89,8 @@ class Recording:
     problem: Problem
     model: str
     traces: tuple[RecordedTrace, ...]
+    cell: str | None = None
+    """The cell of a live run that recorded it; see `deepprune.cells`."""
 
 
 def load_recordings(
@@ -100,66 +104,63 @@ def load_recordings(
 
     Traces that were cancelled or lost are left out. A text without a token count is counted by its
     characters; an answer is taken as recorded, or read off the text where there is no such column.
-    Where several policies recorded the same problem live, the one that finished most counts.
-    Samples of several configurations (a column `config`) are one recording, unless their numbers
-    clash: then each configuration counts as a model of its own.
+    `deepprune.trace_selection` says which traces count where several cells recorded a problem.
 
     Raises:
         UserError: the path holds no recordings, or ones that are damaged, doubled or foreign.
     """
-    groups: dict[_Key, _Rows] = defaultdict(list)
+    index, finished = TraceIndex(), []
     num_left_out = 0
-    for row in _rows(path):
-        if row.get("fate") in FINISHED and not (row["text"] is None and row.get("fate") is None):
-            groups[row["problem_id"], row.get("model") or ""].append(row)
-        else:
-            num_left_out += 1
-    if not groups:
+    for file in source_files(path):
+        for row in read_traces(file):
+            fate = row.get("fate")
+            if fate in FINISHED and not (row["text"] is None and fate is None):
+                index.add(row)
+                finished.append(row)
+            else:
+                num_left_out += 1
+    if not finished:
         raise UserError(f"{path} holds no finished traces")
     if num_left_out:
         logger.info("%s: %d traces that did not finish are left out", path, num_left_out)
-    groups = {key: _of_one_policy(path, rows) for key, rows in groups.items()}
-    groups = _split_by_config(groups)
+    selection = index.select(str(path))
+    groups: dict[_Key, _Rows] = defaultdict(list)
+    for row in finished:
+        if (model := selection.model(row)) is not None:
+            groups[row["problem_id"], model].append(row)
     return [
         _recording(path, model, rows, _Reading(kind, truncated, chars_per_token))
         for (_, model), rows in sorted(groups.items(), key=_in_natural_order)
     ]
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    table = path / "traces"
-    for file in data_files(table if table.is_dir() else path):
-        for row in read_rows(file, COLUMNS, REQUIRED, hint=HINT):
-            for name in ("problem_id", "sample"):
-                if row[name] is None:
-                    raise UserError(f"{file}: a trace without a {name}")
-            yield row
+def source_files(source: Path, name: str = "traces") -> list[Path]:
+    """The files of a table: in a run's folder by its name, in a folder of parts, or a single file.
+
+    Raises:
+        UserError: there is no such path, or no table in it.
+    """
+    table = source / name
+    return data_files(table if table.is_dir() else source)
 
 
-def _of_one_policy(path: Path, rows: _Rows) -> _Rows:
-    counts = Counter(row.get("policy") for row in rows)
-    if len(counts) == 1:
-        return rows
-    most = max(counts, key=lambda policy: (counts[policy], policy or ""))
-    logger.info("%s: %s as recorded under policy %s", path, rows[0]["problem_id"], most)
-    return [row for row in rows if row.get("policy") == most]
+def read_traces(
+    file: Path, columns: Mapping[str, Kind] = COLUMNS, row_groups: Sequence[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a file of recorded traces, or of some row groups of it.
 
-
-def _split_by_config(groups: dict[_Key, _Rows]) -> dict[_Key, _Rows]:
-    clashing = {model for (_, model), rows in groups.items() if _configs_clash(rows)}
-    split: dict[_Key, _Rows] = defaultdict(list)
-    for (problem_id, model), rows in groups.items():
-        for row in rows:
-            name = f"{model} ({row.get('config') or 'no config'})" if model in clashing else model
-            split[problem_id, name].append(row)
-    return split
-
-
-def _configs_clash(rows: _Rows) -> bool:
-    configs: dict[int, set[str | None]] = defaultdict(set)
-    for row in rows:
-        configs[row["sample"]].add(row.get("config"))
-    return any(len(found) > 1 for found in configs.values())
+    Raises:
+        UserError: the file is damaged or foreign, or a trace has no id or sample.
+    """
+    required = [name for name in REQUIRED if name in columns]
+    for row in read_rows(file, columns, required, hint=HINT, row_groups=row_groups):
+        problem_id, sample = row["problem_id"], row["sample"]
+        if problem_id is None or sample is None:
+            missing = "problem_id" if problem_id is None else "sample"
+            raise UserError(f"{file}: a trace without a {missing}")
+        if not 0 <= sample <= MAX_SAMPLE:
+            raise UserError(f"{file}: {problem_id} has a sample {sample}: count from 0")
+        yield row
 
 
 def _in_natural_order(group: tuple[_Key, _Rows]) -> tuple[object, ...]:
@@ -172,19 +173,13 @@ def _in_natural_order(group: tuple[_Key, _Rows]) -> tuple[object, ...]:
 def _recording(path: Path, model: str, rows: _Rows, reading: _Reading) -> Recording:
     problem_id = rows[0]["problem_id"]
     rows.sort(key=lambda row: int(row["sample"]))
-    for row, following in pairwise(rows):
-        if row["sample"] == following["sample"]:
-            raise UserError(
-                f"{path}: sample {row['sample']} of {problem_id} by {model or 'no model'} is there "
-                "twice: keep one of them"
-            )
     problem = Problem(
         problem_id,
         _the_one(path, problem_id, "problem", rows) or "",
         _the_one(path, problem_id, "reference", rows),
         reading.kind,
     )
-    return Recording(problem, model, tuple(_traces(path, rows, reading)))
+    return Recording(problem, model, tuple(_traces(path, rows, reading)), rows[0].get("cell"))
 
 
 def _the_one(path: Path, problem_id: str, column: str, rows: _Rows) -> str | None:

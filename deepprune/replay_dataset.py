@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deepprune.recordings import RecordedTrace, Recording
 
 
-class Material:
+class ReplayDataset:
     """One recording. Prefixes of a text without token ids are cut by characters per token."""
 
     def __init__(self, recording: Recording, chars_per_token: float = 3.6) -> None:

@@ -1,7 +1,9 @@
 """The tables on disk: one Arrow schema for each kind of Parquet file this project writes.
 
 A run is a folder that holds `config.yaml` and some of these tables, each a folder of parts.
-Problem ids are `benchmark/id`; a trace is known by (`problem_id`, `model`, `sample`).
+Problem ids are `benchmark/id`. `cell` identifies a policy with its settings, judge and seed
+(`deepprune.cells`): traces and scores belong to the outcome with the same `problem_id`, `model` and
+`cell`. It is null in tables from before it was recorded.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ TRACES = pa.schema(
         ("reference", pa.string()),
         ("model", pa.string()),
         ("policy", pa.string()),
+        ("cell", pa.string()),
         ("sample", pa.int32()),
         ("seed", pa.int64()),
         ("text", pa.string()),
@@ -43,10 +46,10 @@ TRACES = pa.schema(
 )
 """One row per launched trace.
 
-`seed` is the trace's own; `prefix_chars` and `prefix_tokens` say where it was judged; `policy` is
-null where traces were only collected; `error` says what became of a trace that was lost. The
-`confidence` readings are group confidences, one as soon as `confidence_window` tokens are there,
-one every sixteenth of a window after that, and one at the end.
+`seed` is the trace's own; `prefix_chars` and `prefix_tokens` say where it was judged; `policy` and
+`cell` are null where traces were only collected; `error` says what became of a trace that was lost.
+The `confidence` readings are group confidences, one as soon as `confidence_window` tokens are
+there, one every sixteenth of a window after that, and one at the end.
 """
 
 SCORES = pa.schema(
@@ -55,6 +58,7 @@ SCORES = pa.schema(
         pa.field("problem_id", pa.string(), nullable=False),
         ("model", pa.string()),
         ("policy", pa.string()),
+        ("cell", pa.string()),
         ("judge", pa.string()),
         ("reads", pa.string()),
         ("checkpoint", pa.string()),
@@ -65,8 +69,9 @@ SCORES = pa.schema(
 )
 """One row per judged pair: P(same) of the prefixes of samples `first` and `second`, as shown.
 
-`policy` is null where all pairs were scored, for no policy in particular. `reads` is what the
-judge's language model had to read for all of them: nothing, prefixes, or (also if null) pairs.
+`policy` and `cell` are null where all pairs were scored, for no policy in particular. `reads` says
+what the judge's language model had to read for all of them: nothing, prefixes, or (also if null)
+pairs.
 """
 
 _VOTE = pa.struct(
@@ -95,6 +100,7 @@ OUTCOMES = pa.schema(
         ("model", pa.string()),
         ("driver", pa.string()),
         ("policy", pa.string()),
+        ("cell", pa.string()),
         ("judge", pa.string()),
         ("num_traces", pa.int32()),
         ("checkpoint", pa.string()),

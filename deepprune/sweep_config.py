@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from deepprune.answers import AnswerKind, TruncatedAnswers
+from deepprune.cells import settings_key
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
@@ -48,7 +48,7 @@ class SweepConfig(Section):
     """A part of the problems, first:last, counted from 0, last not included."""
     policies: tuple[PolicyConfig, ...] = Field(min_length=1)
     judges: tuple[str, ...] = ("features",)
-    """For replays: `oracle`, `noisy:AUROC` (an oracle blurred to that AUROC), `tfidf`,
+    """For replays: `oracle`, `noisy:AUROC` (an oracle with noise, of that AUROC), `tfidf`,
     `embeddings`, `features` (learned from the other problems), `recorded`."""
     calibrate: bool = True
     """Learn what scores mean as P(same) from the other problems; an oracle needs none."""
@@ -105,18 +105,18 @@ class SweepConfig(Section):
         first, _, last = (self.problems or ":").partition(":")
         return slice(int(first) if first else None, int(last) if last else None)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[SweepCell]:
         """Every policy with every setting and judge that applies to it, each once."""
         live = bool(self.runs)
         cells = (
-            Cell(policy, judge)
+            SweepCell(policy, judge)
             for entry in self.policies
-            for policy in self._settings_of(entry)
+            for policy in self._variants_of(entry)
             for judge in _judges_of(policy, self.judges, live)
         )
         return list(dict.fromkeys(cells))
 
-    def _settings_of(self, entry: PolicyConfig) -> Iterator[PolicyConfig]:
+    def _variants_of(self, entry: PolicyConfig) -> Iterator[PolicyConfig]:
         axes: dict[str, tuple[Any, ...]] = {"num_traces": self.num_traces}
         if isinstance(entry, JudgingConfig):
             axes["checkpoint"] = self.checkpoints
@@ -129,7 +129,7 @@ class SweepConfig(Section):
 
 
 @dataclass(frozen=True)
-class Cell:
+class SweepCell:
     """A policy with all its settings, and the judge it is given (None: it asks none)."""
 
     policy: PolicyConfig
@@ -138,8 +138,7 @@ class Cell:
     @property
     def key(self) -> str:
         """A short name that no other cell has."""
-        text = f"{self.policy.model_dump_json()}/{self.judge}"
-        return f"{self.policy.name}-{hashlib.blake2b(text.encode(), digest_size=5).hexdigest()}"
+        return settings_key(self.policy, self.judge)
 
 
 def _judges_of(policy: PolicyConfig, judges: tuple[str, ...], live: bool) -> tuple[str | None, ...]:

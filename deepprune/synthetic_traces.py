@@ -12,7 +12,7 @@ from deepprune.recordings import RecordedTrace, Recording
 from deepprune.traces import Problem
 
 
-def drawn_anew(
+def resampled_recordings(
     recordings: Sequence[Recording],
     num_problems: int,
     num_traces: int,
@@ -34,7 +34,7 @@ def drawn_anew(
     return made
 
 
-def made_up(
+def synthetic_recordings(
     lengths: LengthsConfig,
     num_problems: int,
     num_traces: int,

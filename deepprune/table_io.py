@@ -22,7 +22,7 @@ from deepprune.errors import UserError
 from deepprune.nested import listed, root_of, short, value_at
 from deepprune.text_tables import SUFFIXES, Placed, suffix_of, text_rows
 
-Kind = Literal["text", "answer", "integer", "numbers", "value"]
+Kind = Literal["text", "answer", "integer", "number", "numbers", "value"]
 """What a column may hold, besides nulls.
 
 An `answer` is a text, and a `value` a text or a number that is read as a text; a blank one is null.
@@ -109,7 +109,7 @@ def placed_rows(
             root = root_of(name, row)
             if root is not None:
                 value = value_at(row, name, root, where)
-                if is_csv and kind in ("integer", "numbers"):
+                if is_csv and kind in ("integer", "number", "numbers"):
                     value = _parsed(value)
                 many = name in lists and isinstance(value, list)
                 found[name] = (
@@ -187,12 +187,18 @@ def _checked(value: Any, kind: Kind, where: str, column: str) -> Any:
             fine = isinstance(value, str)
         case "integer":
             fine = number and int(value) == value if _is_finite(value) else False
+        case "number":
+            fine = number
         case "numbers":
             fine = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
         case "value":
             fine = number or isinstance(value, str)
     if not fine:
-        shown = {"integer": "a whole number", "numbers": "a list of numbers"}.get(kind, "a text")
+        shown = {
+            "integer": "a whole number",
+            "number": "a number",
+            "numbers": "a list of numbers",
+        }.get(kind, "a text")
         raise UserError(f"{where}: {column} holds {short(value)}, where {shown} should be")
     if isinstance(value, str):
         return _encodable(value) if kind == "text" or value.strip() else None

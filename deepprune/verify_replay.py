@@ -1,4 +1,4 @@
-"""A live outcome told again from what was written down, event by event: the same decisions follow.
+"""Replay a live outcome from its tables, event by event: the same decisions follow.
 
 Shows that a run's tables hold all that its policy decided on, and lets a decision be followed in a
 debugger without an engine.
@@ -24,8 +24,8 @@ from deepprune.traces import Problem
 _POLICY: TypeAdapter[PolicyConfig] = TypeAdapter(PolicyConfig)
 
 
-class _Said:
-    """What the judge said, by (first, second)."""
+class _RecordedJudge:
+    """P(same) as the judge gave it, by (first, second)."""
 
     def __init__(self, scores: Sequence[Mapping[str, Any]]) -> None:
         self.reads: Reads = next((row["reads"] for row in scores if row.get("reads")), "pairs")
@@ -36,14 +36,14 @@ class _Said:
         return [self._scores.get((first, second), math.nan) for first in firsts]
 
 
-def retell(
+def replay_as_recorded(
     outcome: Mapping[str, Any],
     traces: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
 ) -> Outcome:
     """Run the policy of a row of the outcomes table again on that problem's traces and scores.
 
-    Tokens of traces that were cancelled while they ran, and all seconds, are not told again.
+    Tokens of traces cancelled while they ran, and all seconds, are not replayed.
 
     Raises:
         ValueError: the policy decides otherwise than it did, or the run was interrupted.
@@ -57,7 +57,7 @@ def retell(
         [_trace(sample, known.get(sample)) for sample in range(policy.num_traces)],
         make_policy(policy, stable_seed(outcome["seed"], problem_id)),
         policy.name,
-        judge=_Said(scores),
+        judge=_RecordedJudge(scores),
         order=[(event["kind"], event["sample"]) for event in outcome["events"]],
     ).run()
 

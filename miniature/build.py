@@ -23,15 +23,20 @@ from actors.models import load_prompt
 from deepprune.traces import Problem
 from miniature import train_judge, train_reasoner
 from miniature.judge_spec import CHECKPOINT_TOKENS
-from miniature.judging import Judge, Pair
-from miniature.measure import measure_judge, measure_reasoner
+from miniature.measure import (
+    all_pairs,
+    drawn_pairs,
+    measure_judge,
+    measure_pruning,
+    measure_reasoner,
+    scores_of,
+)
 from miniature.model import load_model, num_parameters, save_model
 from miniature.model_cards import encoder_card, judge_card, reasoner_card
 from miniature.problems import generate_problems
 from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
-from miniature.simulate import score_table, simulate
 from miniature.tokenizer import load_tokenizer, train_tokenizer
-from miniature.train_encoder import encoder_scores, train_encoder_judge
+from miniature.train_encoder import train_encoder_judge
 from training.learners.judge import save_prompt
 
 MODELS = Path(__file__).parent / "models"
@@ -84,23 +89,19 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
             practice_traces, reasoner_folder, Path(work), PAIRS_PER_PROBLEM, share, seed
         )
         model, prompt = load_model(trained), load_prompt(str(trained))
-        encoder = models / "encoder"
-        encoder_tau = train_encoder_judge(Path(work), reasoner_folder, encoder, share, seed)
+        encoder_tau = train_encoder_judge(
+            Path(work), reasoner_folder, models / "encoder", share, seed
+        )
     save_model(model, tokenizer, models / "judge")
     save_prompt(prompt, models / "judge")
-    judge = Judge(load_model(models / "judge").eval(), tokenizer, prompt)
-
-    tests = train_judge.make_pairs(demo_traces, tokenizer, PAIRS_PER_PROBLEM, seed + 2)
-    tau = prompt.tau or 0.5
-    metrics["judge"] = {**measure_judge(tests, _score(judge, tests)), "tau": tau}
-    logger.info("judge: %s", metrics["judge"])
-    texts = [item.problem.text for item in demo_traces]
-    scores = encoder_scores(encoder, texts, tests)
-    metrics["encoder"] = {**measure_judge(tests, scores), "tau": encoder_tau}
-    logger.info("encoder: %s", metrics["encoder"])
+    pairs = drawn_pairs(all_pairs(demo_traces, tokenizer), PAIRS_PER_PROBLEM, seed + 2)
+    for name, tau in (("judge", prompt.tau or 0.5), ("encoder", encoder_tau)):
+        metrics[name] = {**measure_judge(pairs, scores_of(models / name, pairs)), "tau": tau}
+        logger.info("%s: %s", name, metrics[name])
     pruned = demo_traces[:NUM_PRUNED]
-    tables = [score_table(judge, item) for item in pruned]
-    metrics["pruning"] = simulate(pruned, tables, tau)
+    every = all_pairs(pruned, tokenizer)
+    p_same = scores_of(models / "judge", every)
+    metrics["pruning"] = measure_pruning(pruned, every, p_same, metrics["judge"]["tau"])
     logger.info("pruning: %s", metrics["pruning"])
     return metrics
 
@@ -134,10 +135,6 @@ def _sample(folder: Path, problems: Sequence[Problem], count: int, seed: int) ->
         sampled = task.result()
     logger.info("sampled %d traces of %d problems", count * len(problems), len(problems))
     return sampled
-
-
-def _score(judge: Judge, pairs: Sequence[Pair]) -> list[float]:
-    return judge.p_same([(pair.first, pair.second) for pair in pairs])
 
 
 def main() -> None:

@@ -1,76 +1,160 @@
-"""What the miniature's models are worth: the figures that the model cards quote."""
+"""The figures that the model cards quote: of the reasoner, of its judges, and of pruning."""
 
 from __future__ import annotations
 
-import itertools
+import random
 import statistics
-from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from transformers import PreTrainedTokenizerFast
 
-from deepprune.traces import Trace
-from miniature.judging import Pair
+from deepprune.grading import num_correct
+from deepprune.judges import recorded
+from deepprune.policy_config import ConsConfig, DeepPruneConfig
+from deepprune.recordings import RecordedTrace, Recording
+from deepprune.replay_dataset import ReplayDataset
+from deepprune.statistics import (
+    Floats,
+    auroc,
+    calibration_error,
+    per_problem_auroc,
+    sigmoid,
+    tnr_at_fnr,
+)
+from deepprune.voting import Vote, group_answers
+from miniature.judge_spec import CHECKPOINT_TOKENS
 from miniature.sample import Sampled
+from training.offline.scoring import open_judge
+from training.pairs.data import PairSet, Prefix
+
+MODEL = "miniature/reasoner"
+MAX_MEMBERS = 3
+"""Members of a cluster that a new trace is compared with."""
 
 
 def measure_reasoner(sampled: Sequence[Sampled]) -> dict[str, float]:
     """Accuracy of one trace and of the majority, agreement of pairs, length, boxed share."""
-    traces = [trace for item in sampled for trace in item.traces]
+    traces = [(item.problem, trace) for item in sampled for trace in item.traces]
     return {
         "num_problems": len(sampled),
         "num_traces": len(sampled[0].traces),
-        "single_accuracy": statistics.mean(
-            trace.answer == item.problem.reference for item in sampled for trace in item.traces
-        ),
+        "single_accuracy": statistics.mean(t.answer == p.reference for p, t in traces),
         "majority_accuracy": statistics.mean(
-            majority(item.traces) == item.problem.reference for item in sampled
+            Vote((t.sample, t.answer) for t in item.traces).answer == item.problem.reference
+            for item in sampled
         ),
-        "same_pair_share": statistics.mean(agreement(item.traces) for item in sampled),
-        "mean_tokens": statistics.mean(trace.num_tokens for trace in traces),
-        "boxed_share": statistics.mean(trace.answer is not None for trace in traces),
+        "same_pair_share": statistics.mean(map(agreement, sampled)),
+        "mean_tokens": statistics.mean(t.num_tokens for _, t in traces),
+        "boxed_share": statistics.mean(t.answer is not None for _, t in traces),
     }
 
 
-def majority(traces: Sequence[Trace]) -> str | None:
-    """The most frequent answer; the first seen wins a tie."""
-    votes = Counter(trace.answer for trace in traces if trace.answer is not None)
-    return votes.most_common(1)[0][0] if votes else None
+def agreement(item: Sampled) -> float:
+    """The share of pairs of a problem's traces with the same answer."""
+    groups = group_answers([trace.answer for trace in item.traces])
+    return statistics.mean(a == b is not None for a, b in combinations(groups, 2))
 
 
-def agreement(traces: Sequence[Trace]) -> float:
-    """The share of pairs of traces with the same answer."""
-    pairs = list(itertools.combinations([trace.answer for trace in traces], 2))
-    return sum(a == b is not None for a, b in pairs) / len(pairs)
+def all_pairs(sampled: Sequence[Sampled], tokenizer: PreTrainedTokenizerFast) -> PairSet:
+    """Every pair of traces that gave an answer, cut at the sampled tokens themselves."""
+    prefixes: list[Prefix] = []
+    pairs = []
+    for item in sampled:
+        answered = []
+        for trace, ids in zip(item.traces, item.token_ids, strict=True):
+            if trace.answer is None:
+                continue
+            answered.append((len(prefixes), trace.answer))
+            text = str(tokenizer.decode(ids[:CHECKPOINT_TOKENS], skip_special_tokens=True))
+            prefixes.append(
+                Prefix(
+                    "miniature",
+                    item.problem.problem_id,
+                    MODEL,
+                    trace.sample,
+                    item.problem.text,
+                    text,
+                    len(ids) <= CHECKPOINT_TOKENS,
+                )
+            )
+        pairs += [(i, j, a == b) for (i, a), (j, b) in combinations(answered, 2)]
+    first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
+    return PairSet(prefixes, first, second, same, np.ones(len(pairs), dtype=np.int64))
 
 
-def measure_judge(pairs: Sequence[Pair], scores: Sequence[float]) -> dict[str, float]:
+def drawn_pairs(pairs: PairSet, per_problem: int, seed: int) -> PairSet:
+    """Some pairs of each problem, either trace first."""
+    rng = random.Random(f"pairs-{seed}")
+    chosen, swapped = [], []
+    for number in np.unique(pairs.problem):
+        every = np.flatnonzero(pairs.problem == number).tolist()
+        for pair in rng.sample(every, min(per_problem, len(every))):
+            chosen.append(pair)
+            swapped.append(rng.random() < 0.5)
+    drawn, swap = pairs[np.array(chosen)], np.array(swapped)
+    first, second = np.where(swap, (drawn.second, drawn.first), (drawn.first, drawn.second))
+    return PairSet(drawn.prefixes, first, second, drawn.same, drawn.copies)
+
+
+def scores_of(judge: Path, pairs: PairSet) -> Floats:
+    """(pairs,): P(same) by the judge in a folder."""
+    return sigmoid(open_judge(str(judge), pairs, None).score(pairs, lambda num_pairs: None))
+
+
+def measure_judge(pairs: PairSet, p_same: Floats) -> dict[str, float]:
     """Ranking (pooled and within problems), rejection at a fixed miss rate, calibration."""
-    same = np.array([pair.same for pair in pairs])
-    p_same = np.array(scores)
-    problems = np.array([pair.problem for pair in pairs])
-    within = [
-        roc_auc_score(same[problems == j], p_same[problems == j])
-        for j in np.unique(problems)
-        if 0 < same[problems == j].sum() < (problems == j).sum()
-    ]
-    false_alarms, hits, _ = roc_curve(same, p_same)
+    within = list(per_problem_auroc(pairs.same, p_same, pairs.problem, least=1).values())
     return {
         "num_pairs": len(pairs),
-        "same_share": float(same.mean()),
-        "auroc": float(roc_auc_score(same, p_same)),
+        "same_share": float(pairs.same.mean()),
+        "auroc": auroc(pairs.same, p_same),
         "auroc_within": float(np.mean(within)),
         "num_contested_problems": len(within),
-        "tnr": float(1 - false_alarms[hits >= 0.8].min()),
-        "expected_calibration_error": calibration_error(same, p_same),
+        "tnr": tnr_at_fnr(pairs.same, p_same, fnr=0.2),
+        "expected_calibration_error": calibration_error(pairs.same, p_same),
     }
 
 
-def calibration_error(same: np.ndarray, p_same: np.ndarray, num_bins: int = 10) -> float:
-    """The gap between P(same) and the share that is the same, averaged over bins of P(same)."""
-    bins = np.minimum((p_same * num_bins).astype(int), num_bins - 1)
-    return sum(
-        float((bins == b).mean()) * abs(float(same[bins == b].mean() - p_same[bins == b].mean()))
-        for b in np.unique(bins)
-    )
+def measure_pruning(
+    sampled: Sequence[Sampled], pairs: PairSet, p_same: Floats, tau: float
+) -> dict[str, float]:
+    """Accuracy and token share of the paper's rules, beside the majority of all traces.
+
+    `all` runs every trace to its checkpoint at once, `lazy` launches one trace after another.
+    """
+    scores: dict[str, dict[tuple[int, int], float]] = {}
+    for i, j, p in zip(pairs.first, pairs.second, p_same.tolist(), strict=True):
+        one, other = pairs.prefixes[i], pairs.prefixes[j]
+        scores.setdefault(one.problem_id, {})[one.sample, other.sample] = p
+    num_traces = len(sampled[0].traces)
+    materials = [ReplayDataset(_recording(item)) for item in sampled]
+    full = [material.replay(ConsConfig(num_traces=num_traces)) for material in materials]
+    figures = {"num_problems": len(sampled), "cons_accuracy": num_correct(full)[0] / len(full)}
+    for name, wave in (("all", num_traces), ("lazy", 1)):
+        policy = DeepPruneConfig(
+            num_traces=num_traces,
+            checkpoint=f"tokens:{CHECKPOINT_TOKENS}",
+            tau=tau,
+            max_members=MAX_MEMBERS,
+            wave=wave,
+            stop_when_decided=False,
+        )
+        runs = [
+            material.replay(
+                policy, judge=recorded(material.samples, scores[material.problem.problem_id])
+            )
+            for material in materials
+        ]
+        tokens = sum(run.ledger.generated_tokens for run in runs)
+        figures[f"{name}_accuracy"] = num_correct(runs)[0] / len(runs)
+        figures[f"{name}_token_share"] = tokens / sum(run.ledger.generated_tokens for run in full)
+        figures[f"{name}_launched"] = statistics.mean(run.ledger.launched_traces for run in runs)
+    return figures
+
+
+def _recording(item: Sampled) -> Recording:
+    traces = (RecordedTrace(t.sample, t.text, t.num_tokens, t.answer) for t in item.traces)
+    return Recording(item.problem, MODEL, tuple(traces))

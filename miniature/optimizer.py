@@ -1,4 +1,4 @@
-"""The training loop's moving parts: optimisers, schedule, padded batches."""
+"""The training loop's moving parts: optimizers, schedule, padded batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Row:
     targets: list[int]
 
 
-class Optimiser:
+class Optimizer:
     """Muon for the matrices inside the layers, AdamW for the rest, one warm-up and cosine decay."""
 
     def __init__(self, model: nn.Module, lr: float, num_steps: int, warmup: int = 40) -> None:
@@ -30,31 +30,31 @@ class Optimiser:
         inside = {id(p) for p in matrices}
         others = [p for _, p in named if id(p) not in inside]
         self._parameters = [p for _, p in named]
-        self._optimisers: list[torch.optim.Optimizer] = [
+        self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         self._schedules = [
             torch.optim.lr_scheduler.SequentialLR(
-                optimiser,
+                optimizer,
                 [
-                    torch.optim.lr_scheduler.LinearLR(optimiser, 0.05, total_iters=warmup),
+                    torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup),
                     torch.optim.lr_scheduler.CosineAnnealingLR(
-                        optimiser, max(1, num_steps - warmup), eta_min=lr * 0.02
+                        optimizer, max(1, num_steps - warmup), eta_min=lr * 0.02
                     ),
                 ],
                 milestones=[warmup],
             )
-            for optimiser in self._optimisers
+            for optimizer in self._optimizers
         ]
 
     def step(self, loss: Tensor) -> None:
         """Back-propagate, clip, update, advance the schedule."""
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        for optimiser, schedule in zip(self._optimisers, self._schedules, strict=True):
-            optimiser.step()
-            optimiser.zero_grad()
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad()
             schedule.step()
 
 

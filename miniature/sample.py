@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepprune.answers import extract_answer
 from deepprune.traces import Problem, Trace
 from miniature.tokenizer import CONTEXT, load_tokenizer, prompt_of
 
 TEMPERATURE = 1.0
 MAX_TOKENS = 256
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,9 @@ def sample_traces(
     for j, problem in enumerate(problems):
         mine = outputs[j * num_traces : (j + 1) * num_traces]
         traces = [
-            Trace(i, out.text, len(out.token_ids), str(out.finish_reason), boxed_answer(out.text))
+            Trace(i, out.text, len(out.token_ids), reason, extract_answer(out.text, "math"))
             for i, out in enumerate(mine)
+            for reason in [str(out.finish_reason)]
         ]
         sampled.append(Sampled(problem, traces, [list(out.token_ids) for out in mine]))
     return sampled
-
-
-def boxed_answer(text: str) -> str | None:
-    """The last boxed answer of a trace, or None."""
-    found = _BOXED.findall(text)
-    return found[-1].strip() if found else None

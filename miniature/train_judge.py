@@ -5,29 +5,25 @@ It starts from the reasoner's weights: `training/configs/miniature.yaml` says ho
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import PreTrainedTokenizerFast
 
 from deepprune.schemas import TRACES
 from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
-from miniature.judging import Pair, prefixes_of
+from miniature.measure import MODEL
 from miniature.sample import Sampled
 from training.config import PairsConfig, TrainConfig, load
-from training.learners.trainer import Progress
+from training.learners.trainer import StepMetrics
 from training.pairs.build import PairsBuild, described
 from training.pairs.data import MANIFEST
-from training.pairs.scan_sources import look_at
+from training.pairs.scan_sources import scan_sources
 
 CONFIG = "miniature"
-MODEL = "miniature/reasoner"
 PAIRS = "pairs"
 """Where the pairs are, in the folder that a training works in."""
 
@@ -64,11 +60,11 @@ def train_judge(
     config = load(TrainConfig, CONFIG, settings)
     config = config.model_copy(update={"epochs": config.epochs * scale})
     with connected(None):
-        build = PairsBuild([traces], look_at([traces]), how, pairs)
+        build = PairsBuild([traces], scan_sources([traces]), how, pairs)
         logger.info("cut %d traces", sum(build.cut()))
         logger.info("paired the traces of %d problems", sum(build.pair()))
         (pairs / MANIFEST).write_text(json.dumps(build.manifest(described([traces])), indent=2))
-        result = run(config, pairs, checkpoint, str(work / "checkpoints"), say)
+        result = run(config, pairs, checkpoint, str(work / "checkpoints"), log_step)
         logger.info("the best judge is that of step %d", fetch_best(result, judge))
     return judge
 
@@ -96,25 +92,7 @@ def write_traces(sampled: Sequence[Sampled], path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, TRACES), path)
 
 
-def make_pairs(
-    sampled: Sequence[Sampled], tokenizer: PreTrainedTokenizerFast, per_problem: int, seed: int
-) -> list[Pair]:
-    """Pairs to measure a judge on, in random order, cut at the sampled tokens themselves."""
-    rng = random.Random(f"pairs-{seed}")
-    pairs = []
-    for j, item in enumerate(sampled):
-        prefixes = prefixes_of(item, tokenizer)
-        answers = [trace.answer for trace in item.traces]
-        usable = [i for i, answer in enumerate(answers) if answer is not None]
-        every = list(itertools.combinations(usable, 2))
-        for a, b in rng.sample(every, min(per_problem, len(every))):
-            if rng.random() < 0.5:
-                a, b = b, a
-            pairs.append(Pair(j, prefixes[a], prefixes[b], answers[a] == answers[b]))
-    return pairs
-
-
-def say(progress: Progress | str) -> None:
+def log_step(step: StepMetrics | str) -> None:
     """Log a step now and then."""
-    if isinstance(progress, str) or progress.step % 50 == 0:
-        logger.info("%s", progress)
+    if isinstance(step, str) or step.step % 50 == 0:
+        logger.info("%s", step)

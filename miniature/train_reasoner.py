@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from miniature.model import new_model, num_parameters
-from miniature.optimizer import IGNORE, Optimiser, Row, batches, collate, token_loss
+from miniature.optimizer import IGNORE, Optimizer, Row, batches, collate, token_loss
 from miniature.problems import Example, generate_examples
 from miniature.tokenizer import prompt_of
 
@@ -48,13 +48,13 @@ def _learn(
 ) -> None:
     """One pass over the examples; the loss is on the solutions only."""
     rows = [_row(tokenizer, example) for example in examples]
-    optimiser = Optimiser(model, lr, len(rows) // BATCH)
+    optimizer = Optimizer(model, lr, len(rows) // BATCH)
     started, recent = time.monotonic(), 0.0
     model.train()
     for step, batch in enumerate(batches(rows, BATCH, random.Random(seed)), start=1):
         tokens, targets = collate(batch, tokenizer.pad_token_id)
         loss = token_loss(model(input_ids=tokens).logits, targets)
-        optimiser.step(loss)
+        optimizer.step(loss)
         recent += loss.item()
         if step % 50 == 0:
             minutes = (time.monotonic() - started) / 60

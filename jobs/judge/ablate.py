@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from deepprune.errors import UserError
 from deepprune.section import Section
+from deepprune.statistics import Estimate
 from jobs.judge.evaluate.command import Options, evaluate_judges
+from jobs.judge.evaluate.writing import estimate_cell, write_text
 from jobs.judge.pairs import pairs
 from jobs.judge.train import train
 from jobs.render.table import Cell, Table
@@ -68,7 +69,7 @@ def ablate(config_file: Path, out: Path, address: str | None) -> None:
             judges = tuple(dict.fromkeys((judge, *config.judges)))
             evaluate_judges(Options(built, judges, evaluation, checkpoint))
             rows += list(_rows(evaluation, judge, checkpoint, loss, times))
-    _write(out / TABLE, _table(rows).markdown() + "\n")
+    write_text(out / TABLE, _table(rows).markdown() + "\n")
     sys.stderr.write(f"saved in {out / TABLE}\n")
 
 
@@ -83,15 +84,11 @@ def _rows(
         yield (
             Cell("trained" if trained else name),
             *map(Cell, settings),
-            *(_figure(found[column]) for column in ("within", "pooled", "tnr")),
+            *(
+                estimate_cell(None if found[column][0] is None else Estimate(*found[column]))
+                for column in ("within", "pooled", "tnr")
+            ),
         )
-
-
-def _figure(interval: list[float | None]) -> Cell:
-    value, low, high = interval
-    if value is None:
-        return Cell("–")
-    return Cell(f"{value:.3f}", f"{low:.3f}–{high:.3f}")
 
 
 def _table(rows: list[tuple[Cell, ...]]) -> Table:
@@ -102,10 +99,3 @@ def _table(rows: list[tuple[Cell, ...]]) -> Table:
     distinct = tuple(dict.fromkeys(rows))
     note = "On the test problems; in brackets 95% bootstrap intervals over problems."
     return Table("In the form of the paper's Table 1", headings, distinct, (note,), (), 4)
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None

@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from deepprune.errors import UserError
+from deepprune.table_writer import atomic_file
 from jobs.render.format import counted
 from jobs.render.progress import Progress
 from jobs.render.table import Cell, Table
 from jobs.render.text import one_line
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 from training.config import PairsConfig, load
 from training.pairs.data import MANIFEST, SPLITS
 
@@ -60,7 +61,7 @@ def build(
         UserError: as `pairs` does.
     """
     from training.pairs.build import PairsBuild, described
-    from training.pairs.scan_sources import look_at, source_files
+    from training.pairs.scan_sources import scan_sources, source_files
 
     files = source_files(paths)
     if out.exists() and any(out.resolve() in file.parents for file in files):
@@ -68,17 +69,17 @@ def build(
     with Progress("looking at traces", _num_traces(files)) as progress:
         progress.phase("hashing the sources")
         sources = described(files)
-        survey = look_at(files, progress.step)
+        scan = scan_sources(files, progress.step)
     recorded = {"pairs": config.model_dump(mode="json"), "sources": sources}
-    with ResultFolder(out, recorded) as folder:
+    with RunDir(out, recorded):
         if (out / MANIFEST).is_file():
             done: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
             return done
         from actors.deploy.connection import connected, running_cluster
 
         with connected(running_cluster(address)):
-            work = PairsBuild(files, survey, config, out.absolute())
-            with Progress("cutting traces", survey.num_traces) as progress:
+            work = PairsBuild(files, scan, config, out.absolute())
+            with Progress("cutting traces", scan.num_traces) as progress:
                 for num_traces in work.cut():
                     progress.step(num_traces)
             with Progress("pairing problems", work.num_problems) as progress:
@@ -90,7 +91,8 @@ def build(
                 f"no problem has two traces to pair ({counted(manifest['traces'], 'trace')}; "
                 f"left out: {_excluded(manifest) or 'none'})"
             )
-        folder.write_file(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        with atomic_file(out / MANIFEST) as file:
+            file.write((json.dumps(manifest, indent=2) + "\n").encode())
     return manifest
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deepprune.errors import UserError
-from jobs.render.progress import Progress as Shown
-from jobs.storage.run_dir import ResultFolder
+from jobs.render.progress import Progress
+from jobs.storage.run_dir import RunDir
 from training.config import TrainConfig, load
 
 JUDGE = "judge"
@@ -39,7 +39,7 @@ def train(
     from training.learners.run import checked_pairs
 
     chosen, num_steps = checked_pairs(config, pairs, checkpoint)
-    with ResultFolder(out, _recorded(config, pairs, chosen)):
+    with RunDir(out, _recorded(config, pairs, chosen)):
         if not judge.exists():
             storage = storage or str((out / "checkpoints").absolute())
             _train(config, pairs, chosen, num_steps, out, storage, address)
@@ -61,29 +61,29 @@ def _train(
     from actors.deploy.connection import connected, running_cluster
     from training.learners.log import TrainLog
     from training.learners.run import fetch_best, run
-    from training.learners.trainer import Progress
+    from training.learners.trainer import StepMetrics
 
     address = running_cluster(address)
     log = TrainLog(out)
-    with connected(address), Shown("training", num_steps, log.last_step) as shown:
+    with connected(address), Progress("training", num_steps, log.last_step) as shown:
         if address is None:
             _check_room(config)
         shown.phase(f"starting {config.workers.num} workers")
 
-        def seen(progress: Progress | str) -> None:
-            if isinstance(progress, str):
-                shown.note(progress)
+        def on_step(metrics: StepMetrics | str) -> None:
+            if isinstance(metrics, str):
+                shown.note(metrics)
                 return
-            log.add(progress)
+            log.add(metrics)
             shown.step()
-            if progress.mean_auroc is not None:
+            if metrics.mean_auroc is not None:
                 shown.note(
-                    f"step {progress.step}: loss {progress.loss:.4f}, validation AUROC "
-                    f"{progress.auroc:.3f} pooled, {progress.mean_auroc:.3f} within a problem"
+                    f"step {metrics.step}: loss {metrics.loss:.4f}, validation AUROC "
+                    f"{metrics.auroc:.3f} pooled, {metrics.mean_auroc:.3f} within a problem"
                 )
 
         try:
-            result = run(config, pairs, checkpoint, storage, seen)
+            result = run(config, pairs, checkpoint, storage, on_step)
         finally:
             log.close()
         unfinished = out / f"_{JUDGE}"

@@ -25,7 +25,7 @@ from jobs.report.scenario import Scenario
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, judge_bill, paper_form, problems_and_seeds, variant_table
 from jobs.report.thresholds import similarity_table, threshold_table
-from jobs.report.trace_texts import Shelf, count_pairs
+from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.verdict import RULE, Verdict, overall, verdict_of
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def write_report(
         scenarios = summarise(runs)
         verdicts = [verdict_of(scenario) for scenario in scenarios]
         status.update("reading the traces")
-        shelf = Shelf(runs)
-        tables = _Tables(scenarios, runs, shelf)
+        texts = TraceTexts(runs)
+        tables = _Tables(scenarios, runs, texts)
         status.update("packing the traces")
-        pages = build_pages(scenarios, runs, shelf, round(max_text_mb * 1e6))
+        pages = build_pages(scenarios, runs, texts, round(max_text_mb * 1e6))
         status.update("drawing")
         plots = [
             draw(verdict, of.pages, runs, folder, suffix)
@@ -77,7 +77,7 @@ def write_report(
         document = html.page(
             title,
             _subject(scenarios, runs),
-            _sections(verdicts, tables, plots, pages, shelf),
+            _sections(verdicts, tables, plots, pages, texts),
             f"{'Run' if len(runs) == 1 else 'Runs'}: {names}.",
             style=html.asset(PACKAGE, "report.css"),
             after=html.render(
@@ -100,17 +100,19 @@ def write_report(
 class _Tables:
     """All tables of a report."""
 
-    def __init__(self, scenarios: Sequence[Scenario], runs: Sequence[Run], shelf: Shelf) -> None:
+    def __init__(
+        self, scenarios: Sequence[Scenario], runs: Sequence[Run], texts: TraceTexts
+    ) -> None:
         self.paper = paper_form(scenarios)
         self.scenarios = [
             [
                 table
-                for table in (figures(s), judge_bill(s), threshold_table(s, runs, shelf))
+                for table in (figures(s), judge_bill(s), threshold_table(s, runs, texts))
                 if table is not None
             ]
             for s in scenarios
         ]
-        self.pairs = similarity_table(count_pairs(runs, shelf))
+        self.pairs = similarity_table(count_pairs(runs, texts))
         self.variants = variant_table(scenarios)
 
     def all(self) -> list[Table]:
@@ -124,7 +126,7 @@ def _sections(
     tables: _Tables,
     plots: Sequence[Sequence[Plot]],
     pages: Sequence[Pages],
-    shelf: Shelf,
+    texts: TraceTexts,
 ) -> list[Section]:
     single, problems = [], []
     for number, verdict in enumerate(verdicts):
@@ -139,7 +141,7 @@ def _sections(
         "verdicts.html",
         lead=overall(verdicts),
         verdicts=verdicts,
-        notes=[RULE, *shelf.notes],
+        notes=[RULE, *texts.notes],
     )
     return [
         Section("verdict", "At a glance", [at_a_glance]),

@@ -34,6 +34,7 @@ class Row:
     model: str
     driver: str | None
     policy: str
+    cell: str | None
     judge: str | None
     num_traces: int | None
     checkpoint: str | None
@@ -160,6 +161,7 @@ def _rows(table: pa.Table, run: int) -> tuple[Row, ...]:
                 model=record["model"] or "unnamed model",
                 driver=record["driver"],
                 policy=record["policy"],
+                cell=record["cell"],
                 judge=record["judge"],
                 num_traces=record["num_traces"],
                 checkpoint=record["checkpoint"],

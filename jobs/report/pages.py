@@ -18,7 +18,7 @@ from jobs.render.text import limit_for, one_line, shortened, visible
 from jobs.report.load import Row, Run
 from jobs.report.page_data import PageWriter, short, votes_of
 from jobs.report.scenario import Scenario, Summary
-from jobs.report.trace_texts import Shelf
+from jobs.report.trace_texts import TraceTexts
 
 MAX_PROBLEM_CHARS, MAX_ID_CHARS = 20_000, 80
 PACKING = 2.5
@@ -78,11 +78,11 @@ class _Draft:
 
 
 def build_pages(
-    scenarios: Sequence[Scenario], runs: Sequence[Run], shelf: Shelf, max_bytes: int
+    scenarios: Sequence[Scenario], runs: Sequence[Run], trace_texts: TraceTexts, max_bytes: int
 ) -> list[Pages]:
     """The pages of all scenarios, which together embed about `max_bytes` at most."""
     drafts = [
-        [_draft(scenario, problem, runs, shelf) for problem in scenario.problems]
+        [_draft(scenario, problem, runs, trace_texts) for problem in scenario.problems]
         for scenario in scenarios
     ]
     every = [draft for of in drafts for draft in of]
@@ -97,7 +97,7 @@ def build_pages(
             break
         packing *= 0.9 * max(1, max_bytes - bare) / max(1, size - bare)
     return [
-        Pages(tuple(map(_page, of, texts)), _note(of, limit, shelf))
+        Pages(tuple(map(_page, of, texts)), _note(of, limit, trace_texts))
         for of, texts in zip(drafts, packed, strict=True)
     ]
 
@@ -113,10 +113,10 @@ def _page(draft: _Draft, packed: str) -> Page:
     )
 
 
-def _note(drafts: Sequence[_Draft], limit: int, shelf: Shelf) -> str:
+def _note(drafts: Sequence[_Draft], limit: int, trace_texts: TraceTexts) -> str:
     texts = [text for draft in drafts for text in draft.texts]
     if not texts:
-        return " ".join(["No texts of traces are at hand.", *shelf.notes])
+        return " ".join(["No texts of traces are at hand.", *trace_texts.notes])
     cut = [len(text) - limit for text in texts if len(text) > limit]
     if not cut:
         return f"All {len(texts):,} texts are embedded whole."
@@ -127,16 +127,19 @@ def _note(drafts: Sequence[_Draft], limit: int, shelf: Shelf) -> str:
     )
 
 
-def _draft(scenario: Scenario, problem: str, runs: Sequence[Run], shelf: Shelf) -> _Draft:
+def _draft(
+    scenario: Scenario, problem: str, runs: Sequence[Run], trace_texts: TraceTexts
+) -> _Draft:
     shown = dict(_shown(scenario, problem))
     details = {label: runs[row.run].detail(row) for label, row in shown.items()}
     writer = PageWriter(
         votes_of(d for label, d in details.items() if shown[label].driver == "replay")
     )
     variants = [
-        writer.variant(label, row, details[label], shelf.texts(row)) for label, row in shown.items()
+        writer.variant(label, row, details[label], trace_texts.texts(row))
+        for label, row in shown.items()
     ]
-    text = visible(shelf.problems.get(problem, ""))
+    text = visible(trace_texts.problems.get(problem, ""))
     reference = next((row.reference for row in shown.values() if row.reference is not None), None)
     data = {
         "id": problem,

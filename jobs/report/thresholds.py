@@ -16,10 +16,10 @@ from jobs.report import published
 from jobs.report.load import Run
 from jobs.report.scenario import Scenario, Summary
 from jobs.report.tables import estimated
-from jobs.report.trace_texts import Pairs, Shelf
+from jobs.report.trace_texts import Pairs, TraceTexts
 
 
-def threshold_table(scenario: Scenario, runs: Sequence[Run], shelf: Shelf) -> Table | None:
+def threshold_table(scenario: Scenario, runs: Sequence[Run], texts: TraceTexts) -> Table | None:
     """Table 3's form, for a scenario where a policy was tried with more than one threshold."""
     swept = [s for s in scenario.summaries if s.variant.tau is not None]
     policies = {s.variant.policy for s in swept}
@@ -32,7 +32,7 @@ def threshold_table(scenario: Scenario, runs: Sequence[Run], shelf: Shelf) -> Ta
         return None
     rows: list[tuple[Cell, ...]] = []
     for s in sorted(swept, key=lambda s: (s.variant.policy, -(s.variant.tau or 0))):
-        tokens, passed = _greedy(s, runs, shelf)
+        tokens, passed = _greedy(s, runs, texts)
         rows.append(
             (
                 Cell(f"{s.variant.tau:g}"),
@@ -104,13 +104,13 @@ def similarity_table(found: Sequence[Pairs]) -> Table | None:
 
 
 def _greedy(
-    summary: Summary, runs: Sequence[Run], shelf: Shelf
+    summary: Summary, runs: Sequence[Run], trace_texts: TraceTexts
 ) -> tuple[Estimate | None, Estimate | None]:
     """Tokens per problem, and pass@k, if the first trace of each cluster finished and no other."""
     spent: dict[str, list[float]] = {problem: [] for problem in summary.problems}
     right: dict[str, list[float]] = {problem: [] for problem in summary.problems}
     for (problem, _), row in summary.rows.items():
-        texts = shelf.texts(row)
+        texts = trace_texts.texts(row)
         first = [cluster[0] for cluster in runs[row.run].detail(row).clusters if cluster]
         if not first or row.driver != "replay" or any(sample not in texts for sample in first):
             continue  # a live trace that was cancelled has no length and no answer

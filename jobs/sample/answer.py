@@ -20,6 +20,8 @@ from jobs.sample.run import (
     solve,
     system_for,
 )
+from jobs.storage.rows import Origin, write_solved
+from jobs.storage.run_dir import RunDir
 
 
 def answer(problem_text: str | None, file: Path | None, as_json: bool, options: RunOptions) -> None:
@@ -32,17 +34,17 @@ def answer(problem_text: str | None, file: Path | None, as_json: bool, options: 
     config = configuration(options)
     if not isinstance(config.policy, JudgingConfig):
         config = config.model_copy(update={"judge": None})  # nobody would ask it
-    from jobs.storage.run_store import RunStore
 
-    store = RunStore(run_folder(options, "answer"), config)
+    run_dir = RunDir(run_folder(options, "answer"), config.model_dump(mode="json"))
+    run_dir.check()
     interrupted = False
     solved = None
     with Display("answer", 1, num_traces=config.policy.num_traces) as display:
         try:
-            with system_for(config, [problem], options.address, display) as system:
+            with system_for(config, [problem], options.address, display) as system, run_dir:
                 display.phase(f"{config.policy.name}, {config.policy.num_traces} traces")
                 for solved in solve(system, [Task(problem, system.config.policy)], display):
-                    store.write(solved)
+                    write_solved(run_dir, solved, Origin.of(config))
                     display.finished(solved.outcome)
         except Interrupted:
             interrupted = True
@@ -53,7 +55,7 @@ def answer(problem_text: str | None, file: Path | None, as_json: bool, options: 
     else:
         answer_report(solved, num_traces=config.policy.num_traces)
     if interrupted:
-        raise Interrupted(f"the vote so far is saved in {store.folder}")
+        raise Interrupted(f"the vote so far is saved in {run_dir.path}")
 
 
 def _read_problem(argument: str | None, file: Path | None) -> str:

@@ -29,7 +29,7 @@ from jobs.sample.run import (
     system_for,
 )
 from jobs.storage.benchmarks import Benchmark, load_benchmark
-from jobs.storage.rows import Origin, benchmark_of
+from jobs.storage.rows import Origin, sampled_columns, trace_row
 
 if TYPE_CHECKING:
     from actors.deploy.system import System
@@ -58,12 +58,12 @@ def collect(
         UserError: the benchmark, the configuration, the folder or the cluster cannot work.
     """
     from jobs.storage.collect_store import CollectStore
-    from jobs.storage.run_dir import ResultFolder
+    from jobs.storage.run_dir import RunDir
 
     config = generator_configuration(options)
     benchmark = load_benchmark(benchmark_name, problems, kind=answer_kind, instruction=instruction)
     out = run_folder(options, "collect")
-    with ResultFolder(out, recorded_config(config, benchmark)) as folder:
+    with RunDir(out, recorded_config(config, benchmark)) as folder:
         store = CollectStore(folder)
         if retry_errors:
             store.forget_errors()
@@ -122,7 +122,7 @@ def record(system: System, work: Sequence[Work], store: CollectStore, progress: 
     with interrupt_as_flag() as interrupted:
         try:
             for problem, traces in _ended(system, work):
-                store.add([trace_row(system.config, problem, trace) for trace in traces])
+                store.add([collected_row(system.config, problem, trace) for trace in traces])
                 store.flush(if_due=True)
                 progress.step(len(traces))
                 if interrupted():
@@ -173,29 +173,15 @@ def _ended(system: System, work: Sequence[Work]) -> Iterator[tuple[Problem, list
                 yield problem, collected
 
 
-def trace_row(config: RunConfig, problem: Problem, collected: Collected) -> dict[str, Any]:
+def collected_row(config: RunConfig, problem: Problem, collected: Collected) -> dict[str, Any]:
     """A trace as a row of the traces table."""
-    trace, origin = collected.trace, Origin.of(config)
-    fate = Fate.FINISHED if collected.error is None else Fate.LOST
-    return {
-        "benchmark": benchmark_of(problem.problem_id),
-        "problem_id": problem.problem_id,
-        "problem": problem.text,
-        "reference": problem.reference,
-        "model": origin.model,
-        "policy": None,
-        "sample": collected.sample,
-        "seed": trace.seed,
-        "text": trace.text,
-        "token_ids": list(trace.token_ids),
-        "num_tokens": trace.num_tokens,
-        "prefix_chars": None,
-        "prefix_tokens": None,
-        "finish_reason": trace.finish_reason,
-        "fate": fate.value,
-        "reason": "collected",
-        "answer": trace.answer,
-        "confidence": trace.confidence,
-        "confidence_window": origin.confidence_window,
-        "error": collected.error,
-    }
+    origin = Origin.of(config)
+    return trace_row(
+        problem,
+        origin.model,
+        collected.sample,
+        fate=Fate.FINISHED if collected.error is None else Fate.LOST,
+        reason="collected",
+        error=collected.error,
+        **sampled_columns(collected.trace, origin),
+    )

@@ -24,6 +24,8 @@ from jobs.sample.run import (
     solve,
     system_for,
 )
+from jobs.storage.rows import Origin, write_solved
+from jobs.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
     from actors.driver.coordinator import Solved
@@ -43,14 +45,14 @@ def demo(num_problems: int, options: RunOptions) -> None:
     Raises:
         UserError: the configuration or the cluster cannot work.
     """
-    from jobs.storage.run_store import RunStore
     from miniature.problems import generate_problems
 
     config = configuration(options)
     if config.policy.name == "cons":
         raise UserError("demo compares a policy with cons: choose another with --policy")
     problems = generate_problems(PROBLEM_SEED + config.seed, num_problems, DIFFICULTY, split="demo")
-    store = RunStore(run_folder(options, "demo"), config)
+    run_dir = RunDir(run_folder(options, "demo"), config.model_dump(mode="json"))
+    run_dir.check()
     baseline = ConsConfig(num_traces=config.policy.num_traces)
     policies = [config.policy] if options.policy else [config.policy, *_beyond(config)]
     solved: dict[str, dict[str, Solved]] = {}
@@ -59,7 +61,7 @@ def demo(num_problems: int, options: RunOptions) -> None:
     num_runs = (1 + len(policies)) * len(problems)
     with Display("demo", num_runs, num_traces=baseline.num_traces) as display:
         try:
-            with system_for(config, problems, options.address, display) as system:
+            with system_for(config, problems, options.address, display) as system, run_dir:
                 for number, policy in enumerate((baseline, *policies)):
                     display.phase(f"{policy.name}, {policy.num_traces} traces per problem")
                     done = solved.setdefault(policy.name, {})
@@ -69,7 +71,7 @@ def demo(num_problems: int, options: RunOptions) -> None:
                     started = time.monotonic()
                     for result in solve(system, [Task(p, policy, seed) for p in problems], display):
                         seconds[policy.name] = time.monotonic() - started
-                        store.write(result)
+                        write_solved(run_dir, result, Origin.of(config))
                         if result.outcome.complete:
                             done[result.outcome.problem.problem_id] = result
                         display.finished(result.outcome)
@@ -87,10 +89,10 @@ def demo(num_problems: int, options: RunOptions) -> None:
             for name, done in compared.items()
         )
         demo_report(before, after, num_interrupted=len(problems) - len(whole))
-        write_report([store.folder])
+        write_report([run_dir.path])
     if interrupted:
-        raise Interrupted(f"what there was is saved in {store.folder}")
-    sys.stderr.write(f"saved in {store.folder}\n")
+        raise Interrupted(f"what there was is saved in {run_dir.path}")
+    sys.stderr.write(f"saved in {run_dir.path}\n")
 
 
 def _beyond(config: RunConfig) -> list[PolicyConfig]:

@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepprune.errors import UserError
 from deepprune.schemas import TRACES
+from deepprune.table_io import Kind, read_rows
 from deepprune.traces import Problem
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 
+KEYS: dict[str, Kind] = {"problem_id": "text", "sample": "integer", "error": "text"}
 PART_TRACES = 48
 PART_S = 5.0
 """A part is written when it has this many traces, or when its first has waited this long."""
@@ -32,7 +33,7 @@ class CollectStore:
         UserError: a part in the folder is damaged.
     """
 
-    def __init__(self, folder: ResultFolder, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: RunDir, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._clock = clock
         self._rows: list[dict[str, Any]] = []
@@ -104,12 +105,10 @@ def _number(part: Path) -> int:
 
 
 def _keys(part: Path) -> list[tuple[str, int, str | None]]:
-    names = ["problem_id", "sample", "error"]
     try:
-        columns = pq.read_table(part, columns=names).to_pydict()
-        return list(zip(*(columns[name] for name in names), strict=True))
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:120]
+        rows = list(read_rows(part, KEYS, tuple(KEYS)))
+    except UserError as error:
         raise UserError(
-            f"{part} is damaged ({reason}): delete it, and its traces are sampled again"
+            f"{part} is damaged ({error}): delete it, and its traces are sampled again"
         ) from None
+    return [(row["problem_id"], row["sample"], row["error"]) for row in rows]

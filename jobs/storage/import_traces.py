@@ -19,9 +19,10 @@ from deepprune.errors import UserError
 from deepprune.ledger import Fate
 from deepprune.schemas import TRACES
 from deepprune.table_io import Kind, data_files, placed_rows
+from deepprune.traces import Problem
 from jobs.render.format import counted
-from jobs.storage.rows import benchmark_of
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.rows import trace_row
+from jobs.storage.run_dir import RunDir
 
 NEEDED = ("problem", "text")
 KINDS: dict[str, Kind] = {
@@ -72,7 +73,7 @@ def import_traces(
     for file in files:
         next(_their_rows(file, columns), None)  # a wrong map leaves no folder behind
     rows = Rows(benchmark, model, answer_kind, truncated_answers)
-    with ResultFolder(out, config) as folder:
+    with RunDir(out, config) as folder:
         unfinished = out / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)
         part: list[dict[str, Any]] = []
@@ -192,21 +193,18 @@ class Rows:
         self.num_traces += 1
         self.num_without_answer += answer is None
         self.num_without_text += text is None
-        return {
-            "benchmark": benchmark_of(problem_id),
-            "problem_id": problem_id,
-            "problem": theirs["problem"],
-            "reference": theirs.get("reference"),
-            "model": model,
-            "sample": sample,
-            "text": text,
-            "num_tokens": theirs.get("num_tokens"),
-            "finish_reason": theirs.get("finish_reason"),
-            "fate": (Fate.LOST if text is None else Fate.FINISHED).value,
-            "reason": "imported",
-            "answer": answer,
-            "error": "imported without a text" if text is None else None,
-        }
+        return trace_row(
+            Problem(problem_id, theirs["problem"], theirs.get("reference")),
+            model,
+            sample,
+            fate=Fate.LOST if text is None else Fate.FINISHED,
+            reason="imported",
+            text=text,
+            num_tokens=theirs.get("num_tokens"),
+            finish_reason=theirs.get("finish_reason"),
+            answer=answer,
+            error="imported without a text" if text is None else None,
+        )
 
 
 def _their_rows(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:

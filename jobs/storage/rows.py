@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepprune.cells import cell_key
 from deepprune.config import Reads, RunConfig, VllmGeneratorConfig
 from deepprune.grading import is_correct
 from deepprune.ledger import Fate
 from deepprune.policy_config import JudgingConfig, PaperRules, PolicyConfig
-from deepprune.schemas import LEDGER_FIELDS
+from deepprune.schemas import LEDGER_FIELDS, OUTCOMES, SCORES, TRACES
 from deepprune.session import Outcome
+from deepprune.traces import Problem
+from jobs.storage.run_dir import RunDir, part_name
 
 if TYPE_CHECKING:
     from actors.driver.coordinator import Solved
+    from actors.driver.live_trace import LiveTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def outcome_row(
         "model": model,
         "driver": driver,
         "policy": outcome.policy,
+        "cell": cell_key(policy, judge if judging else None, seed),
         "judge": judge if judging else None,
         "num_traces": policy.num_traces,
         "checkpoint": judging.checkpoint if judging else None,
@@ -98,9 +103,47 @@ def benchmark_of(problem_id: str) -> str:
     return problem_id.partition("/")[0]
 
 
-def live_outcome_row(solved: Solved, origin: Origin) -> dict[str, Any]:
-    """The outcome of a problem that was solved live."""
-    return outcome_row(
+def trace_row(
+    problem: Problem, model: str, sample: int, *, fate: Fate, reason: str, **columns: Any
+) -> dict[str, Any]:
+    """One row of the traces table; those of its columns that are not given are null."""
+    return {
+        "benchmark": benchmark_of(problem.problem_id),
+        "problem_id": problem.problem_id,
+        "problem": problem.text,
+        "reference": problem.reference,
+        "model": model,
+        "sample": sample,
+        "fate": fate.value,
+        "reason": reason,
+        **columns,
+    }
+
+
+def sampled_columns(trace: LiveTrace, origin: Origin) -> dict[str, Any]:
+    """The columns of a trace that was sampled live."""
+    names = "seed text num_tokens prefix_chars prefix_tokens finish_reason answer confidence"
+    return {
+        **{name: getattr(trace, name) for name in names.split()},
+        "token_ids": list(trace.token_ids),
+        "confidence_window": origin.confidence_window,
+    }
+
+
+def write_solved(run: RunDir, solved: Solved, origin: Origin) -> None:
+    """Write a problem solved live as a part of each table, the outcome last: it is never there
+    without its traces.
+
+    Raises:
+        UserError: the disk is full, or fails; all parts written before are whole.
+    """
+    part = live_part(origin.model, solved.outcome.problem, solved.policy, solved.seed)
+    judge = origin.judge if isinstance(solved.policy, JudgingConfig) else None
+    cell = cell_key(solved.policy, judge, solved.seed)
+    run.write("traces", part, _trace_rows(solved, origin, cell), TRACES)
+    if solved.scores:
+        run.write("scores", part, _score_rows(solved, origin, cell), SCORES)
+    row = outcome_row(
         solved.outcome,
         solved.policy,
         model=origin.model,
@@ -108,9 +151,16 @@ def live_outcome_row(solved: Solved, origin: Origin) -> dict[str, Any]:
         judge=origin.judge,
         seed=solved.seed,
     )
+    run.write("outcomes", part, [row], OUTCOMES)
 
 
-def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
+def live_part(model: str, problem: Problem, policy: PolicyConfig, seed: int) -> str:
+    """The name of the parts that hold a problem solved live under a cell."""
+    words = f"{problem.problem_id}-{policy.name}"
+    return part_name(words, model, problem.problem_id, problem.text, policy, seed)
+
+
+def _score_rows(solved: Solved, origin: Origin, cell: str) -> list[dict[str, Any]]:
     """One row for each pair that was judged."""
     assert isinstance(solved.policy, JudgingConfig)
     problem_id = solved.outcome.problem.problem_id
@@ -120,6 +170,7 @@ def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
             "problem_id": problem_id,
             "model": origin.model,
             "policy": solved.outcome.policy,
+            "cell": cell,
             "judge": origin.judge,
             "reads": origin.reads,
             "checkpoint": solved.policy.checkpoint,
@@ -131,34 +182,19 @@ def score_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
     ]
 
 
-def trace_rows(solved: Solved, origin: Origin) -> list[dict[str, Any]]:
+def _trace_rows(solved: Solved, origin: Origin, cell: str) -> list[dict[str, Any]]:
     """One row for each trace that was launched."""
-    problem = solved.outcome.problem
-    rows = []
-    for end in solved.outcome.ends:
-        trace = solved.traces[end.sample]
-        rows.append(
-            {
-                "benchmark": benchmark_of(problem.problem_id),
-                "problem_id": problem.problem_id,
-                "problem": problem.text,
-                "reference": problem.reference,
-                "model": origin.model,
-                "policy": solved.outcome.policy,
-                "sample": end.sample,
-                "seed": trace.seed,
-                "text": trace.text,
-                "token_ids": list(trace.token_ids),
-                "num_tokens": end.num_tokens,
-                "prefix_chars": trace.prefix_chars,
-                "prefix_tokens": trace.prefix_tokens,
-                "finish_reason": trace.finish_reason,
-                "fate": end.fate.value,
-                "reason": end.reason,
-                "answer": trace.answer,
-                "confidence": trace.confidence,
-                "confidence_window": origin.confidence_window,
-                "error": end.reason if end.fate is Fate.LOST else None,
-            }
+    return [
+        trace_row(
+            solved.outcome.problem,
+            origin.model,
+            end.sample,
+            fate=end.fate,
+            reason=end.reason,
+            policy=solved.outcome.policy,
+            cell=cell,
+            error=end.reason if end.fate is Fate.LOST else None,
+            **sampled_columns(solved.traces[end.sample], origin) | {"num_tokens": end.num_tokens},
         )
-    return rows
+        for end in solved.outcome.ends
+    ]

@@ -1,22 +1,30 @@
-"""A folder of results that one process at a time adds to, in parts that are whole or not there."""
+"""A run's folder: one process at a time adds to it, in parts that are whole or not there.
+
+It holds `config.yaml` and tables (`deepprune.schemas`), each a folder of Parquet parts, which
+`pyarrow.parquet.read_table(folder / "outcomes")` reads as one. A part's name follows from what it
+holds, so a run that was stopped goes on with the parts that are missing.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from deepprune.errors import UserError
+from deepprune.table_writer import atomic_file, write_rows
 
 
-class ResultFolder:
-    """Holds `config.yaml` and tables as folders of Parquet parts; locked while its `with` lasts.
+class RunDir:
+    """A run's folder, locked while its `with` lasts.
 
     Raises:
         UserError: another process writes to the folder, it belongs to another configuration, or it
@@ -27,6 +35,26 @@ class ResultFolder:
         self.path = path
         self._config = config
         self._lock: int | None = None
+
+    def check(self) -> None:
+        """Refuse a folder now that would be refused when there are results; create nothing.
+
+        Raises:
+            UserError: the folder belongs to another configuration, or cannot be written to.
+        """
+        nearest = next(path for path in (self.path, *self.path.parents) if path.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise UserError(f"cannot write to {self.path}: choose another folder with --out")
+        if not self._config_path.exists():
+            return
+        found = yaml.safe_load(self._config_path.read_text(encoding="utf-8"))
+        if found != self._config:
+            differing = sorted(_differences(found, self._config))
+            shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
+            raise UserError(
+                f"{self.path} holds results of another configuration (different: {shown}): choose "
+                "another --out, or the configuration it was made with"
+            )
 
     def __enter__(self) -> Self:
         try:
@@ -58,58 +86,44 @@ class ResultFolder:
 
     def has(self, table: str, part: str) -> bool:
         """Whether a part has been written."""
-        return (self.path / table / f"{part}.parquet").is_file()
+        return self._part(table, part).is_file()
 
-    def write(self, table: str, part: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    def write(
+        self, table: str, part: str, rows: Sequence[dict[str, Any]], schema: pa.Schema
+    ) -> None:
         """Write a part, replacing one of the same name.
 
         Raises:
             UserError: the disk is full, or fails; all parts written before are whole.
         """
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="zstd")
-        self.write_file(f"{table}/{part}.parquet", sink.getvalue())
+        write_rows(self._part(table, part), rows, schema)
 
-    def write_file(self, name: str, data: Any) -> None:
-        """Write a file that is there whole or not at all, whenever process or machine die.
+    @property
+    def _config_path(self) -> Path:
+        return self.path / "config.yaml"
 
-        Raises:
-            UserError: the disk is full, or fails.
-        """
-        path = self.path / name
-        unfinished = path.with_name(f"_{path.name}.part")  # readers of Parquet skip `_` names
-        try:
-            path.parent.mkdir(exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path}: {error.strerror or error}; what was written before is safe: "
-                "make room, and run the same command again to go on"
-            ) from None
+    def _part(self, table: str, part: str) -> Path:
+        return self.path / table / f"{part}.parquet"
 
     def _claim(self) -> None:
-        path = self.path / "config.yaml"
-        if not path.exists():
+        self.check()
+        for unfinished in self.path.glob("*/_*.part"):  # of a process that died
+            unfinished.unlink(missing_ok=True)
+        if not self._config_path.exists():
             text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
-            self.write_file(path.name, text.encode())
-            return
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if found != self._config:
-            differing = sorted(_differences(found, self._config))
-            shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-            raise UserError(
-                f"{self.path} holds results of another configuration (different: {shown}): choose "
-                "another --out, or the configuration it was made with"
-            )
+            with atomic_file(self._config_path) as file:
+                file.write(text.encode())
 
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def part_name(words: str, *key: object, digest_size: int = 6) -> str:
+    """A file name that begins with `words`, and is the same for the same key and for no other."""
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:80]
+    return f"{readable}-{hashlib.blake2b(repr(key).encode(), digest_size=digest_size).hexdigest()}"
 
 
 def _differences(a: Any, b: Any, path: str = "") -> set[str]:

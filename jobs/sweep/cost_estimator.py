@@ -29,9 +29,9 @@ from deepprune.plan_config import PlanConfig
 from deepprune.policy_config import JudgingConfig, OracleConfig, PolicyConfig
 from deepprune.recordings import Recording, load_recordings
 from deepprune.replay import PairJudge
-from deepprune.replay_dataset import Material
+from deepprune.replay_dataset import ReplayDataset
 from deepprune.speed import SpeedConfig
-from deepprune.synthetic_traces import drawn_anew, made_up
+from deepprune.synthetic_traces import resampled_recordings, synthetic_recordings
 from jobs.sweep.replay_judges import informed, noisy_scores
 
 Mix = dict[str, int]
@@ -75,9 +75,11 @@ class Planner:
             raise UserError(
                 "traces that are made up have no words: set checkpoint tokens:K, or a recording"
             )
-        self._materials = [Material(r, plan.chars_per_token) for r in self._recordings(base, most)]
+        self._datasets = [
+            ReplayDataset(r, plan.chars_per_token) for r in self._recordings(base, most)
+        ]
         self._calibration = self._calibrated()
-        lengths = [t for m in self._materials for t in m.lengths]
+        lengths = [t for m in self._datasets for t in m.lengths]
         self.mean_tokens, self.longest_tokens = sum(lengths) / len(lengths), max(lengths)
         self._judges: dict[int, PairJudge] = {}
 
@@ -90,13 +92,13 @@ class Planner:
         in_flight = self.plan.max_problems or self.plan.num_problems
         policy = informed(policy, self.plan.judge, self._calibration)
         replays = (
-            material.prepared(
+            dataset.prepared(
                 policy,
                 judge=self._judge(place, policy) if judged else None,
                 fleet=fleet,
                 prompt_tokens=self.plan.prompt_tokens,
             )
-            for place, material in enumerate(self._materials)
+            for place, dataset in enumerate(self._datasets)
         )
         outcomes = list(replay_together(fleet, replays, in_flight))
         ledger = sum((outcome.ledger for outcome in outcomes), Ledger())
@@ -122,7 +124,7 @@ class Planner:
     def _recordings(self, base: Path, num_traces: int) -> Sequence[Recording]:
         plan = self.plan
         if plan.recording is None:
-            return made_up(
+            return synthetic_recordings(
                 plan.lengths,
                 plan.num_problems,
                 num_traces,
@@ -136,7 +138,7 @@ class Planner:
             kind=plan.answer_kind,
             chars_per_token=plan.chars_per_token,
         )
-        return drawn_anew(
+        return resampled_recordings(
             recordings,
             plan.num_problems,
             num_traces,
@@ -146,16 +148,16 @@ class Planner:
 
     def _calibrated(self) -> Calibration:
         """What the planned judge's scores mean: it is calibrated on these very problems."""
-        pairs = [judges.oracle(material.answers) for material in self._materials]
-        answers = [material.answers for material in self._materials]
+        pairs = [judges.oracle(dataset.answers) for dataset in self._datasets]
+        answers = [dataset.answers for dataset in self._datasets]
         return judges.calibrate(pairs, answers)[0]
 
     def _judge(self, place: int, policy: PolicyConfig) -> PairJudge:
-        material, name = self._materials[place], self.plan.judge
+        dataset, name = self._datasets[place], self.plan.judge
         if isinstance(policy, OracleConfig) or name == "oracle":
-            return judges.oracle(material.answers)
+            return judges.oracle(dataset.answers)
         if place not in self._judges:
-            scores = noisy_scores(name, material, self._calibration, self.plan.seed)
+            scores = noisy_scores(name, dataset, self._calibration, self.plan.seed)
             if self._run.judge is not None:
                 scores = replace(scores, reads=self._run.judge.reads)
             self._judges[place] = scores

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from deepprune.config import RunConfig, load_config
 from deepprune.loading import validated
 from deepprune.policy_config import JudgingConfig, PolicyConfig
-from deepprune.schemas import OUTCOMES, SCORES, TRACES
 from deepprune.sweep_config import SweepConfig
 from deepprune.traces import Problem
 from jobs.sample.display import Display
 from jobs.sample.run import Task, solve, system_for
-from jobs.storage.rows import Origin, live_outcome_row, score_rows, trace_rows
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.rows import Origin, live_part, write_solved
+from jobs.storage.run_dir import RunDir
 
 
 def live_sweep(config: SweepConfig, base: Path, out: Path, address: str | None) -> None:
@@ -33,27 +30,27 @@ def live_sweep(config: SweepConfig, base: Path, out: Path, address: str | None) 
     written = config.model_dump(mode="json") | {
         "run_configurations": [run.model_dump(mode="json") for run in runs]
     }
-    with ResultFolder(out, written) as folder:
+    with RunDir(out, written) as run_dir:
         for run in runs:
-            _solve(config, run, problems, folder, address)
+            _solve(config, run, problems, run_dir, address)
 
 
 def _solve(
     config: SweepConfig,
     run: RunConfig,
     problems: list[Problem],
-    folder: ResultFolder,
+    run_dir: RunDir,
     address: str | None,
 ) -> None:
     origin = Origin.of(run)
+    policies = [_calibrated(run, cell.policy) for cell in config.cells()]
     tasks = {
-        _part(origin.model, task): task
+        live_part(origin.model, problem, policy, seed): Task(problem, policy, seed)
         for problem in problems
-        for cell in config.cells()
+        for policy in policies
         for seed in range(config.seeds)
-        for task in [Task(problem, _calibrated(run, cell.policy), seed)]
     }
-    left = [task for part, task in tasks.items() if not folder.has("outcomes", part)]
+    left = [task for part, task in tasks.items() if not run_dir.has("outcomes", part)]
     if not left:
         return
     most = max(task.policy.num_traces for task in left)
@@ -64,20 +61,8 @@ def _solve(
         display.phase(f"{len(left)} of {len(tasks)} outcomes to come")
         for solved in solve(system, left, display):
             display.finished(solved.outcome)
-            if not solved.outcome.complete:
-                continue
-            part = _part(origin.model, Task(solved.outcome.problem, solved.policy, solved.seed))
-            folder.write("traces", part, trace_rows(solved, origin), TRACES)
-            if solved.scores:
-                folder.write("scores", part, score_rows(solved, origin), SCORES)
-            folder.write("outcomes", part, [live_outcome_row(solved, origin)], OUTCOMES)
-
-
-def _part(model: str, task: Task) -> str:
-    key = (model, task.problem.problem_id, task.problem.text, task.policy, task.seed)
-    readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{task.problem.problem_id}-{task.policy.name}")
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=6).hexdigest()
-    return f"{readable.strip('-.')[:80]}-{digest}"
+            if solved.outcome.complete:
+                write_solved(run_dir, solved, origin)
 
 
 def _run(name: str, base: Path, config: SweepConfig) -> RunConfig:

@@ -1,134 +1,91 @@
-"""Replays of a sweep as Ray tasks: score, calibrate, replay; a problem at a time."""
+"""Sweeps that replay recordings: one Ray task replays a problem under all of its cells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import ray
+from ray.exceptions import RayTaskError
 
-from deepprune.checkpoints import CheckpointSpec
-from deepprune.feature_judge import FeatureJudge, learn_for_each
-from deepprune.judges import Calibration, ScoredPairs, calibrate
-from deepprune.policy_config import JudgingConfig
-from deepprune.recordings import Recording
-from deepprune.replay_dataset import Material
+from deepprune.errors import UserError
+from deepprune.recordings import Recording, load_recordings
+from deepprune.replay_dataset import ReplayDataset
+from deepprune.schemas import OUTCOMES
 from deepprune.speed import SpeedConfig
-from deepprune.sweep_config import Cell, SweepConfig
+from deepprune.sweep_config import SweepCell, SweepConfig
+from jobs.render.progress import Progress
 from jobs.storage.rows import outcome_row
+from jobs.storage.run_dir import RunDir, part_name
 from jobs.sweep.replay_judges import (
-    NEEDS_NO_CALIBRATION,
-    Scores,
-    feature_sample,
+    JudgeSpec,
+    Judging,
     informed,
+    judge_all,
+    load_scores,
     noisy_scores,
-    scores_of,
 )
 
-Bench = tuple[str, CheckpointSpec]
-"""A judge and the checkpoint it judges at."""
+Rows = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Judging:
-    """What a problem's pairs were scored, and what the scores mean."""
+class JudgedCell(NamedTuple):
+    """A cell to replay, its judging (None: nothing is judged), and the part for its outcomes."""
 
-    scored: ScoredPairs | None
-    calibration: Calibration
-
-
-def bench_of(cell: Cell) -> Bench | None:
-    """The judge of a cell with its checkpoint; None where nothing is judged."""
-    if cell.judge is None:
-        return None
-    assert isinstance(cell.policy, JudgingConfig)
-    spec = CheckpointSpec.parse(cell.policy.checkpoint, cell.policy.reasoning_words)
-    return cell.judge, spec
+    part: str
+    cell: SweepCell
+    judging: ray.ObjectRef[Judging] | None
 
 
-def prepared(recordings: Sequence[Recording], config: SweepConfig) -> list[ray.ObjectRef[Material]]:
-    """Make each recording ready, side by side: grouping answers takes algebra."""
-    task = ray.remote(_prepare)
-    return [task.remote(recording, config.chars_per_token) for recording in recordings]
+class ReplayTask(NamedTuple):
+    """A problem, and the cells to replay it under."""
+
+    dataset: ray.ObjectRef[ReplayDataset]
+    cells: Sequence[JudgedCell]
 
 
-def judgings(
-    bench: Bench,
-    materials: Sequence[ray.ObjectRef[Material]],
-    scores: Scores,
-    config: SweepConfig,
-) -> list[ray.ObjectRef[Judging]]:
-    """Score every problem with a judge, and calibrate it by the others.
+def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None) -> None:
+    """Replay recordings, whose paths are relative to `base`, into the folder `out`.
 
     Raises:
-        UserError: the judge cannot score a problem.
+        UserError: the recordings, the folder or the cluster cannot work.
     """
-    judge, spec = bench
-    if judge == "features":
-        return _by_features(spec, materials)
-    given = judge.partition(":")[0] in NEEDS_NO_CALIBRATION
-    task = ray.remote(_score)
-    stand_in = "oracle" if given else judge
-    scored_refs = [task.remote(stand_in, m, spec, scores) for m in materials]
-    results = ray.get(scored_refs)
-    calibrations = calibrate([s for s, _ in results], [answers for _, answers in results])
-    judgings = []
-    for (scored, _), calibration in zip(results, calibrations, strict=True):
-        if judge.startswith("noisy:"):
-            judgings.append(ray.put(Judging(None, calibration)))
-        elif given or not config.calibrate:
-            judgings.append(ray.put(Judging(scored, calibration)))
-        else:
-            judgings.append(ray.put(Judging(calibration.apply(scored), calibration)))
-    return judgings
+    recordings = _recordings(config, base)
+    cells = config.cells()
+    _check_sizes(recordings, cells)
+    sources = [str(_resolved(source, base)) for source in config.recordings]
+    with RunDir(out, config.model_dump(mode="json") | {"recordings": sources}) as run_dir:
+        missing = [
+            [cell for cell in cells if not run_dir.has("outcomes", _part(recording, cell))]
+            for recording in recordings
+        ]
+        total, left = len(recordings) * len(cells), sum(map(len, missing))
+        if not left:
+            return
+        from actors.deploy.connection import connected, running_cluster
 
-
-def _by_features(
-    spec: CheckpointSpec, materials: Sequence[ray.ObjectRef[Material]]
-) -> list[ray.ObjectRef[Judging]]:
-    """Score every problem with a feature judge that was learned from the others."""
-    sample, score = ray.remote(feature_sample), ray.remote(_score_features)
-    judges = learn_for_each(ray.get([sample.remote(m, spec) for m in materials]))
-    return [score.remote(j, m, spec) for j, m in zip(judges, materials, strict=True)]
+        with (
+            connected(running_cluster(address)),
+            Progress("replaying", total, total - left) as progress,
+        ):
+            tasks = _tasks(config, base, recordings, missing, progress)
+            for part, rows in _run(tasks, config):
+                run_dir.write("outcomes", part, rows, OUTCOMES)
+                progress.step()
 
 
 def replay_problem(
-    material: Material,
-    cells: Sequence[tuple[Cell, int | None]],
-    seeds: int,
-    speed: SpeedConfig,
-    *judgings: Judging,
-) -> Iterator[list[dict[str, Any]]]:
-    """Replay a problem under each cell in turn, with the judging at its place; a row per seed."""
-    for cell, place in cells:
-        judging = None if place is None else judgings[place]
-        yield [_replay(material, cell, judging, seed, speed) for seed in range(seeds)]
-
-
-def _prepare(recording: Recording, chars_per_token: float) -> Material:
-    return Material(recording, chars_per_token)
-
-
-def _score(
-    judge: str, material: Material, spec: CheckpointSpec, scores: Scores
-) -> tuple[ScoredPairs, dict[int, str | None]]:
-    return scores_of(judge, material, spec, scores), material.answers
-
-
-def _score_features(
-    judge: FeatureJudge | None, material: Material, spec: CheckpointSpec
-) -> Judging:
-    if judge is None:  # nothing to learn from: a judge that says nothing
-        samples = material.samples
-        unknown = np.full((len(samples), len(samples)), 0.5)
-        return Judging(ScoredPairs(samples, unknown, "nothing"), Calibration(1.0, 0.0, 0.5, 0.5))
-    return Judging(judge.score(material.problem.text, material.prefixes(spec)), judge.calibration)
+    dataset: ReplayDataset, cells: Sequence[JudgedCell], seeds: int, speed: SpeedConfig
+) -> Iterator[tuple[str, Rows]]:
+    """Replay a problem under each cell in turn; yield a part's name and a row for each seed."""
+    for part, cell, reference in cells:
+        judging = None if reference is None else ray.get(reference)
+        yield part, [_replay(dataset, cell, judging, seed, speed) for seed in range(seeds)]
 
 
 def _replay(
-    material: Material, cell: Cell, judging: Judging | None, seed: int, speed: SpeedConfig
+    dataset: ReplayDataset, cell: SweepCell, judging: Judging | None, seed: int, speed: SpeedConfig
 ) -> dict[str, Any]:
     policy, scored = cell.policy, None
     if judging is not None:
@@ -136,8 +93,120 @@ def _replay(
         policy = informed(policy, cell.judge, judging.calibration)
         scored = judging.scored
         if scored is None:
-            scored = noisy_scores(cell.judge, material, judging.calibration, seed)
-    outcome = material.replay(policy, judge=scored, speed=speed, seed=seed)
+            scored = noisy_scores(cell.judge, dataset, judging.calibration, seed)
+    outcome = dataset.replay(policy, judge=scored, speed=speed, seed=seed)
     return outcome_row(
-        outcome, cell.policy, model=material.model, driver="replay", judge=cell.judge, seed=seed
+        outcome, cell.policy, model=dataset.model, driver="replay", judge=cell.judge, seed=seed
     )
+
+
+def _tasks(
+    config: SweepConfig,
+    base: Path,
+    recordings: Sequence[Recording],
+    missing: Sequence[Sequence[SweepCell]],
+    progress: Progress,
+) -> list[ReplayTask]:
+    """A task for each problem that lacks cells, once all judges have scored all problems.
+
+    Raises:
+        UserError: a judge cannot score a problem.
+    """
+    progress.phase("grouping answers")
+    prepare = ray.remote(_prepare)
+    datasets = [prepare.remote(recording, config.chars_per_token) for recording in recordings]
+    scores = load_scores([_resolved(path, base) for path in config.scores])
+    judged: dict[JudgeSpec | None, Sequence[ray.ObjectRef[Judging] | None]] = {
+        None: [None] * len(recordings)
+    }
+    for spec in dict.fromkeys(JudgeSpec.of(cell) for cells in missing for cell in cells):
+        if spec is not None:
+            progress.phase(f"scoring pairs, {spec.name} at {spec.checkpoint}")
+            judged[spec] = judge_all(spec, datasets, scores, calibrated=config.calibrate)
+    return [
+        ReplayTask(
+            datasets[i],
+            [JudgedCell(_part(recording, c), c, judged[JudgeSpec.of(c)][i]) for c in missing[i]],
+        )
+        for i, recording in enumerate(recordings)
+        if missing[i]
+    ]
+
+
+def _prepare(recording: Recording, chars_per_token: float) -> ReplayDataset:
+    return ReplayDataset(recording, chars_per_token)
+
+
+def _run(tasks: Iterable[ReplayTask], config: SweepConfig) -> Iterator[tuple[str, Rows]]:
+    """Run as many tasks at a time as there are CPUs; yield parts as they come."""
+    replay = ray.remote(num_returns="streaming")(replay_problem)
+    waiting = iter(tasks)
+    running: list[Any] = []
+    slots = int(ray.cluster_resources().get("CPU", 1)) + 1
+    try:
+        while True:
+            while len(running) < slots and (task := next(waiting, None)) is not None:
+                stream = replay.remote(task.dataset, task.cells, config.seeds, config.speed)
+                running.append(stream)
+            if not running:
+                return
+            ready, _ = ray.wait(running, num_returns=1, fetch_local=False)
+            for stream in ready:
+                reference = next(stream, None)
+                if reference is None:
+                    running.remove(stream)
+                else:
+                    yield ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+
+
+def _part(recording: Recording, cell: SweepCell) -> str:
+    """The name of the part that holds a cell's outcomes of one problem, all seeds together."""
+    problem = recording.problem
+    key = (problem.problem_id, recording.model, problem.text)
+    return f"{part_name(problem.problem_id, *key, digest_size=5)}-{cell.key}"
+
+
+def _recordings(config: SweepConfig, base: Path) -> list[Recording]:
+    found: list[Recording] = []
+    for source in config.recordings:
+        found += load_recordings(
+            _resolved(source, base),
+            kind=config.answer_kind,
+            truncated=config.truncated_answers,
+            chars_per_token=config.chars_per_token,
+        )
+    keys = [(recording.problem.problem_id, recording.model) for recording in found]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice[0]} by {twice[1] or 'no model'} is in two of the recordings")
+    chosen = found[config.chosen]
+    if not chosen:
+        raise UserError(f"problems {config.problems} leaves none of {len(found)}")
+    return chosen
+
+
+def _check_sizes(recordings: Sequence[Recording], cells: Sequence[SweepCell]) -> None:
+    """Refuse at once what would fail after minutes.
+
+    Raises:
+        UserError: a problem has fewer traces than a cell asks for.
+    """
+    most = max(cell.policy.num_traces for cell in cells)
+    short = [r for r in recordings if len(r.traces) < most]
+    if short:
+        fewest = min(short, key=lambda recording: len(recording.traces))
+        raise UserError(
+            f"num_traces {most} is more than are recorded: {fewest.problem.problem_id} has "
+            f"{len(fewest.traces)} finished traces ({len(short)} of {len(recordings)} problems "
+            "have too few); lower num_traces, or choose others with `problems`"
+        )
+
+
+def _resolved(source: str, base: Path) -> Path:
+    """A path as given, or else beside the sweep's file."""
+    path = Path(source).expanduser()
+    return path.absolute() if path.exists() or path.is_absolute() else (base / path).absolute()

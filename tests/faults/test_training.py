@@ -31,7 +31,7 @@ from training.learners.run import run
 from training.offline.scoring import open_judge
 from training.pairs.build import PairsBuild
 from training.pairs.data import load_pairs
-from training.pairs.scan_sources import look_at
+from training.pairs.scan_sources import scan_sources
 
 pytestmark = pytest.mark.faults
 
@@ -61,7 +61,7 @@ def pairs(bare_cluster, tmp_path_factory) -> Path:
     config = PairsConfig(
         checkpoints=["tokens:8"], tokenizer="miniature/reasoner", pairs_per_problem=16
     )
-    work = PairsBuild([folder / "t.parquet"], look_at([folder / "t.parquet"]), config, folder)
+    work = PairsBuild([folder / "t.parquet"], scan_sources([folder / "t.parquet"]), config, folder)
     assert sum(work.cut()) == len(rows)
     assert sum(work.pair()) == 30
     (folder / "manifest.json").write_text(json.dumps(work.manifest([])))

@@ -12,8 +12,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from jobs.storage.run_store import load_outcomes
 from tests.support.command import deepprune
+from tests.support.tables import load_outcomes
 from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.sample import demo
-from jobs.storage.run_store import load_outcomes, load_traces
+from tests.support.tables import load_outcomes, load_traces
 
 pytestmark = pytest.mark.live
 

@@ -16,7 +16,7 @@ from tests.support.command import deepprune
 from training.config import PairsConfig
 from training.pairs.build import PairsBuild
 from training.pairs.data import SPLITS, load_pairs
-from training.pairs.scan_sources import look_at
+from training.pairs.scan_sources import scan_sources
 
 pytestmark = pytest.mark.live
 
@@ -49,9 +49,9 @@ def write_traces(
 
 
 def build(source: Path, out: Path, config: PairsConfig = CONFIG) -> dict:
-    survey = look_at([source])
-    work = PairsBuild([source], survey, config, out)
-    assert sum(work.cut()) == survey.num_traces
+    scan = scan_sources([source])
+    work = PairsBuild([source], scan, config, out)
+    assert sum(work.cut()) == scan.num_traces
     assert sum(work.pair()) == work.num_problems
     return work.manifest([])
 

@@ -133,11 +133,17 @@ def test_more_traces_than_are_recorded_are_refused_before_anything_starts(config
 
 @pytest.mark.core
 def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, capsys):
-    """Ctrl-C, then all of it: what was solved is not solved again, and all can be replayed."""
+    """Ctrl-C, then all of it: what was solved is not solved again, and all can be replayed.
+
+    Two seeds: each outcome has its own texts in the report, and the folder is a recording.
+    """
     from actors.deploy.system import System
     from deepprune.recordings import load_recordings
+    from deepprune.seeds import stable_seed
     from jobs.cli import main
-    from jobs.sweep.command import live as live_sweep
+    from jobs.report.load import load_runs
+    from jobs.report.trace_texts import TraceTexts
+    from jobs.sweep import live as live_sweep
 
     @contextmanager
     def system_for(*_):
@@ -164,20 +170,36 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
         "policies": [{"name": "cons"}, {"name": "deepprune"}],
         "num_traces": [12],
         "checkpoints": ["tokens:54"],
+        "seeds": 2,
     }
     path.write_text(yaml.safe_dump(keys))
     arguments = ["sweep", str(path), "--out", str(tmp_path / "run")]
     assert main(arguments) == 130
     assert f"run it again with --out {tmp_path / 'run'} to go on" in capsys.readouterr().err
     before = {part: part.read_bytes() for part in parts_of(tmp_path / "run")}
-    assert 1 <= len(before) < 6
+    assert 1 <= len(before) < 12
     assert main(arguments) == 0
-    assert runs == [6, 6 - len(before)], "only what was missing"
+    assert runs == [12, 12 - len(before)], "only what was missing"
     assert all(part.read_bytes() == content for part, content in before.items())
     rows = outcomes_of(tmp_path / "run")
-    assert len({(row["problem_id"], row["policy"]) for row in rows}) == len(rows) == 6
+    assert len({(row["problem_id"], row["policy"], row["seed"]) for row in rows}) == 12
+    assert len(rows) == 12
     assert all(row["driver"] == "live" and row["complete"] for row in rows)
     assert [len(r.traces) for r in load_recordings(tmp_path / "run")] == [12] * 3
+
+    traces = pq.read_table(tmp_path / "run" / "traces").to_pylist()
+    drawn = stable_seed(1, rows[0]["problem_id"], 0)
+    assert any(trace["seed"] == drawn for trace in traces), "the second seed draws other traces"
+    (run,) = load_runs([tmp_path / "run"])
+    texts = TraceTexts([run])
+    for row in run.rows:
+        for sample, text in texts.texts(row).items():
+            assert text.text in {
+                trace["text"]
+                for trace in traces
+                if trace["sample"] == sample
+                and trace["seed"] == stable_seed(row.seed, row.problem_id, sample)
+            }
 
 
 @pytest.fixture

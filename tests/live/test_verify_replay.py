@@ -12,8 +12,10 @@ from deepprune.policy_config import (
     PlusConfig,
     PolicyConfig,
 )
-from deepprune.verify_replay import retell
-from jobs.storage.run_store import RunStore, load_outcomes, load_scores, load_traces
+from deepprune.verify_replay import replay_as_recorded
+from jobs.storage.rows import Origin, write_solved
+from jobs.storage.run_dir import RunDir
+from tests.support.tables import load_outcomes, load_scores, load_traces
 
 pytestmark = pytest.mark.live
 
@@ -28,16 +30,17 @@ POLICIES: list[PolicyConfig] = [
 
 def test_a_live_run_told_again_comes_to_the_same_decisions(live_system, problems, tmp_path):
     policies = [*POLICIES, live_system.config.policy]
-    store = RunStore(tmp_path / "run", live_system.config)
-    for policy in policies:
-        for solved in live_system.solve(problems[:2], policy, live_system.config.seed):
-            store.write(solved)
-    traces, scores = load_traces(store.folder), load_scores(store.folder)
-    rows = load_outcomes(store.folder)
+    config, folder = live_system.config, tmp_path / "run"
+    with RunDir(folder, config.model_dump(mode="json")) as run_dir:
+        for policy in policies:
+            for solved in live_system.solve(problems[:2], policy, config.seed):
+                write_solved(run_dir, solved, Origin.of(config))
+    traces, scores = load_traces(folder), load_scores(folder)
+    rows = load_outcomes(folder)
     assert len(rows) == 2 * len(policies)
     for row in rows:
         mine = [t for t in traces if _key(t) == _key(row)]
-        told = retell(row, mine, [s for s in scores if _key(s) == _key(row)])
+        told = replay_as_recorded(row, mine, [s for s in scores if _key(s) == _key(row)])
         assert told.answer == row["answer"]
         assert [list(c) for c in told.decision.clusters] == row["clusters"]
         assert [(a, list(s)) for a, s in told.decision.votes] == [
@@ -53,4 +56,4 @@ def test_a_live_run_told_again_comes_to_the_same_decisions(live_system, problems
 
 
 def _key(row):
-    return row["problem_id"], row["policy"]
+    return row["problem_id"], row["cell"]

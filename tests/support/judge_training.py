@@ -12,7 +12,7 @@ from actors.tokenizer import load_tokenizer
 from training.config import TrainConfig
 from training.learners.encoder import EncoderLearner
 from training.learners.engines import PlainEngine
-from training.learners.trainer import Progress, Trainer
+from training.learners.trainer import StepMetrics, Trainer
 from training.pairs.data import PairSet, Prefix
 
 MODEL = "miniature/judge"
@@ -53,7 +53,7 @@ def encoder_trainer(config: TrainConfig, pairs: PairSet, held_out: PairSet) -> T
 
 def train_encoder(
     config: TrainConfig, pairs: PairSet, held_out: PairSet, folder: Path, checkpoint: str
-) -> list[Progress]:
+) -> list[StepMetrics]:
     """Train an encoder judge and save what its last step has made of it."""
     trainer, kept = encoder_trainer(config, pairs, held_out), Kept(folder / "state")
     trainer.run(kept)
@@ -68,10 +68,10 @@ class Kept:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.log: list[Progress] = []
+        self.log: list[StepMetrics] = []
 
-    def progress(self, progress: Progress) -> None:
-        self.log.append(progress)
+    def step(self, metrics: StepMetrics) -> None:
+        self.log.append(metrics)
 
-    def checkpoint(self, engine, progress: Progress) -> None:
+    def checkpoint(self, engine, progress: StepMetrics) -> None:
         engine.save(self.folder / f"step-{progress.step}", progress.step)

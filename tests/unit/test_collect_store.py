@@ -31,7 +31,7 @@ from jobs.cli import main
 from jobs.sample import collect as job
 from jobs.storage.benchmarks import load_benchmark
 from jobs.storage.collect_store import PART_S, PART_TRACES, CollectStore
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 
 CONFIG = load_config("cluster/laptop.yaml", {"generator.confidence": True})
 PROBLEMS = [Problem(f"b/{i}", f"What is {i}?", str(i), "math") for i in range(3)]
@@ -52,7 +52,7 @@ def ended(sample: int, error: str | None = None) -> Collected:
 
 
 def row(problem: Problem, sample: int, error: str | None = None) -> dict:
-    return job.trace_row(CONFIG, problem, ended(sample, error))
+    return job.collected_row(CONFIG, problem, ended(sample, error))
 
 
 def rows_in(folder: Path) -> list[dict]:
@@ -62,7 +62,7 @@ def rows_in(folder: Path) -> list[dict]:
 
 @contextmanager
 def opened(path: Path, **more):
-    with ResultFolder(path, {"seed": 0}) as folder:
+    with RunDir(path, {"seed": 0}) as folder:
         yield CollectStore(folder, **more)
 
 

@@ -13,6 +13,7 @@ from actors.models import MINIATURE
 from cluster.configs import resolve_config
 from deepprune.config import load_config
 from deepprune.feature_judge import FeatureJudge
+from deepprune.schemas import SCORES
 from jobs.cli import main
 from jobs.sweep.replay_judges import load_scores
 from training.config import PairsConfig
@@ -105,6 +106,25 @@ def test_scores_serve_a_replay(pairs, evaluated):
     known = scores["made/8", "m", "tokens:20"]
     assert known.reads == "nothing"
     assert all(0 < p < 1 for p in known.p_same.values())
+
+
+def test_of_scores_of_several_seeds_those_of_the_first_count(tmp_path):
+    rows = [
+        {
+            "benchmark": "b",
+            "problem_id": "b/1",
+            "model": "m",
+            "cell": f"deepprune-0123456789/{seed}",
+            "checkpoint": "tokens:20",
+            "first": 0,
+            "second": second,
+            "p_same": seed / 10,
+        }
+        for seed, second in ((3, 1), (2, 1), (3, 2), (2, 3))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, SCORES), tmp_path / "scores.parquet")
+    (scores,) = load_scores([tmp_path / "scores.parquet"]).values()
+    assert scores.p_same == pytest.approx({(0, 1): 0.2, (0, 3): 0.2})
 
 
 def test_nothing_is_scored_twice(pairs, evaluated):

@@ -1,8 +1,12 @@
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepprune import prefix_facts
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge, learn, learn_for_each, sampled
 from deepprune.pair_features import feature_names, pair_features
@@ -70,9 +74,37 @@ def test_any_text_can_be_read(text):
     read_statements(text)
 
 
-def test_reading_takes_linear_time_also_of_hostile_text():
-    for piece in ("=", "\\boxed{", "1/", "-", "(", "a=", "\\frac{1", "9" * 50 + "."):
-        read_statements(piece * 20_000)
+class CountingPattern:
+    """A regular expression that counts the characters it is given to scan."""
+
+    def __init__(self, pattern: re.Pattern[str], counts: Counter[str]) -> None:
+        self._pattern, self._counts = pattern, counts
+
+    def __getattr__(self, name):
+        method = getattr(self._pattern, name)
+
+        def scan(*arguments):
+            self._counts["characters"] += len(arguments[-1]) + 1
+            return method(*arguments)
+
+        return scan
+
+
+@pytest.mark.parametrize(
+    "piece", ["=", "\\boxed{", "1/", "-", "(", "a=", "\\frac{1", "9" * 50 + ".", "so 1. ", "a=1\n"]
+)
+def test_reading_takes_linear_time_also_of_hostile_text(monkeypatch, piece):
+    counts = Counter()
+    for name, value in list(vars(prefix_facts).items()):
+        if isinstance(value, re.Pattern):
+            monkeypatch.setattr(prefix_facts, name, CountingPattern(value, counts))
+    scanned = []
+    for num_pieces in (2_000, 4_000):
+        counts.clear()
+        read_statements(piece * num_pieces)
+        scanned.append(counts["characters"])
+    assert 0 < scanned[1] <= 2.1 * scanned[0]
+    assert scanned[1] <= 20 * len(piece) * num_pieces
 
 
 @settings(max_examples=15, deadline=None)

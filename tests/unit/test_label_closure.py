@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.learners.label_closure import Agreement
+from training.learners.label_closure import LabelClosure
 from training.pairs.data import PairSet, Prefix
 
 
@@ -16,13 +16,13 @@ def labelled(num: int, *pairs: tuple[int, int, bool]) -> PairSet:
     return PairSet(prefixes, first, second, same, np.ones(len(pairs), dtype=np.int64))
 
 
-def said(agreement: Agreement, one: int, other: int) -> bool | None:
+def said(agreement: LabelClosure, one: int, other: int) -> bool | None:
     (same,), (known,) = agreement.of(np.array([one]), np.array([other]))
     return bool(same) if known else None
 
 
 def test_what_is_implied_is_known_and_the_rest_is_not():
-    agreement = Agreement(
+    agreement = LabelClosure(
         labelled(7, (0, 1, True), (2, 1, True), (3, 2, False), (3, 4, True), (5, 6, False))
     )
     assert said(agreement, 0, 2) is True, "both agree with 1"
@@ -32,7 +32,7 @@ def test_what_is_implied_is_known_and_the_rest_is_not():
 
 
 def test_a_pairs_own_label_comes_first():
-    agreement = Agreement(labelled(3, (0, 1, True), (1, 2, True), (2, 0, False)))
+    agreement = LabelClosure(labelled(3, (0, 1, True), (1, 2, True), (2, 0, False)))
     assert said(agreement, 0, 2) is False
     assert said(agreement, 0, 1) is True
 
@@ -44,7 +44,7 @@ def test_nothing_that_is_known_is_wrong(answers, data):
     shown = data.draw(st.lists(st.sampled_from(every), min_size=1, unique=True))
     pairs = labelled(num, *((i, j, answers[i] == answers[j]) for i, j in shown))
     first, second = (np.array(column) for column in zip(*every, strict=True))
-    same, known = Agreement(pairs).of(first, second)
+    same, known = LabelClosure(pairs).of(first, second)
     truth = np.array([answers[i] == answers[j] for i, j in every])
     np.testing.assert_array_equal(same[known], truth[known])
     told = {frozenset(pair) for pair in shown}

@@ -11,7 +11,7 @@ from jobs.report.lanes import CANCELLED_ALPHA, draw_lanes
 from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
-from jobs.report.trace_texts import Shelf
+from jobs.report.trace_texts import TraceTexts
 from tests.support.sample_runs import AFTER, BEFORE, end, outcome, trace, write_run
 
 HOSTILE = "$\\undefined{ \n $\\frac{1}$ \x1b[31m"
@@ -34,7 +34,7 @@ def pages_of(folder):
     traces = [trace(1, s, words, policy="cons") for s in range(4)]
     traces += [trace(1, 0, words, policy="deepprune") | {"prefix_chars": 12}]
     runs = load_runs([write_run(folder, rows, traces=traces)])
-    (pages,) = build_pages(summarise(runs), runs, Shelf(runs), 10_000)
+    (pages,) = build_pages(summarise(runs), runs, TraceTexts(runs), 10_000)
     return pages.pages
 
 

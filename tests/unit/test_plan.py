@@ -19,7 +19,7 @@ from deepprune.loading import find
 from deepprune.plan_config import LengthsConfig, PlanConfig, load_plan
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
 from deepprune.speed import Efficiency, SpeedConfig
-from deepprune.synthetic_traces import made_up
+from deepprune.synthetic_traces import synthetic_recordings
 from jobs.cli import main
 from jobs.sweep.cost_estimator import Planner, cheapest
 from jobs.sweep.plan import PLANS
@@ -146,7 +146,7 @@ class TestConfiguration:
     @pytest.mark.parametrize("agreement", [0.2, 0.5, 0.9, 1.0])
     def test_made_up_traces_are_as_wanted(self, agreement):
         lengths = LengthsConfig(mean_tokens=1000, agreement=agreement)
-        (problem,) = made_up(lengths, 1, 4000, max_tokens=10**6)
+        (problem,) = synthetic_recordings(lengths, 1, 4000, max_tokens=10**6)
         tokens = [trace.num_tokens for trace in problem.traces]
         assert sum(tokens) / 4000 == pytest.approx(1000, rel=0.05)
         answers = [trace.answer for trace in problem.traces]
@@ -184,7 +184,7 @@ class TestPredictions:
         for (_, count), p in predictions.items():
             assert p.gpu_hours == pytest.approx(4 * count * p.hours) == p.cost
             assert 0 < p.busy <= 1
-        tokens = sum(planner()._materials[0].lengths)
+        tokens = sum(planner()._datasets[0].lengths)
         assert predictions["cons", 1].generated_tokens >= tokens
         assert predictions["cons", 1].generated_tokens == predictions["cons", 3].generated_tokens
 
@@ -204,7 +204,7 @@ class TestPredictions:
     def test_cons_by_hand(self):
         speed = SpeedConfig(streams=1000, step_s=3600, step_s_per_trace=0)
         ready = planner(speed=speed, num_problems=2)
-        longest = max(max(material.lengths) for material in ready._materials)
+        longest = max(max(dataset.lengths) for dataset in ready._datasets)
         assert ready.predict(ready.policies[0], {"a100x4": 1}).hours == pytest.approx(longest)
 
     def test_an_encoder_judge_reads_each_prefix_once(self, predictions):

@@ -12,9 +12,8 @@ import pytest
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
-from jobs.storage.run_store import RunStore
 from tests.support.sample_results import PROBLEM, cons, pruned
-from tests.unit.test_run_store import CONFIG
+from tests.unit.test_run_store import Store
 
 
 def trace(problem: int = 0, sample: int = 0, **more) -> dict:
@@ -195,12 +194,24 @@ def test_configurations_are_one_recording_unless_their_samples_clash(tmp_path):
 
 
 def test_of_several_policies_the_one_that_finished_most_is_the_recording(tmp_path):
-    store = RunStore(tmp_path / "run", CONFIG)
+    store = Store(tmp_path / "run")
     store.write(pruned())
     store.write(cons())
     (recording,) = load_recordings(tmp_path / "run")
     assert recording.problem.problem_id == PROBLEM.problem_id
     assert len(recording.traces) == 6
+
+
+def test_of_several_cells_the_fullest_is_the_recording_and_of_equals_the_first_seed(tmp_path):
+    cells = {"cons-a/1": 3, "cons-a/0": 3, "cons-b/0": 2}
+    rows = [
+        trace(sample=s, policy="cons", cell=cell, text=cell)
+        for cell, count in cells.items()
+        for s in range(count)
+    ]
+    (recording,) = load_recordings(parquet(tmp_path / "t.parquet", rows, TRACES))
+    assert [t.text for t in recording.traces] == ["cons-a/0"] * 3
+    assert recording.cell == "cons-a/0"
 
 
 # --- what is refused ------------------------------------------------------------------------------

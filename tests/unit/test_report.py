@@ -19,7 +19,7 @@ from jobs.render.theme import OTHER_COLOUR, PALETTE
 from jobs.report.load import load_runs
 from jobs.report.pages import build_pages
 from jobs.report.summary import summarise
-from jobs.report.trace_texts import Shelf
+from jobs.report.trace_texts import TraceTexts
 from tests.support.sample_runs import AFTER, end, outcome, realistic, trace, write_run
 
 HOSTILE = (
@@ -157,7 +157,7 @@ def test_a_lane_knows_where_its_trace_was_cut(tmp_path):
     run = write_run(tmp_path / "run", rows, config={"recordings": ["../recorded"]})
     runs = load_runs([run])
     settings = summarise(runs)
-    (pages,) = build_pages(settings, runs, Shelf(runs), 10_000_000)
+    (pages,) = build_pages(settings, runs, TraceTexts(runs), 10_000_000)
     assert pages.note == "All 1 texts are embedded whole."
     (data,) = unpacked(f'<script type="application/octet-stream">{pages.pages[0].packed}</script>')
     (variant,) = data["variants"]
@@ -169,6 +169,36 @@ def test_a_lane_knows_where_its_trace_was_cut(tmp_path):
     assert data["texts"][text] == words
     assert (mark, cut) == (20, 20)  # 12 of 24 characters, 8 of them in two units
     assert group["lanes"][0][3:] == [0, 0, data["answers"].index("42"), text, 20, -1]
+
+
+def test_each_outcome_has_the_texts_of_its_own_cell(tmp_path):
+    """Two seeds and two settings of one policy in one live run; and a folder without cells."""
+    cells = ("cons-a/0", "cons-a/1", "cons-b/0", None)
+    rows = [
+        outcome(1, "cons", driver="live", seed=seed, cell=cell) for seed, cell in enumerate(cells)
+    ]
+    traces = [
+        trace(1, sample, f"{cell} {sample}", policy="cons", cell=cell)
+        for cell in cells
+        for sample in range(2)
+    ]
+    runs = load_runs([write_run(tmp_path / "run", rows, traces=traces)])
+    texts = TraceTexts(runs)
+    for row in runs[0].rows:
+        assert [text.text for text in texts.texts(row).values()] == [
+            f"{row.cell} 0",
+            f"{row.cell} 1",
+        ]
+
+
+def test_a_run_from_before_cells_were_recorded_has_its_texts(tmp_path):
+    rows = [outcome(1, "cons", driver="live")]
+    traces = [trace(1, 0, "so", policy="cons")]
+    run = write_run(tmp_path / "run", rows, traces=traces, drop=["cell"])
+    part = run / "traces" / "t.parquet"
+    pq.write_table(pq.read_table(part).drop_columns(["cell"]), part)
+    (run,) = load_runs([run])
+    assert TraceTexts([run]).texts(run.rows[0])[0].text == "so"
 
 
 def test_megabytes_of_text_are_cut_and_that_is_said(tmp_path):

@@ -8,7 +8,7 @@ from jobs.report.load import load_runs
 from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
-from jobs.report.trace_texts import Shelf, count_pairs
+from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.variants import VariantReader, labels
 from jobs.report.verdict import verdict_of
 from tests.support.sample_runs import outcome, trace, write_run
@@ -329,5 +329,5 @@ def test_pairs_by_hand(tmp_path):
     traces = [trace(1, s, "so", policy="cons", answer=a) for s, a in enumerate(answers)]
     traces += [trace(1, s, "so", policy="deepprune") for s in range(4)]
     runs = load_runs([write_run(tmp_path / "run", rows, traces=traces)])
-    (pairs,) = count_pairs(runs, Shelf(runs))
+    (pairs,) = count_pairs(runs, TraceTexts(runs))
     assert (pairs.num_problems, pairs.pairs, pairs.same) == (1, 3, 1)

@@ -10,38 +10,38 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepprune.errors import UserError
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 
 SCHEMA = pa.schema([("number", pa.int64())])
 CONFIG = {"seeds": 3, "speed": {"streams": 8}, "policies": ["cons"]}
 
 
-def write(folder: ResultFolder, part: str, *numbers: int) -> None:
+def write(folder: RunDir, part: str, *numbers: int) -> None:
     folder.write("outcomes", part, [{"number": number} for number in numbers], SCHEMA)
 
 
 def test_what_was_written_is_there_when_it_is_opened_again(tmp_path):
-    with ResultFolder(tmp_path / "run", CONFIG) as folder:
+    with RunDir(tmp_path / "run", CONFIG) as folder:
         assert not folder.has("outcomes", "a")
         write(folder, "a", 1, 2)
-    with ResultFolder(tmp_path / "run", CONFIG) as folder:
+    with RunDir(tmp_path / "run", CONFIG) as folder:
         assert folder.has("outcomes", "a")
         assert not folder.has("outcomes", "b")
     assert pq.read_table(tmp_path / "run" / "outcomes").num_rows == 2
 
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
-    with ResultFolder(tmp_path, CONFIG):
+    with RunDir(tmp_path, CONFIG):
         pass
     other = CONFIG | {"seeds": 4, "speed": {"streams": 8, "step_s": 1.0}}
     with pytest.raises(UserError, match=r"different: seeds, speed\.step_s\)"):
-        ResultFolder(tmp_path, other).__enter__()
-    with ResultFolder(tmp_path, CONFIG):
+        RunDir(tmp_path, other).__enter__()
+    with RunDir(tmp_path, CONFIG):
         pass  # the refusal left no lock behind
 
 
 def _hold(path, held, leave) -> None:
-    with ResultFolder(path, CONFIG):
+    with RunDir(path, CONFIG):
         held.set()
         leave.wait(60)
 
@@ -53,15 +53,15 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_no_obstacle(tmp_path):
     process.start()
     assert held.wait(60)
     with pytest.raises(UserError, match="another process is writing"):
-        ResultFolder(tmp_path, CONFIG).__enter__()
+        RunDir(tmp_path, CONFIG).__enter__()
     process.kill()
     process.join()
-    with ResultFolder(tmp_path, CONFIG) as folder:
+    with RunDir(tmp_path, CONFIG) as folder:
         write(folder, "a", 1)
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_part(tmp_path, monkeypatch):
-    with ResultFolder(tmp_path, CONFIG) as folder:
+    with RunDir(tmp_path, CONFIG) as folder:
         write(folder, "a", 1)
 
         def full(_: int) -> None:
@@ -80,4 +80,4 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_part(tmp_path, monkeypa
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot write to"):
-        ResultFolder(tmp_path / "file" / "run", CONFIG).__enter__()
+        RunDir(tmp_path / "file" / "run", CONFIG).__enter__()

@@ -6,16 +6,32 @@ import pytest
 from deepprune.config import load_config
 from deepprune.errors import UserError
 from deepprune.ledger import Fate, Ledger
+from deepprune.schemas import OUTCOMES, TRACES
 from deepprune.traces import Problem
-from jobs.storage.run_store import OUTCOMES, TRACES, RunStore, load_outcomes, load_traces
+from jobs.storage.rows import Origin, write_solved
+from jobs.storage.run_dir import RunDir
 from tests.support import sample_results
+from tests.support.tables import load_outcomes, load_scores, load_traces
 
 CONFIG = load_config("cluster/laptop.yaml", {"seed": 3})
 
 
+class Store:
+    """A run's folder that is opened for each problem that is written to it."""
+
+    def __init__(self, folder, config=CONFIG):
+        self.folder, self._config = folder, config
+        self.run_dir = RunDir(folder, config.model_dump(mode="json"))
+        self.run_dir.check()
+
+    def write(self, solved):
+        with self.run_dir:
+            write_solved(self.run_dir, solved, Origin.of(self._config))
+
+
 @pytest.fixture
-def store(tmp_path) -> RunStore:
-    return RunStore(tmp_path / "runs" / "one", CONFIG)
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "runs" / "one")
 
 
 def test_an_outcome_comes_back_with_its_whole_ledger(store):
@@ -56,6 +72,17 @@ def test_any_reader_of_parquet_sees_one_table(store):
     assert pq.read_table(store.folder / "traces").num_rows == 2 * (6 + 5)
 
 
+def test_traces_and_scores_have_the_key_of_their_outcome(store):
+    again = replace(sample_results.pruned(), seed=4)
+    for solved in (sample_results.pruned(), again, sample_results.cons()):
+        store.write(solved)
+    cells = {(row["policy"], row["seed"]): row["cell"] for row in load_outcomes(store.folder)}
+    assert len(set(cells.values())) == 3
+    assert {row["cell"] for row in load_traces(store.folder)} == set(cells.values())
+    scored = {row["cell"] for row in load_scores(store.folder)}
+    assert scored == {cells["deepprune", 3], cells["deepprune", 4]}
+
+
 def test_the_configuration_lies_beside_and_loads_again(store):
     store.write(sample_results.cons())
     assert load_config(store.folder / "config.yaml") == CONFIG
@@ -86,13 +113,13 @@ def test_a_crash_while_writing_loses_nothing_and_leaves_no_half_of_it(store, mon
     original = type(store.folder).replace
     with monkeypatch.context() as patch:
         patch.setattr(type(store.folder), "replace", full_disk)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(UserError, match="no space"):
             store.write(sample_results.pruned(Problem("made/8", "?")))
     assert list((store.folder / table).glob("_*"))  # what the crash left behind
     assert [row["problem_id"] for row in load_outcomes(store.folder)] == ["made/7"]
     assert pq.read_table(store.folder / "outcomes").num_rows == 1
 
-    again = RunStore(store.folder, CONFIG)
+    again = Store(store.folder, CONFIG)
     again.write(sample_results.pruned(Problem("made/8", "?")))
     assert len(load_outcomes(store.folder)) == 2
     assert {row["problem_id"] for row in load_traces(store.folder)} == {"made/7", "made/8"}
@@ -116,24 +143,15 @@ def test_parts_from_before_a_column_was_added_still_load(store):
 
 def test_a_folder_of_another_run_is_refused(store):
     store.write(sample_results.cons())
-    RunStore(store.folder, CONFIG)
+    Store(store.folder, CONFIG)
     with pytest.raises(UserError, match="another configuration"):
-        RunStore(store.folder, CONFIG.model_copy(update={"seed": 4}))
+        Store(store.folder, CONFIG.model_copy(update={"seed": 4}))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another folder"):
-        RunStore(tmp_path / "file" / "run", CONFIG)
-
-
-def test_a_folder_without_a_run_is_refused_and_an_empty_run_is_empty(store, tmp_path):
-    with pytest.raises(UserError, match="not a run's folder"):
-        load_outcomes(tmp_path)
-    store.write(sample_results.cons())
-    for part in (store.folder / "outcomes").iterdir():
-        part.unlink()
-    assert load_outcomes(store.folder) == []
+        Store(tmp_path / "file" / "run", CONFIG)
 
 
 def test_a_trace_of_an_endpoint_has_no_token_ids(store):

@@ -11,7 +11,7 @@ import pytest
 
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
-from training.pairs.scan_sources import look_at, slices_of, source_files
+from training.pairs.scan_sources import scan_sources, slices_of, source_files
 
 ROW = {"problem_id": "b/1", "problem": "What?", "sample": 0, "text": "5", "answer": "5"}
 
@@ -27,8 +27,8 @@ def test_configurations_are_models_of_their_own_only_where_samples_clash(tmp_pat
             tmp_path / f"{name}.jsonl",
             *({"model": "m", "config": c, "sample": s} for c, s in zip("ab", samples, strict=True)),
         )
-        survey = look_at(files)
-        names = {survey.model(ROW | {"model": "m", "config": c}) for c in "ab"}
+        scan = scan_sources(files)
+        names = {scan.selection.model(ROW | {"model": "m", "config": c}) for c in "ab"}
         assert names == ({"m"} if name == "apart" else {"m (a)", "m (b)"})
         assert names == {recording.model for recording in load_recordings(files[0])}
 
@@ -43,10 +43,10 @@ def test_the_policy_that_finished_most_counts(tmp_path):
             for i, (p, f) in enumerate(zip(policies, fates, strict=True))
         ),
     )
-    survey = look_at(files)
-    assert survey.model(ROW | {"policy": "cons"}) == ""
-    assert survey.model(ROW | {"policy": "deepprune"}) is None
-    assert survey.num_traces == 4
+    scan = scan_sources(files)
+    assert scan.selection.model(ROW | {"policy": "cons"}) == ""
+    assert scan.selection.model(ROW | {"policy": "deepprune"}) is None
+    assert scan.num_traces == 4
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_policy_that_finished_most_counts(tmp_path):
 )
 def test_what_cannot_be_paired_is_refused_in_one_line(rows, words, tmp_path):
     with pytest.raises(UserError) as refused:
-        look_at(jsonl(tmp_path / "t.jsonl", *rows))
+        scan_sources(jsonl(tmp_path / "t.jsonl", *rows))
     assert all(word in str(refused.value) for word in words), refused.value
     assert "\n" not in str(refused.value)
 

@@ -26,8 +26,8 @@ from training.learners.judge import (
     score_sharing,
 )
 from training.learners.log import TrainLog, read_log
-from training.learners.pairwise import PairwiseLearner, known
-from training.learners.trainer import Progress, Trainer, learning_rate
+from training.learners.pairwise import PairwiseLearner, trained_prompt
+from training.learners.trainer import StepMetrics, Trainer, learning_rate
 from training.pairs.data import PairSet
 
 PROMPT = {"template": "{first}{second}", "same_token": "a", "different_token": "b"}
@@ -159,8 +159,8 @@ def test_a_shared_beginning_read_once_gives_the_same_scores():
 
 def test_a_saved_judge_carries_what_its_evaluation_says(tmp_path):
     says = {"auroc": 0.9, "mean_auroc": 0.4, "slope": 1.7, "shift": 0.6, "tau": 1.0}
-    progress = Progress(1, 1, 0.1, 0.1, 0.1, 1.0, **says, base_rate=0.7)
-    prompt = known(load_prompt(MODEL), progress, "tokens:54", 192)
+    progress = StepMetrics(1, 1, 0.1, 0.1, 0.1, 1.0, **says, base_rate=0.7)
+    prompt = trained_prompt(load_prompt(MODEL), progress, "tokens:54", 192)
     assert (prompt.tau, prompt.auroc, prompt.base_rate) == (0.999, 0.5, 0.7)
     assert (prompt.checkpoint, prompt.max_tokens) == ("tokens:54", 192)
     assert (prompt.slope, prompt.shift) == (1.7, 0.6)
@@ -172,8 +172,8 @@ def test_a_saved_judge_carries_what_its_evaluation_says(tmp_path):
 
 
 def test_an_evaluation_without_a_verdict_leaves_no_number():
-    progress = Progress(1, 1, 0.1, 0.1, 0.1, 1.0, auroc=math.nan, mean_auroc=math.nan)
-    prompt = known(
+    progress = StepMetrics(1, 1, 0.1, 0.1, 0.1, 1.0, auroc=math.nan, mean_auroc=math.nan)
+    prompt = trained_prompt(
         JudgePrompt(template="{first}{second}", same_token="a", different_token="b"),
         progress,
         "tokens:5",
@@ -206,11 +206,11 @@ def test_lora_trains_additions_only_and_is_merged_when_saved(tmp_path):
 def test_a_log_rewritten_from_an_earlier_step_has_each_step_once(tmp_path):
     log = TrainLog(tmp_path)
     for step in (1, 2, 3, 4):
-        log.add(Progress(step, 5, float(step), 0.1, 0.1, 1.0))
+        log.add(StepMetrics(step, 5, float(step), 0.1, 0.1, 1.0))
     log.close()
     log = TrainLog(tmp_path)
     assert log.last_step == 4
     for step in (3, 4, 5):
-        log.add(Progress(step, 5, 10.0 * step, 0.1, 0.1, 1.0))
+        log.add(StepMetrics(step, 5, 10.0 * step, 0.1, 0.1, 1.0))
     log.close()
     assert [float(row["loss"]) for row in read_log(tmp_path)] == [1, 2, 30, 40, 50]

@@ -1,4 +1,4 @@
-"""The language model that a judge is made of, while it is trained."""
+"""The base language model of a judge in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def base_model(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Any:
-    """The configured language model, with its additions where only these are trained.
+    """The configured language model, wrapped with LoRA where the configuration asks for it.
 
     Raises:
         UserError: there is no such model, or peft is asked for and not installed.
@@ -30,7 +30,7 @@ def base_model(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def with_lora(language_model: Any, config: LoraConfig) -> Any:
-    """The model with low-rank additions that alone are trained.
+    """Wrap with LoRA; only the adapters are trainable.
 
     Raises:
         UserError: peft is not installed.
@@ -55,14 +55,14 @@ def with_lora(language_model: Any, config: LoraConfig) -> Any:
 def with_weights(
     make: Callable[[Any], Module], weights: Mapping[str, Tensor], config: TrainConfig
 ) -> Module:
-    """A module that `make` makes of the base model, on the CPU, with the `weights` of the whole."""
+    """Build a module with `make` from the base model, on the CPU, and load its `weights`."""
     module = make(base_model(config, next(iter(weights.values())).dtype))
     module.load_state_dict({name: tensor.cpu() for name, tensor in weights.items()})
     return module
 
 
 def save_language_model(language_model: Any, tokenizer: Any, folder: Any) -> None:
-    """Write a Hugging Face folder; what LoRA has learned is merged."""
+    """Write a Hugging Face folder, with LoRA adapters merged."""
     if hasattr(language_model, "merge_and_unload"):
         language_model = language_model.merge_and_unload()
     language_model.save_pretrained(folder)

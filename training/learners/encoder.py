@@ -19,9 +19,9 @@ from actors.judges.prefix_encoder import PrefixEncoder, encoded, token_ids
 from training.config import TrainConfig
 from training.learners.base_model import save_language_model, with_weights
 from training.learners.engines import Engine
-from training.learners.label_closure import Agreement
+from training.learners.label_closure import LabelClosure
 from training.learners.losses import verdict_loss
-from training.learners.trainer import Progress, check_classes
+from training.learners.trainer import StepMetrics, check_classes
 from training.pairs.data import PairSet, Prefix
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ class EncoderLearner:
         torch.manual_seed(config.seed)  # the head starts from random numbers
         self.module = PrefixEncoder(language_model)
         self._config, self._tokenizer = config, tokenizer
-        self._agreement = Agreement(train)
+        self._labels = LabelClosure(train)
         self._problems = pairs_by_problem(train)
         self._prompts = prompts_of(train.prefixes, tokenizer, config.max_tokens)
         self.validation = validation.limited(config.evaluation_pairs, config.seed)
@@ -72,7 +72,7 @@ class EncoderLearner:
 
     @staticmethod
     def check(config: TrainConfig, tokenizer: Any, train: PairSet) -> None:
-        """Rule out what would stop a training, before workers start.
+        """Refuse a configuration that cannot train, before workers start.
 
         Raises:
             UserError: as the class says.
@@ -94,11 +94,11 @@ class EncoderLearner:
                 yield batch[rank::world]
 
     def losses(self, engine: Engine, members: Sequence[Ints]) -> tuple[Tensor, Tensor]:
-        """The loss on all pairs within each problem, twice: what is minimised is what is logged."""
+        """The loss on all pairs within each problem, to minimise and to log."""
         index = np.concatenate(members)
         group = np.repeat(np.arange(len(members)), [len(m) for m in members])
         first, second = np.nonzero(np.triu(group[:, None] == group[None, :], 1))
-        same, known = self._agreement.of(index[first], index[second])
+        same, known = self._labels.of(index[first], index[second])
         pairs = torch.from_numpy(np.stack([first[known], second[known]]))
         tokens, last = padded([self._prompts[i] for i in index])
         z = engine.forward(*(x.to(engine.device) for x in (tokens, last, pairs)))
@@ -114,14 +114,14 @@ class EncoderLearner:
         return compared(head, vectors, pairs.first, pairs.second)
 
     def save(
-        self, weights: Mapping[str, Tensor], progress: Progress, checkpoint: str, folder: Path
+        self, weights: Mapping[str, Tensor], metrics: StepMetrics, checkpoint: str, folder: Path
     ) -> None:
         """Write a folder that can be served."""
         judge = with_weights(PrefixEncoder, weights, self._config)
         save_language_model(judge.language_model, self._tokenizer, folder)
         save_file(judge.head.state_dict(), folder / HEAD_FILE)
         EncoderSettings(
-            checkpoint=checkpoint, max_tokens=self._config.max_tokens, **progress.verdict
+            checkpoint=checkpoint, max_tokens=self._config.max_tokens, **metrics.saved
         ).save(folder)
 
 

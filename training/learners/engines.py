@@ -1,8 +1,8 @@
-"""What turns a loss into an update: plain PyTorch in one process, or DeepSpeed over many.
+"""Optimizer steps: plain PyTorch in one process, or DeepSpeed over many.
 
-Both keep bf16 weights beside float32 ones that the updates add up in, because a small update added
-to a bf16 weight is rounded away. Buffers stay as they are: by rotary frequencies in bf16 a token at
-position 1,000 is turned up to a radian too far, and what serves the judge has them in float32.
+Both keep float32 master weights beside bf16 ones, because bf16 rounds a small update away. Buffers
+keep their precision: with rotary frequencies in bf16 a token at position 1,000 is rotated up to a
+radian too far, and serving has them in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.pt"
 NEW_LAYERS = "head."
-"""Parameters so named start from random numbers, and learn faster than the rest."""
+"""Prefix of parameters that start from random numbers and get a higher learning rate."""
 NEW_LAYERS_RATE = 2e-3
 """Their learning rate at the least, where the pretrained weights' is at its peak."""
 
@@ -34,7 +34,7 @@ class Engine(Protocol):
     world: int
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the module makes of its inputs, such as a judge's logits, (batch, 2)."""
+        """The module's outputs, such as a judge's logits, (batch, 2)."""
         ...
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
@@ -50,7 +50,7 @@ class Engine(Protocol):
         ...
 
     def save(self, folder: Path, step: int) -> None:
-        """Write what is needed to go on after `step`; every worker calls it."""
+        """Write the state to resume after `step`; every worker calls it."""
         ...
 
     def load(self, folder: Path) -> int:
@@ -75,7 +75,7 @@ class PlainEngine:
         if config.precision == "bf16":
             with _buffers_kept(module):
                 module.to(torch.bfloat16)
-        self._optimiser = torch.optim.AdamW(
+        self._optimizer = torch.optim.AdamW(
             _groups([name for name, _ in named], self._master),
             lr=0.0,
             betas=(0.9, 0.95),
@@ -98,9 +98,9 @@ class PlainEngine:
     def step(self, learning_rate: float) -> float:
         """Clip, update, and return the gradient's norm."""
         norm = nn.utils.clip_grad_norm_(self._master, self._config.max_grad_norm)
-        _set_rates(self._optimiser.param_groups, self._config, learning_rate)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        _set_rates(self._optimizer.param_groups, self._config, learning_rate)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         with torch.no_grad():
             for live, master in zip(self._live, self._master, strict=True):
                 live.copy_(master)
@@ -111,9 +111,9 @@ class PlainEngine:
         return values
 
     def save(self, folder: Path, step: int) -> None:
-        """Write weights and optimiser."""
+        """Write weights and optimizer."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {"step": step, "weights": self._master, "optimiser": self._optimiser.state_dict()}
+        state = {"step": step, "weights": self._master, "optimiser": self._optimizer.state_dict()}
         torch.save(state, folder / STATE_FILE)
 
     def load(self, folder: Path) -> int:
@@ -123,7 +123,7 @@ class PlainEngine:
             for live, master, saved in zip(self._live, self._master, state["weights"], strict=True):
                 master.copy_(saved)
                 live.copy_(saved)
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimiser"])
         return int(state["step"])
 
     def weights(self) -> dict[str, Tensor] | None:
@@ -174,7 +174,7 @@ class DeepSpeedEngine:
         return values
 
     def save(self, folder: Path, step: int) -> None:
-        """Write weights and optimiser."""
+        """Write weights and optimizer."""
         self._engine.save_checkpoint(str(folder), tag="state", client_state={"step": step})
 
     def load(self, folder: Path) -> int:
@@ -192,7 +192,7 @@ class DeepSpeedEngine:
 
 
 def _groups(names: Sequence[str], parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
-    """The optimiser's groups: pretrained weights, and new layers where there are any."""
+    """The optimizer's groups: pretrained weights, and new layers where there are any."""
     groups: dict[bool, list[Tensor]] = {False: [], True: []}
     for name, parameter in zip(names, parameters, strict=True):
         groups[name.startswith(NEW_LAYERS)].append(parameter)

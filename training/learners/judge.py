@@ -115,13 +115,13 @@ def score_sharing(
     prompts: Sequence[Prompt],
     first: npt.NDArray[np.int64],
     device: torch.device,
-    seen: Callable[[int], None] = lambda num_pairs: None,
+    on_progress: Callable[[int], None] = lambda num_pairs: None,
 ) -> npt.NDArray[np.float64]:
     """Like `score_prompts` in one process, but what pairs with an equal `first` share is read once.
 
     The beginning that a group's prompts have in common goes through the model once, and its keys
     and values serve all of them, as the engine's prefix cache does. That saves half of the work
-    where each trace meets many others. `seen` is told how many more pairs are done.
+    where each trace meets many others. `on_progress` is told how many more pairs are done.
     """
     scores = np.zeros(len(prompts))
     order = np.argsort(first, kind="stable")
@@ -134,7 +134,7 @@ def score_sharing(
             beginning.to(device), batch.tokens.to(device), batch.last.to(device)
         )
         scores[group] = (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
-        seen(len(group))
+        on_progress(len(group))
     return scores
 
 

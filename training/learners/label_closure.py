@@ -1,4 +1,4 @@
-"""Which traces agree, where only some of their pairs are labelled."""
+"""The transitive closure of pair labels: which traces agree, from some labelled pairs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 
-class Agreement:
-    """What the labels of pairs say of any two of their traces.
+class LabelClosure:
+    """Labels of any two traces, as far as the labelled pairs imply them.
 
-    Traces that agree with a third agree with each other, and differ from all that one of them
-    differs from. A pair's own label comes before what others imply, since equivalence of answers is
-    not quite transitive.
+    Traces that agree with a third one agree with each other, and differ from every trace that one
+    of them differs from. A pair's own label takes precedence, since equivalence of answers is not
+    quite transitive.
     """
 
     def __init__(self, pairs: PairSet) -> None:

@@ -8,15 +8,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from training.learners.trainer import Progress
+from training.learners.trainer import StepMetrics
 
 CSV_FILE = "log.csv"
 TENSORBOARD_FOLDER = "tensorboard"
-COLUMNS = tuple(field.name for field in fields(Progress))
+COLUMNS = tuple(field.name for field in fields(StepMetrics))
 
 
 class TrainLog:
-    """One row a step. A training taken up again from an earlier step writes its rows anew."""
+    """One row a step. A training that resumes at an earlier step replaces its rows."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / CSV_FILE
@@ -35,12 +35,12 @@ class TrainLog:
         """The last step that was written, 0 before the first."""
         return int(self._rows[-1]["step"]) if self._rows else 0
 
-    def add(self, progress: Progress) -> None:
+    def add(self, metrics: StepMetrics) -> None:
         """Write a step."""
-        row = asdict(progress)
-        behind = bool(self._rows) and int(self._rows[-1]["step"]) >= progress.step
+        row = asdict(metrics)
+        behind = bool(self._rows) and int(self._rows[-1]["step"]) >= metrics.step
         if behind:
-            self._rows = [old for old in self._rows if int(old["step"]) < progress.step]
+            self._rows = [old for old in self._rows if int(old["step"]) < metrics.step]
         self._rows.append(row)
         if behind:
             self._rewrite()
@@ -50,7 +50,7 @@ class TrainLog:
         if self._events is not None:
             for name, value in row.items():
                 if name not in ("step", "num_steps") and value is not None:
-                    self._events.add_scalar(name, value, progress.step)
+                    self._events.add_scalar(name, value, metrics.step)
 
     def close(self) -> None:
         """Write what is left."""

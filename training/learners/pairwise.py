@@ -1,4 +1,4 @@
-"""The pairwise judge in training: batches of pairs, the loss on the answer token, what is saved."""
+"""Train the pairwise judge: batches of pairs, and the loss on the answer token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.learners.batches import PairEncoder, collate, training_batches
 from training.learners.engines import Engine
 from training.learners.judge import JudgeModel, save_judge, score_prompts
 from training.learners.losses import pair_loss
-from training.learners.trainer import Progress, check_classes
+from training.learners.trainer import StepMetrics, check_classes
 from training.pairs.data import PairSet
 
 Floats = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ class PairwiseLearner:
 
     @staticmethod
     def check(config: TrainConfig, tokenizer: Any, train: PairSet) -> None:
-        """Rule out what would stop a training, before workers start.
+        """Refuse a configuration that cannot train, before workers start.
 
         Raises:
             UserError: as the class says.
@@ -92,7 +92,7 @@ class PairwiseLearner:
         return (index[rank::world] for index in islice(every, start * config.accumulation, None))
 
     def losses(self, engine: Engine, index: Ints) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the part of it that is logged: the loss on the answer tokens."""
+        """The loss to minimise, and the part of it to log: the loss on the answer tokens."""
         config = self._config.loss
         batch = collate(
             [self._prompts[i] for i in index],
@@ -122,16 +122,18 @@ class PairwiseLearner:
         return scores
 
     def save(
-        self, weights: Mapping[str, Tensor], progress: Progress, checkpoint: str, folder: Path
+        self, weights: Mapping[str, Tensor], metrics: StepMetrics, checkpoint: str, folder: Path
     ) -> None:
         """Write a folder that can be served."""
         answer_ids = self.module.answer_ids
         judge = with_weights(lambda model: JudgeModel(model, answer_ids), weights, self._config)
-        prompt = known(self._prompt, progress, checkpoint, self._config.max_tokens)
+        prompt = trained_prompt(self._prompt, metrics, checkpoint, self._config.max_tokens)
         save_judge(judge.language_model, self._tokenizer, prompt, folder)
 
 
-def known(prompt: JudgePrompt, progress: Progress, checkpoint: str, max_tokens: int) -> JudgePrompt:
-    """How a judge is asked, with what it was trained on and what its last evaluation says of it."""
-    learned = {"checkpoint": checkpoint, "max_tokens": max_tokens, **progress.verdict}
+def trained_prompt(
+    prompt: JudgePrompt, metrics: StepMetrics, checkpoint: str, max_tokens: int
+) -> JudgePrompt:
+    """The prompt of a trained judge, with its checkpoint and the figures of its last evaluation."""
+    learned = {"checkpoint": checkpoint, "max_tokens": max_tokens, **metrics.saved}
     return prompt.model_copy(update=learned)

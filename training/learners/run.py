@@ -1,7 +1,7 @@
-"""Trains a judge on Ray Train, over any number of workers, and fetches the best one.
+"""Train a judge on Ray Train, over any number of workers, and fetch the best one.
 
-Checkpoints go to any file system that pyarrow knows. A worker that dies is replaced, and training
-goes on from the last checkpoint; so it does when the whole program is run again on its folder.
+Checkpoints go to any file system that pyarrow knows. Training resumes from the last checkpoint when
+a worker died and was replaced, and when the command is run again on its folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepprune.errors import UserError
 from training.config import TrainConfig
-from training.learners.trainer import Progress
+from training.learners.trainer import StepMetrics
 from training.learners.worker import JUDGE, LEARNERS, Assignment, train_worker
 from training.pairs.data import chosen_checkpoint, load_pairs
 
@@ -29,47 +29,51 @@ NUM_KEPT = 2
 """Checkpoints in the storage: the best ones; and the last, from which training goes on."""
 
 
+OnStep = Callable[[StepMetrics | str], None]
+"""Called with the metrics of each step, and with notes for the user."""
+
+
 class Monitor:
-    """An actor between workers and driver: steps go through it, and what the user has to know."""
+    """An actor that passes steps and notes from the workers to the driver."""
 
     def __init__(self) -> None:
         from ray.util.metrics import Gauge
 
-        self._steps: list[Progress | str] = []
+        self._steps: list[StepMetrics | str] = []
         self._failure: str | None = None
         self._gauges = {
             name: Gauge(f"deepprune_train_{name}", f"Of a judge in training: {name}")
             for name in ("step", "loss", "learning_rate", "pairs_per_s", "auroc", "mean_auroc")
         }
 
-    def progress(self, progress: Progress) -> None:
-        """A step is done."""
-        self._steps.append(progress)
+    def step(self, metrics: StepMetrics) -> None:
+        """Record a finished step."""
+        self._steps.append(metrics)
         for name, gauge in self._gauges.items():
-            value = getattr(progress, name)
+            value = getattr(metrics, name)
             if value is not None:
                 gauge.set(value)
 
     def note(self, text: str) -> None:
-        """Something that the user should know."""
+        """Record a message for the user."""
         self._steps.append(text)
 
-    def take(self) -> list[Progress | str]:
+    def take(self) -> list[StepMetrics | str]:
         """The steps and notes since the last call."""
         steps, self._steps = self._steps, []
         return steps
 
     def failed(self, message: str) -> None:
-        """Training cannot go on."""
+        """Record why training cannot go on."""
         self._failure = self._failure or message
 
     def failure(self) -> str | None:
-        """Why training cannot go on."""
+        """The reason why training cannot go on, if there is one."""
         return self._failure
 
 
 def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> tuple[str, int]:
-    """The pairs' checkpoint and the steps of a training, once what can be wrong is ruled out.
+    """Check a training before workers start; return the pairs' checkpoint and the number of steps.
 
     Raises:
         UserError: pairs of one class only, a split that leaks, a tokenizer without the answer
@@ -88,9 +92,9 @@ def run(
     pairs: Path,
     checkpoint: str,
     storage: str,
-    seen: Callable[[Progress | str], None],
+    on_step: OnStep,
 ) -> Result:
-    """Train, telling `seen` about each step and whatever is worth a note; Ray has to be up.
+    """Train, and call `on_step` with each step and note; Ray has to be up.
 
     Raises:
         UserError: training cannot go on; the last good checkpoint is in the storage.
@@ -126,7 +130,7 @@ def run(
             worker_runtime_env={"env_vars": _environment(config)},
         ),
     )
-    with _watched(monitor, seen):
+    with _watched(monitor, on_step):
         try:
             result = trainer.fit()
         except TrainingFailedError as error:
@@ -165,11 +169,11 @@ def fetch_best(result: Result, folder: Path) -> int:
 
 
 @contextmanager
-def _watched(monitor: Any, seen: Callable[[Progress | str], None]) -> Iterator[None]:
-    """While it lasts, `seen` is told what comes to the monitor; what `seen` raises comes out."""
+def _watched(monitor: Any, on_step: OnStep) -> Iterator[None]:
+    """Pass the monitor's steps and notes to `on_step`; an error that it raises comes out."""
     over = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(_watch, monitor, seen, over)
+        watching = pool.submit(_watch, monitor, on_step, over)
         try:
             yield
         finally:
@@ -177,18 +181,18 @@ def _watched(monitor: Any, seen: Callable[[Progress | str], None]) -> Iterator[N
         watching.result()
 
 
-def _watch(monitor: Any, seen: Callable[[Progress | str], None], over: threading.Event) -> None:
+def _watch(monitor: Any, on_step: OnStep, over: threading.Event) -> None:
     import ray
 
     last = False
     while not last:
         last = over.wait(POLL_S)
         for item in ray.get(monitor.take.remote()):
-            seen(item)
+            on_step(item)
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
-    """Of each worker: DeepSpeed is told which device it has instead of looking for compilers."""
+    """Environment of each worker. DeepSpeed gets its device by name, or it looks for compilers."""
     return {
         "DS_ACCELERATOR": "cuda" if config.workers.gpus else "cpu",
         "TOKENIZERS_PARALLELISM": "false",

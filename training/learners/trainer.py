@@ -1,7 +1,7 @@
-"""The training loop: the same for every judge, in one process and in each of many workers.
+"""The training loop of every judge, in one process or in each of many workers.
 
-What a step sees follows from the seed and the step alone, so a training that is taken up
-again from a checkpoint goes on as if it had not stopped.
+The batches of a step depend on the seed and the step alone, so a resumed training continues as if
+it had not stopped.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from training.pairs.data import PairSet
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """One line of a training's log."""
+class StepMetrics:
+    """Metrics of a training step: one line of the log."""
 
     step: int
     num_steps: int
@@ -38,7 +38,7 @@ class Progress:
     auroc: float | None = None
     """Of all validation pairs, pooled."""
     mean_auroc: float | None = None
-    """The mean over validation problems: what chooses the best checkpoint."""
+    """The mean over validation problems, which selects the best checkpoint."""
     slope: float | None = None
     shift: float | None = None
     """Platt scaling of its log-odds by the validation pairs, which makes P(same) a probability."""
@@ -49,13 +49,13 @@ class Progress:
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has most of: the AUROC, else steps."""
+        """Checkpoint selection metric: within-problem AUROC, else pooled, else the step."""
         found = (value for value in (self.mean_auroc, self.auroc) if value is not None)
         return next((value for value in found if not math.isnan(value)), float(self.step))
 
     @property
-    def verdict(self) -> dict[str, float | None]:
-        """What a saved judge knows of itself by the last evaluation, inside what it may be."""
+    def saved(self) -> dict[str, float | None]:
+        """The figures that are saved with a judge, each within the range of its setting."""
 
         def inside(value: float | None, low: float, high: float) -> float | None:
             if value is None or math.isnan(value):
@@ -72,34 +72,34 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """Told about every step; keeps the checkpoints."""
+    """Receives every step; keeps the checkpoints."""
 
-    def progress(self, progress: Progress) -> None:
-        """A step is done."""
+    def step(self, metrics: StepMetrics) -> None:
+        """Report a finished step."""
         ...
 
-    def checkpoint(self, engine: Engine, progress: Progress) -> None:
-        """Weights have been evaluated: save them. Every worker calls it."""
+    def checkpoint(self, engine: Engine, metrics: StepMetrics) -> None:
+        """Save weights that have been evaluated. Every worker calls it."""
         ...
 
 
 class Learner(Protocol):
-    """A judge in training: what each step shows it, how it is examined, and how it is saved."""
+    """A kind of judge in training: its batches, its loss, its evaluation, and its files."""
 
     module: Any
-    """What the engine trains."""
+    """The module to train."""
     num_steps: int
     pairs_per_step: float
     validation: PairSet
     note: str | None
-    """What the user should know before it begins."""
+    """A message for the user before training begins."""
 
     def batches(self, rank: int, world: int, start: int) -> Iterator[Any]:
-        """What this worker is shown from step `start` on, `accumulation` batches a step."""
+        """This worker's batches from step `start` on, `accumulation` a step."""
         ...
 
     def losses(self, engine: Engine, batch: Any) -> tuple[Tensor, Tensor]:
-        """What a batch has minimised, and what of it is logged."""
+        """The loss of a batch to minimise, and the part of it to log."""
         ...
 
     def score(self, engine: Engine) -> npt.NDArray[np.float64]:
@@ -107,14 +107,14 @@ class Learner(Protocol):
         ...
 
     def save(
-        self, weights: Mapping[str, Tensor], progress: Progress, checkpoint: str, folder: Path
+        self, weights: Mapping[str, Tensor], metrics: StepMetrics, checkpoint: str, folder: Path
     ) -> None:
-        """Write a folder that can be served; `checkpoint` is where prefixes were cut."""
+        """Write a folder that can be served; `checkpoint` names the place where prefixes end."""
         ...
 
 
 class Trainer:
-    """Trains one judge, whichever kind it is."""
+    """Trains one judge of any kind."""
 
     def __init__(self, engine: Engine, learner: Learner, config: TrainConfig) -> None:
         self._engine, self._learner, self._config = engine, learner, config
@@ -134,11 +134,11 @@ class Trainer:
             loss, grad_norm = self._step(batches, rate)
             _refuse_no_number(f"the loss of step {step}", loss)
             pairs_per_s = learner.pairs_per_step / (time.monotonic() - since)
-            progress = Progress(step, learner.num_steps, loss, rate, grad_norm, pairs_per_s)
+            metrics = StepMetrics(step, learner.num_steps, loss, rate, grad_norm, pairs_per_s)
             if step % self._config.evaluate_every == 0 or step == learner.num_steps:
-                progress = self._evaluated(progress)
-                reporter.checkpoint(engine, progress)
-            reporter.progress(progress)
+                metrics = self._evaluated(metrics)
+                reporter.checkpoint(engine, metrics)
+            reporter.step(metrics)
             since = time.monotonic()
 
     def _step(self, batches: Iterator[Any], rate: float) -> tuple[float, float]:
@@ -151,14 +151,14 @@ class Trainer:
         mean = engine.total(total / accumulation / engine.world)
         return float(mean), engine.step(rate)
 
-    def _evaluated(self, progress: Progress) -> Progress:
+    def _evaluated(self, metrics: StepMetrics) -> StepMetrics:
         validation = self._learner.validation
         if not len(validation):
-            return progress
+            return metrics
         self._engine.module.eval()
         scores = self._learner.score(self._engine)
         self._engine.module.train()
-        _refuse_no_number(f"a score after step {progress.step}", float(scores.sum()))
+        _refuse_no_number(f"a score after step {metrics.step}", float(scores.sum()))
         same = validation.same
         scale = fit_platt(scores, same)
         tau = None
@@ -166,7 +166,7 @@ class Trainer:
             target = self._config.target_error
             tau = chosen_tau(same, sigmoid(scale.logits(scores)), target)
         return replace(
-            progress,
+            metrics,
             auroc=auroc(same, scores),
             mean_auroc=mean_auroc(same, scores, validation.problem),
             slope=scale.slope,
@@ -185,7 +185,7 @@ def _refuse_no_number(what: str, value: float) -> None:
 
 
 def check_classes(train: PairSet) -> None:
-    """Refuse pairs that nothing can be learned from.
+    """Refuse a set of pairs that lacks a class.
 
     Raises:
         UserError: there are none, or all are of one class.

@@ -1,7 +1,6 @@
-"""What each worker of a training does, from loading the model to the last checkpoint.
+"""The training function of each worker, from loading the model to the last checkpoint.
 
-A checkpoint holds `state/`, from which training goes on, and `judge/`, a folder that can be served:
-so whatever happens later, the last good judge is there.
+A checkpoint holds `state/`, to resume training from, and `judge/`, a folder that can be served.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from training.learners.base_model import base_model
 from training.learners.encoder import EncoderLearner
 from training.learners.engines import DeepSpeedEngine, Engine, PlainEngine
 from training.learners.pairwise import PairwiseLearner
-from training.learners.trainer import Learner, Progress, Trainer
+from training.learners.trainer import Learner, StepMetrics, Trainer
 from training.pairs.data import load_pairs
 
 STATE, JUDGE = "state", "judge"
@@ -32,7 +31,7 @@ LEARNERS: dict[str, type[PairwiseLearner] | type[EncoderLearner]] = {
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a worker is told."""
+    """Arguments of a worker."""
 
     config: TrainConfig
     pairs: Path
@@ -52,7 +51,7 @@ def train_worker(given: dict[str, Assignment]) -> None:
 
     work = given["assignment"]
     if ray.get(work.monitor.failure.remote()):
-        return  # taken up again after a mistake that would only be made again
+        return  # a retry would fail with the same error
     try:
         _train(work)
     except UserError as error:
@@ -90,30 +89,30 @@ def _train(work: Assignment) -> None:
 
 
 class RayReporter:
-    """Tells the monitor about steps, and Ray Train about checkpoints."""
+    """Reports steps to the monitor, and checkpoints to Ray Train."""
 
     def __init__(self, work: Assignment, learner: Learner) -> None:
         self._work, self._learner = work, learner
 
-    def progress(self, progress: Progress) -> None:
-        """Send a step on its way."""
+    def step(self, metrics: StepMetrics) -> None:
+        """Send a finished step to the monitor."""
         from ray import train
 
         if train.get_context().get_world_rank() == 0:
-            self._work.monitor.progress.remote(progress)
+            self._work.monitor.step.remote(metrics)
 
-    def checkpoint(self, engine: Engine, progress: Progress) -> None:
+    def checkpoint(self, engine: Engine, metrics: StepMetrics) -> None:
         """Save state and judge, and wait until they are in the storage."""
         from ray import train
 
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            engine.save(folder / STATE, progress.step)
+            engine.save(folder / STATE, metrics.step)
             weights = engine.weights()
             if weights is not None:
-                self._learner.save(weights, progress, self._work.checkpoint, folder / JUDGE)
+                self._learner.save(weights, metrics, self._work.checkpoint, folder / JUDGE)
             train.report(
-                {"step": progress.step, "score": progress.score},
+                {"step": metrics.step, "score": metrics.score},
                 checkpoint=train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=f"step-{progress.step:07}",
+                checkpoint_dir_name=f"step-{metrics.step:07}",
             )

@@ -22,7 +22,7 @@ from deepprune.judges import ScoredPairs
 from deepprune.statistics import MAX_LOGIT, Floats, Ints, Platt, log_odds
 from training.pairs.data import PairSet
 
-Seen = Callable[[int], None]
+OnProgress = Callable[[int], None]
 """Told how many more pairs have been scored."""
 
 BASELINES = ("always-same", "tfidf", "embeddings", "features")
@@ -57,7 +57,7 @@ class OpenJudge(Protocol):
         """See above."""
         ...
 
-    def score(self, pairs: PairSet, seen: Seen) -> Floats:
+    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         """(pairs,): log-odds."""
         ...
 
@@ -149,8 +149,8 @@ class _AlwaysSame:
     reads: Reads = "nothing"
     is_probability, tau, num_tokens = True, 0.5, 0
 
-    def score(self, pairs: PairSet, seen: Seen) -> Floats:
-        seen(len(pairs))
+    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
+        on_progress(len(pairs))
         return np.full(len(pairs), MAX_LOGIT)
 
 
@@ -161,12 +161,12 @@ class _Similarity:
     def __init__(self, similarity: Callable[[Sequence[str]], ScoredPairs]) -> None:
         self._similarity = similarity
 
-    def score(self, pairs: PairSet, seen: Seen) -> Floats:
+    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         scores = np.zeros(len(pairs))
         for group in by_problem(pairs):
             matrix = self._similarity(group.texts).matrix
             scores[group.pairs] = matrix[group.first, group.second]
-            seen(len(group.pairs))
+            on_progress(len(group.pairs))
         return scores
 
 
@@ -180,13 +180,13 @@ class Features:
         self._judge = judge
         self.tau = judge.tau
 
-    def score(self, pairs: PairSet, seen: Seen) -> Floats:
+    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         """(pairs,): log-odds."""
         scores = np.zeros(len(pairs))
         for group in by_problem(pairs):
             matrix = self._judge.score(group.problem, dict(enumerate(group.texts))).matrix
             scores[group.pairs] = log_odds(matrix[group.first, group.second])
-            seen(len(group.pairs))
+            on_progress(len(group.pairs))
         return scores
 
 
@@ -214,12 +214,12 @@ class _Pairwise:
         self.tau = prompt.tau
         self.num_tokens = 0
 
-    def score(self, pairs: PairSet, seen: Seen) -> Floats:
+    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         from training.learners.judge import score_sharing
 
         prompts = self._encoder.encode_all(pairs)
         self.num_tokens += sum(map(len, prompts))
-        logits = score_sharing(self._module, prompts, pairs.first, self._device, seen)
+        logits = score_sharing(self._module, prompts, pairs.first, self._device, on_progress)
         return self._scale.logits(logits)
 
 
@@ -236,14 +236,14 @@ class _Encoder:
         self.tau = self._judge.settings.tau
         self.num_tokens = 0
 
-    def score(self, pairs: PairSet, seen: Seen) -> Floats:
+    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         scores = np.zeros(len(pairs))
         for group in by_problem(pairs):
             prompts = [self._judge.token_ids(group.problem, text) for text in group.texts]
             vectors = self._judge.encode(prompts)
             scores[group.pairs] = self._judge.log_odds(vectors[group.first], vectors[group.second])
             self.num_tokens += sum(map(len, prompts))
-            seen(len(group.pairs))
+            on_progress(len(group.pairs))
         return scores
 
 

@@ -27,13 +27,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from deepprune.errors import UserError
-from deepprune.recordings import COLUMNS, HINT, REQUIRED
-from deepprune.table_io import read_rows
+from deepprune.recordings import read_traces
+from deepprune.table_writer import summary_of, table_writer
 from training.config import PairsConfig
 from training.pairs.data import PAIRS, PREFIXES, SPLITS, Split
 from training.pairs.pair_up import Excluded, pair_up, prefixes_of, split_problems
-from training.pairs.parts import Part, summary_of
-from training.pairs.scan_sources import Slice, Survey, slices_of
+from training.pairs.scan_sources import Slice, SourceScan, slices_of
 
 PROBLEMS_PER_PART = 8
 """Problems that one task pairs."""
@@ -53,10 +52,10 @@ class PairsBuild:
     """
 
     def __init__(
-        self, files: Sequence[Path], survey: Survey, config: PairsConfig, folder: Path
+        self, files: Sequence[Path], scan: SourceScan, config: PairsConfig, folder: Path
     ) -> None:
-        self._files, self._survey, self._config, self._folder = files, survey, config, folder
-        self._splits = split_problems(survey.keys.values(), config)
+        self._files, self._scan, self._config, self._folder = files, scan, config, folder
+        self._splits = split_problems(scan.keys.values(), config)
         self._parts_of: dict[str, set[str]] = defaultdict(set)
         self._excluded: Counter[str] = Counter()
         self._prefixes: Counter[str] = Counter()
@@ -78,8 +77,8 @@ class PairsBuild:
             {"path": str(self._part("prefixes", number)), "slice": cut}
             for number, cut in enumerate(slices_of(self._files))
         ]
-        survey, config = self._survey, self._config
-        for summary in _each(items, lambda item: _write_prefixes(item, survey, config)):
+        scan, config = self._scan, self._config
+        for summary in _each(items, lambda item: _write_prefixes(item, scan, config)):
             self._excluded.update(summary["excluded"])
             self._prefixes.update(summary["prefixes"])
             for problem_id in summary["problems"]:
@@ -96,7 +95,7 @@ class PairsBuild:
         items = [
             {
                 "path": str(self._part("pairs", number)),
-                "splits": {p: self._splits[self._survey.keys[p]] for p in problem_ids},
+                "splits": {p: self._splits[self._scan.keys[p]] for p in problem_ids},
                 "parts": sorted(set().union(*(self._parts_of[p] for p in problem_ids))),
             }
             for number, problem_ids in enumerate(self._chunks())
@@ -123,7 +122,7 @@ class PairsBuild:
             "format": FORMAT,
             "config": self._config.model_dump(mode="json"),
             "sources": list(sources),
-            "traces": self._survey.num_traces,
+            "traces": self._scan.num_traces,
             "excluded": {str(reason): self._excluded[reason] for reason in Excluded},
             "prefixes": {name: self._prefixes[name] for name in self._config.checkpoints},
             "problems": {split: problems[split] for split in SPLITS},
@@ -176,24 +175,22 @@ def _each(items: Sequence[Any], task: Callable[[Any], Summary]) -> Iterator[Summ
         raise
 
 
-def _write_prefixes(item: Any, survey: Survey, config: PairsConfig) -> Summary:
+def _write_prefixes(item: Any, scan: SourceScan, config: PairsConfig) -> Summary:
     path = Path(item["path"])
-    summary = summary_of(path) or _cut_slice(path, item["slice"], survey, config)
+    summary = summary_of(path) or _cut_slice(path, item["slice"], scan, config)
     return summary | {"path": item["path"]}
 
 
-def _cut_slice(path: Path, cut: Slice, survey: Survey, config: PairsConfig) -> Summary:
+def _cut_slice(path: Path, cut: Slice, scan: SourceScan, config: PairsConfig) -> Summary:
     excluded: Counter[str] = Counter()
     prefixes: Counter[str] = Counter()
     problems: set[str] = set()
     num_traces = 0
     rows: list[dict[str, Any]] = []
-    with Part(path, PREFIXES) as part:
-        for trace in read_rows(
-            Path(cut.file), COLUMNS, REQUIRED, hint=HINT, row_groups=cut.row_groups
-        ):
+    with table_writer(path, PREFIXES) as part:
+        for trace in read_traces(Path(cut.file), row_groups=cut.row_groups):
             num_traces += 1
-            model = survey.model(trace)
+            model = scan.selection.model(trace)
             if model is None:
                 excluded[Excluded.OTHER_POLICY] += 1
                 continue
@@ -231,7 +228,7 @@ def _pair_problems(
     for row in slim.to_pylist():
         groups[itemgetter(*_GROUP)(row)].append(row)
     counts = []
-    with Part(path, PAIRS) as part:
+    with table_writer(path, PAIRS) as part:
         for (problem_id, model, checkpoint), rows in sorted(groups.items()):
             pairs = pair_up(rows, config, splits[problem_id])
             part.add(pairs)

@@ -1,41 +1,32 @@
-"""A first look at recorded traces, without their texts: what there is, and what cannot be used.
+"""Scan recorded traces without their texts: what there is, and what cannot be used.
 
-It keeps four bytes of each trace. Samples of one model under several configurations are one
-recording unless their numbers clash, and of several policies the one that finished most counts, as
-in `deepprune.recordings`.
+Keeps four bytes of each trace. `deepprune.trace_selection` says which traces count where several
+cells or configurations recorded a problem.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepprune import recordings
 from deepprune.errors import UserError
-from deepprune.recordings import COLUMNS, FINISHED, HINT, REQUIRED
-from deepprune.table_io import TEXT_SUFFIXES, Kind, data_files, read_rows
+from deepprune.recordings import COLUMNS, FINISHED, read_traces
+from deepprune.table_io import TEXT_SUFFIXES, Kind
+from deepprune.trace_selection import TraceIndex, TraceSelection
 from training.pairs.data import problem_key
-from training.pairs.pair_up import Row
 
 SLICE_ROWS = 2048
 """Traces that one task cuts, unless a file's row groups are larger."""
-MAX_SAMPLE = 2**31 - 1
 
-_LOOKED_AT: dict[str, Kind] = {
+_KEYS: dict[str, Kind] = {
     name: COLUMNS[name]
-    for name in ("problem_id", "problem", "model", "config", "policy", "sample", "fate")
+    for name in ("problem_id", "problem", "model", "config", "policy", "cell", "sample", "fate")
 }
-
-_Key = tuple[str, str]
-_Variant = tuple[str | None, str | None]
-"""Policy and configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,41 +38,23 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Survey:
+class SourceScan:
     """What is known of all traces together."""
 
     num_traces: int
     keys: dict[str, str]
     """What makes each problem itself, by its id."""
-    policies: dict[_Key, str | None]
-    """The policy whose traces count, where a problem was recorded under several."""
-    clashing: frozenset[str]
-    """Models of which each configuration counts as a model of its own."""
-
-    def model(self, trace: Row) -> str | None:
-        """The name under which a trace is paired; None where another policy's traces count."""
-        name = trace.get("model") or ""
-        key = (trace["problem_id"], name)
-        if key in self.policies and self.policies[key] != trace.get("policy"):
-            return None
-        if name not in self.clashing:
-            return name
-        return f"{name} ({trace.get('config') or 'no config'})"
+    selection: TraceSelection
+    """The traces that count."""
 
 
 def source_files(sources: Sequence[Path]) -> list[Path]:
-    """The files of recordings: a run's folder, a folder of parts, or single files.
+    """The files of recordings: run folders, folders of parts, or single files.
 
     Raises:
         UserError: there is no such path, or no table in it.
     """
-    tables = (source / "traces" for source in sources)
-    found = [
-        file
-        for source, table in zip(sources, tables, strict=True)
-        for file in data_files(table if table.is_dir() else source)
-    ]
-    return [file.absolute() for file in found]
+    return [file.absolute() for source in sources for file in recordings.source_files(source)]
 
 
 def slices_of(files: Sequence[Path]) -> list[Slice]:
@@ -104,53 +77,34 @@ def slices_of(files: Sequence[Path]) -> list[Slice]:
     return slices
 
 
-def look_at(files: Sequence[Path], seen: Callable[[int], None] = lambda _: None) -> Survey:
-    """Read the keys of all traces; `seen` is told how many more have been.
+def scan_sources(
+    files: Sequence[Path], on_progress: Callable[[int], None] = lambda _: None
+) -> SourceScan:
+    """Read the keys of all traces; `on_progress` is told how many more have been read.
 
     Raises:
         UserError: a file is damaged or foreign, a problem's id stands for two texts, or a sample
             is there twice.
     """
     keys: dict[str, str] = {}
-    samples: dict[_Key, dict[_Variant, array[int]]] = defaultdict(lambda: defaultdict(_integers))
+    index = TraceIndex()
     num_traces = 0
     for file in files:
-        for row in read_rows(file, _LOOKED_AT, _required_keys(), hint=HINT):
-            problem_id, sample = row["problem_id"], row["sample"]
-            if problem_id is None or sample is None:
-                raise UserError(f"{file}: a trace without a problem_id or a sample")
-            if not 0 <= sample <= MAX_SAMPLE:
-                raise UserError(f"{file}: {problem_id} has a sample {sample}: count from 0")
+        for row in read_traces(file, _KEYS):
+            problem_id = row["problem_id"]
             key = problem_key(problem_id, row["problem"])
             if keys.setdefault(problem_id, key) != key:
                 raise UserError(f"{file}: {problem_id} stands for another problem elsewhere")
             if row.get("fate") in FINISHED:
-                variant = (row.get("policy"), row.get("config"))
-                samples[problem_id, row.get("model") or ""][variant].append(sample)
+                index.add(row)
             num_traces += 1
             if num_traces % SLICE_ROWS == 0:
-                seen(SLICE_ROWS)
-    if not samples:
-        raise UserError(f"{', '.join(map(str, files))}: no finished traces")
-    seen(num_traces % SLICE_ROWS)
-    policies = {
-        key: max(counts, key=lambda policy: (counts[policy], policy or ""))
-        for key, variants in samples.items()
-        if len(counts := _by_policy(variants)) > 1
-    }
-    kept = {
-        key: {
-            config: numbers
-            for (policy, config), numbers in variants.items()
-            if key not in policies or policy == policies[key]
-        }
-        for key, variants in samples.items()
-    }
-    for (problem_id, model), by_config in kept.items():
-        for numbers in by_config.values():
-            _refuse_doubles(problem_id, model, numbers)
-    clashing = {model for (_, model), by_config in kept.items() if _clash(by_config)}
-    return Survey(num_traces, keys, policies, frozenset(clashing))
+                on_progress(SLICE_ROWS)
+    shown = ", ".join(map(str, files))
+    if not index:
+        raise UserError(f"{shown}: no finished traces")
+    on_progress(num_traces % SLICE_ROWS)
+    return SourceScan(num_traces, keys, index.select(shown))
 
 
 def _row_group_sizes(file: Path) -> list[int]:
@@ -160,32 +114,3 @@ def _row_group_sizes(file: Path) -> list[int]:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-
-
-def _required_keys() -> list[str]:
-    return [name for name in REQUIRED if name in _LOOKED_AT]
-
-
-def _integers() -> array[int]:
-    return array("i")
-
-
-def _by_policy(variants: dict[_Variant, array[int]]) -> Counter[str | None]:
-    counts: Counter[str | None] = Counter()
-    for (policy, _), numbers in variants.items():
-        counts[policy] += len(numbers)
-    return counts
-
-
-def _refuse_doubles(problem_id: str, model: str, numbers: array[int]) -> None:
-    found, counts = np.unique(numbers, return_counts=True)
-    if (counts > 1).any():
-        raise UserError(
-            f"{problem_id}, sample {found[counts.argmax()]} by {model or 'no model'} is there "
-            "twice: give each recording once"
-        )
-
-
-def _clash(by_config: dict[Any, array[int]]) -> bool:
-    together = np.concatenate(list(by_config.values()))
-    return len(np.unique(together)) < len(together)

@@ -26,7 +26,7 @@ from deepprune.statistics import Floats, Platt, chosen_tau, fit_platt, mean_auro
 from jobs.judge.evaluate.judged import Judged
 from jobs.judge.evaluate.writing import write_evaluation
 from jobs.render.progress import Progress
-from jobs.storage.run_dir import ResultFolder
+from jobs.storage.run_dir import RunDir
 from training import TARGET_ERROR
 from training.offline.saved_judge import (
     fingerprint,
@@ -99,7 +99,7 @@ def evaluate_judges(options: Options) -> None:
     if options.save_threshold:
         _refuse_without_settings(folders)
     judged = []
-    with ResultFolder(options.out, written) as folder:
+    with RunDir(options.out, written) as folder:
         for name in options.judges:
             identity = fingerprint(folders[name])
             row = _saved_row(folder, name)
@@ -130,7 +130,7 @@ def _score(
     training: PairSet,
     checkpoint: str,
     options: Options,
-    folder: ResultFolder,
+    folder: RunDir,
 ) -> Row:
     """Score with one judge, save the scores, and return the row of the judge."""
     with Progress(f"judging with {name}", len(held_out) + len(wanted)) as progress:
@@ -191,7 +191,7 @@ def _rows(
     ]
 
 
-def _saved_row(folder: ResultFolder, name: str) -> Row | None:
+def _saved_row(folder: RunDir, name: str) -> Row | None:
     """The row of a judge that was evaluated before."""
     if not folder.has("judges", part(name)):
         return None

@@ -55,9 +55,9 @@ def write_evaluation(
     ]
     problems = counted(main.figures[0].num_problems, "problem")
     subject = f"{counted(len(pairs), 'pair')} of {problems}"
-    _write(folder / f"{NAME}.html", html.page(title, subject, sections, f"Judges: {names}."))
+    write_text(folder / f"{NAME}.html", html.page(title, subject, sections, f"Judges: {names}."))
     blocks = [f"# {markdown_text(title)}", *(table.markdown() for table in [*tables, *costs])]
-    _write(folder / f"{NAME}.md", "\n\n".join(blocks) + "\n")
+    write_text(folder / f"{NAME}.md", "\n\n".join(blocks) + "\n")
     data = {
         "judges": [
             {"name": j.name, "tau": j.tau, "seconds": j.seconds, "num_tokens": j.num_tokens}
@@ -66,7 +66,7 @@ def write_evaluation(
         "places": [_as_data(judged, place) for place in found],
         "cascade": [asdict(step) for step in steps],
     }
-    _write(folder / f"{NAME}.json", json.dumps(_plain(data), indent=2) + "\n")
+    write_text(folder / f"{NAME}.json", json.dumps(_plain(data), indent=2) + "\n")
 
 
 def _steps(judged: Sequence[Judged], pairs: PairSet) -> list[Step]:
@@ -84,9 +84,9 @@ def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
     rows = tuple(
         (
             Cell(one_line(judge.name, 60)),
-            _figure(found.within),
-            _figure(found.pooled),
-            _figure(found.tnr),
+            estimate_cell(found.within),
+            estimate_cell(found.pooled),
+            estimate_cell(found.tnr),
             *(Cell(_three(v)) for v in (found.tau, found.precision, found.recall, found.ece)),
         )
         for judge, found in zip(judged, place.figures, strict=True)
@@ -156,7 +156,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _figure(estimate: Estimate | None) -> Cell:
+def estimate_cell(estimate: Estimate | None) -> Cell:
+    """A figure with its interval below it."""
     if estimate is None:
         return Cell(DASH)
     return Cell(_three(estimate.value), f"{_three(estimate.low)}–{_three(estimate.high)}")
@@ -166,7 +167,12 @@ def _three(value: float) -> str:
     return DASH if math.isnan(value) else f"{value:.3f}"
 
 
-def _write(path: Path, content: str) -> None:
+def write_text(path: Path, content: str) -> None:
+    """Write a file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
