@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -113,6 +112,7 @@ def problems() -> list[Problem]:
 def _laptop() -> Iterator[LiveSystem]:
     import ray
 
+    from actors.deploy.connection import connected
     from actors.deploy.preflight import with_calibration
     from actors.deploy.system import running
 
@@ -132,19 +132,9 @@ def _laptop() -> Iterator[LiveSystem]:
         )
     )
     # More CPUs than there may be: Ray only counts them, and the second replica has to fit.
-    ray.init(
-        address="local",
-        num_cpus=6,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
-    try:
-        with running(config) as system, TemporaryDirectory() as folder:
-            address = ray.get_runtime_context().gcs_address
-            yield LiveSystem(system.coordinator, config, address, Path(folder))
-    finally:
-        ray.shutdown()
+    with connected(None, num_cpus=6), running(config) as system, TemporaryDirectory() as folder:
+        address = ray.get_runtime_context().gcs_address
+        yield LiveSystem(system.coordinator, config, address, Path(folder))
 
 
 class OneSystem:
@@ -178,17 +168,10 @@ def one_system() -> Iterator[OneSystem]:
 def _two_cpus() -> Iterator[str]:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    try:
+    from actors.deploy.connection import connected
+
+    with connected(None, num_cpus=2):
         yield ray.get_runtime_context().gcs_address
-    finally:
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,10 @@ def running_cluster(address: str | None) -> str | None:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[None]:
     """Connect to the cluster at `address`, or start a local one and stop it at the end.
+
+    A local one counts `num_cpus` CPUs as its own, by default those of this machine.
 
     Raises:
         UserError: nothing answers at `address`, or this machine is too busy to start a cluster.
@@ -47,7 +49,7 @@ def connected(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        _start(options)
+        _start(options | {"num_cpus": num_cpus})
     else:
         _join(address, options)
     try:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.live.standin_engine import PROBLEM
-from tests.unit.standins import DEEPSEEK_TEMPLATE, byte_level
+from tests.support.standin_engine import PROBLEM
+from tests.support.standin_models import DEEPSEEK_TEMPLATE, byte_level
 
 pytestmark = pytest.mark.live
 
@@ -24,7 +24,7 @@ def traces(tmp_path_factory) -> dict[str, Any]:
     config = {"bos_token": special[0], "chat_template": DEEPSEEK_TEMPLATE, "legacy": True}
     folder = byte_level(tmp_path_factory.mktemp("standin"), "LlamaTokenizerFast", special, **config)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.live.standin_engine", str(folder), str(folder / "traces")],
+        [sys.executable, "-m", "tests.support.standin_engine", str(folder), str(folder / "traces")],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -20,7 +20,7 @@ from deepprune.answers.reply import split_reply
 from deepprune.config import SamplingConfig, VllmGeneratorConfig
 from deepprune.errors import UserError
 from deepprune.traces import Message, Problem
-from tests.unit.standins import DEEPSEEK_TEMPLATE, HARMONY, byte_level, metaspace
+from tests.support.standin_models import DEEPSEEK_TEMPLATE, HARMONY, byte_level, metaspace
 
 TEXT = (
     "<think>\nLet ∠ABC = 60°: naïve 🙂🙂 x² ≤ 4. Wait, 答案是四十二。\n</think>"

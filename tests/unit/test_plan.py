@@ -184,7 +184,7 @@ class TestPredictions:
         for (_, count), p in predictions.items():
             assert p.gpu_hours == pytest.approx(4 * count * p.hours) == p.cost
             assert 0 < p.busy <= 1
-        tokens = sum(planner()._materials[0].lengths)
+        tokens = sum(planner()._datasets[0].lengths)
         assert predictions["cons", 1].generated_tokens >= tokens
         assert predictions["cons", 1].generated_tokens == predictions["cons", 3].generated_tokens
 
@@ -204,7 +204,7 @@ class TestPredictions:
     def test_cons_by_hand(self):
         speed = SpeedConfig(streams=1000, step_s=3600, step_s_per_trace=0)
         ready = planner(speed=speed, num_problems=2)
-        longest = max(max(material.lengths) for material in ready._materials)
+        longest = max(max(dataset.lengths) for dataset in ready._datasets)
         assert ready.predict(ready.policies[0], {"a100x4": 1}).hours == pytest.approx(longest)
 
     def test_an_encoder_judge_reads_each_prefix_once(self, predictions):

@@ -1,6 +1,6 @@
 """Drive the generator's replica, without Ray, over a stand-in model of random weights.
 
-    python -m tests.live.standin_engine FOLDER OUT
+    python -m tests.support.standin_engine FOLDER OUT
 
 Writes one JSON object: the traces that a test compares.
 """
