@@ -18,8 +18,9 @@ from typing import Any
 import ray
 from ray import serve
 
-from actors.deploy.applications import MAX_JUDGE_CALLS
+from actors.deploy.applications import MAX_JUDGE_CALLS, QUIET
 from actors.deploy.connection import connected
+from actors.driver.coordinator import GENERATOR, JUDGE
 from actors.driver.shards import Shards
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from benchmarks.simulated import SimulatedEngines, problem_texts
@@ -83,8 +84,8 @@ def main() -> None:
                             )
                         }
                     ),
-                    APP,
-                    APP,
+                    f"{APP}-{GENERATOR}",
+                    f"{APP}-{JUDGE}",
                 )
                 cost[progress_s] = _measure(shards, pools, policy)
                 shards.stop()
@@ -100,17 +101,17 @@ def main() -> None:
 
 
 def _deploy(pools: dict[str, Recording], progress_s: float) -> None:
-    deployment = serve.deployment(SimulatedReplica).options(
-        ray_actor_options={"num_cpus": 0}, max_ongoing_requests=MAX_JUDGE_CALLS
-    )
-    app = deployment.bind(pools, progress_s)
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
-    serve.run(app, name=APP, route_prefix=None, logging_config=quiet)
+    for name in (GENERATOR, JUDGE):
+        deployment = serve.deployment(SimulatedReplica).options(
+            name=name, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=MAX_JUDGE_CALLS
+        )
+        app = deployment.bind(pools, progress_s)
+        serve.run(app, name=f"{APP}-{name}", route_prefix=None, logging_config=QUIET)
 
 
 def _measure(shards: Shards, pools: dict[str, Any], policy: PolicyConfig) -> tuple[float, int, int]:
     """CPU seconds of all shards, traces launched, updates sent."""
-    handle = serve.get_app_handle(APP)
+    handle = serve.get_deployment_handle(GENERATOR, f"{APP}-{GENERATOR}")
     updates = handle.num_updates.remote().result()
     before = _cpu_s(shards)
     solved = ray.get(

@@ -64,7 +64,7 @@ def noisy(
     seed: int,
     shared: float = 0.5,
 ) -> ScoredPairs:
-    """An oracle blurred to a given AUROC, and calibrated at `base_rate`.
+    """An oracle with noise, of a given AUROC, and calibrated at `base_rate`.
 
     The log-odds of a pair are normal with one mean for pairs that agree and another for those that
     do not; a `base_rate` of 0 or 1 is taken for nearly so. The share `shared` of the noise's

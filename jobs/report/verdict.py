@@ -1,8 +1,8 @@
-"""The answer at a verdict: which policy, at what share of the tokens, at what accuracy.
+"""The verdict of a report: the cheapest policy that keeps the accuracy of self-consistency.
 
-The policy named is the cheapest of those that are right at most MARGIN less often than plain
-self-consistency of the same size. Policies with a judge that knew the answers are limits, and never
-named as the answer. What the data does not settle is said.
+Candidates are right at most MARGIN less often than plain self-consistency of the same size. A
+policy whose judge knows the answers is a limit and no candidate. Facts say what the data leave
+open.
 """
 
 from __future__ import annotations
