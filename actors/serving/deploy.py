@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
+from ray.exceptions import RayTaskError
 
 from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
@@ -24,6 +25,7 @@ from actors.serving.request_history import RequestHistory
 from cluster.configs import resolve_config, shipped_serve_configs
 from cluster.placement import place_together
 from deepprune.config import VllmGeneratorConfig
+from deepprune.errors import UserError
 from deepprune.loading import validated
 from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
 
@@ -117,10 +119,7 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
         UserError: it does not start.
     """
     with nullcontext() if cluster_ends_too else used([APP]):
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={"host": config.http.host, "port": config.http.port},
-        )
+        _listen(config.http.host, config.http.port)
         serve.run_many(
             [serve.RunTarget(endpoint_app(config), name=APP, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,
@@ -128,3 +127,15 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
         )
         wait_until_running([APP], max(m.limits.start_s for m in config.models.values()))
         yield f"http://{config.http.host}:{config.http.port}"
+
+
+def _listen(host: str, port: int) -> None:
+    try:
+        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    except RayTaskError as error:
+        if "Failed to bind" not in str(error):
+            raise
+        raise UserError(
+            f"cannot listen on {host}:{port}: another program uses the port, or the host is not "
+            "one of this machine; choose another with --set http.port=PORT"
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -209,7 +210,9 @@ def what_went_wrong(ray_folder: Path) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
+    """A port that nobody uses, outside of the range that connections and Ray's own servers take."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as unused, suppress(OSError):
+            unused.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
