@@ -55,18 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Starts())
 
 
-class LiveSystem:
-    """A pairwise judge and two generators on the laptop, and calls that wait for results.
+class Driven:
+    """A running system, and calls that wait for results."""
 
-    A command with `--address` and `--config` as here runs on the same engines.
-    """
-
-    def __init__(self, coordinator: Any, config: RunConfig, address: str, folder: Path) -> None:
+    def __init__(self, coordinator: Any, config: RunConfig) -> None:
         self.coordinator = coordinator
         self.config = config
-        self.address = address
-        self.config_path = str(folder / "live.yaml")
-        Path(self.config_path).write_text(yaml.safe_dump(config.model_dump(mode="json")))
 
     def start(self, problems: Sequence[Problem], policy: PolicyConfig, seed: int = 0) -> list[Any]:
         return [self.coordinator.solve(problem, policy, seed) for problem in problems]
@@ -76,6 +70,19 @@ class LiveSystem:
 
         solved: list[Any] = ray.get(self.start(problems, policy, seed), timeout=HANG_S)
         return solved
+
+
+class LiveSystem(Driven):
+    """A pairwise judge and two generators on the laptop.
+
+    A command with `--address` and `--config` as here runs on the same engines.
+    """
+
+    def __init__(self, coordinator: Any, config: RunConfig, address: str, folder: Path) -> None:
+        super().__init__(coordinator, config)
+        self.address = address
+        self.config_path = str(folder / "live.yaml")
+        Path(self.config_path).write_text(yaml.safe_dump(config.model_dump(mode="json")))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

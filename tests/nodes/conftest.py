@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deepprune.config import RunConfig, parse_config
-from tests.conftest import LiveSystem, OneSystem
+from tests.conftest import Driven, OneSystem
 from tests.support.nodes.cluster import (
     assert_nothing_is_left,
     hosts_and_head,
@@ -20,7 +20,7 @@ from tests.support.nodes.hosts import Host, why_not
 from tests.support.waiting import wait_for, whole
 
 
-class ManyNodes(LiveSystem):
+class ManyNodes(Driven):
     """Two nodes that hold a generator each and one that holds the judge; the driver is on none."""
 
     def __init__(self, coordinator: Any, config: RunConfig, scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -121,6 +122,9 @@ def test_a_node_is_preempted_and_its_traces_go_on_elsewhere(many_nodes, problems
     leaving = many_nodes.generators()[0]
     refs = many_nodes.start(problems * 4, ConsConfig(num_traces=128), seed=3)
     under_way(many_nodes)
+    # Its traces would end within the grace that a draining node has: they must outlast it.
+    (engine,) = faults.patiently(lambda: leaving.processes("EngineCore"))
+    engine.send_signal(signal.SIGSTOP)
     faults.drain(many_nodes.hosts, leaving, 12)
     many_nodes.scene.fill()  # the cloud sends another one
     wait_for(lambda: leaving.address not in faults.ray_nodes())
