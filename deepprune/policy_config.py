@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Tag, TypeAdapter, field_validator, model_validator
 
+from deepprune import split_prior
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.section import Section, tag
 
@@ -19,8 +20,32 @@ class ConsConfig(Section):
     """Cancel the rest once the vote cannot change. Off: the plain baseline pays for every trace."""
 
 
-class EscConfig(Section):
-    """Early-Stopping Self-Consistency (Li et al. 2024): stop after a window that agrees."""
+Latency = Literal["tokens", "balanced", "fast"]
+AHEAD: dict[Latency, float] = {"tokens": 1.0, "balanced": 2.0, "fast": 3.0}
+
+
+class AheadConfig(Section):
+    """How many traces run beyond those that could settle the vote."""
+
+    latency: Latency | None = None
+    """`tokens` runs no trace that one at a time would have saved, `balanced` twice as many, and
+    `fast` three times; none waits for a wave. Absent: waves, as published."""
+    ahead: float | None = Field(None, ge=1)
+    """Traces running, in parts of those that could settle the vote. Replaces `latency`."""
+
+    @property
+    def traces_ahead(self) -> float | None:
+        """Traces running, in parts of those that could settle the vote; None to wait for waves."""
+        if self.ahead is not None or self.latency is None:
+            return self.ahead
+        return AHEAD[self.latency]
+
+
+class EscConfig(AheadConfig):
+    """Early-Stopping Self-Consistency (Li et al. 2024): stop after a window that agrees.
+
+    With `latency` or `ahead`, windows are counted as published, and traces of later ones run ahead.
+    """
 
     name: Literal["esc"]
     num_traces: int = Field(512, ge=1)
@@ -28,8 +53,11 @@ class EscConfig(Section):
     """Traces sampled at a time; sampling stops when all of one window give the same answer."""
 
 
-class AdaptiveConfig(Section):
-    """Adaptive-Consistency (Aggarwal et al. 2023): stop when the leader is safe, by a Beta rule."""
+class AdaptiveConfig(AheadConfig):
+    """Adaptive-Consistency (Aggarwal et al. 2023): stop when the leader is safe, by a Beta rule.
+
+    With `latency` or `ahead`, the rule is applied to the traces that have ended, whenever one does.
+    """
 
     name: Literal["adaptive"]
     num_traces: int = Field(512, ge=1)
@@ -45,6 +73,31 @@ class AdaptiveConfig(Section):
         if isinstance(wave, int) and wave < 1:
             raise ValueError("wave must be 1 or more, or `needed`")
         return wave
+
+
+class ShortConfig(Section):
+    """short-m@k (Hassid et al. 2025): of k = `num_traces` parallel traces, the first m to end vote.
+
+    A tie goes to the answer that came first.
+    """
+
+    name: Literal["short-m@k"]
+    num_traces: int = Field(512, ge=1)
+    m: int = Field(3, ge=1)
+    """Traces that vote."""
+
+
+class CertificateConfig(Section):
+    """Martingale Majority Certificate (Cordero-Encinar and Duncan 2025): stop once certified.
+
+    The certificate holds at any time: with probability 1 - `delta` the leader is the model's most
+    frequent answer.
+    """
+
+    name: Literal["mmc"]
+    num_traces: int = Field(512, ge=1)
+    delta: float = Field(0.05, gt=0, lt=1)
+    """Accepted probability that the certificate is wrong."""
 
 
 class DeepConfConfig(Section):
@@ -143,17 +196,28 @@ class OracleConfig(PaperRules):
     name: Literal["oracle"]
 
 
-class PlusConfig(JudgingConfig):
+class PlusConfig(JudgingConfig, AheadConfig):
     """`deepprune+`: a judged prefix is a vote at a fraction of the price.
 
     Prefixes are launched a few at a time, and what the judge says of each is weighed as evidence
     of which answer leads. At each step the action that tells most per token is taken: launch
-    prefixes, let a trace finish, or stop. See `deepprune/policies/plus.py`.
+    prefixes, let a trace finish, or stop. See `deepprune/policies/plus.py`. Without a judge,
+    `deepprune/policies/voting_plus.py` samples whole traces until the vote is safe.
     """
 
     name: Literal["deepprune+"]
     risk: float = Field(0.05, gt=0, lt=0.5)
-    """Accepted probability that another answer leads."""
+    """Without a judge: share of problems on which another answer may win the vote of all traces, on
+    average over problems. With a judge: accepted probability of that for each problem."""
+    latency: Latency = "balanced"
+    """Without a judge: `tokens` runs no trace that one at a time would have saved, `balanced` twice
+    as many, and `fast` three times."""
+    prior: tuple[float, ...] | None = None
+    """How votes split, before any is in: a file of `deepprune prior`, or its weights. Absent: the
+    shipped prior."""
+    learns: bool = True
+    """In a sweep of recordings, adapt the prior to the problems already answered, and let the next
+    use what they left of the risk."""
     base_rate: float | None = Field(None, gt=0, lt=1)
     """P(same) of two random traces, where the judge was calibrated. Absent: the judge's own, else
     0.7. A score equal to it is no evidence."""
@@ -175,11 +239,27 @@ class PlusConfig(JudgingConfig):
     """Cost of a token the judge reads, in generated tokens: prefill of a small model against
     decoding with a large one."""
 
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _weights(cls, prior: Any) -> Any:
+        if isinstance(prior, str):
+            return split_prior.read(prior)
+        if prior is not None:
+            return split_prior.checked(prior, "prior")
+        return None
+
+    @property
+    def votes_only(self) -> bool:
+        """Whether no judge is asked."""
+        return self.trust == 0
+
 
 PolicyConfig = Annotated[
     Annotated[ConsConfig, Tag("cons")]
     | Annotated[EscConfig, Tag("esc")]
     | Annotated[AdaptiveConfig, Tag("adaptive")]
+    | Annotated[ShortConfig, Tag("short-m@k")]
+    | Annotated[CertificateConfig, Tag("mmc")]
     | Annotated[DeepConfConfig, Tag("deepconf-low")]
     | Annotated[DeepConfConfig, Tag("deepconf-high")]
     | Annotated[DeepPruneConfig, Tag("deepprune")]
@@ -192,6 +272,8 @@ POLICY_NAMES = (
     "cons",
     "esc",
     "adaptive",
+    "short-m@k",
+    "mmc",
     "deepconf-low",
     "deepconf-high",
     "deepprune",
