@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import RayTaskError
+from ray.serve._private import api as serve_api
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 
 from actors.deploy.app_names import generator_app_name, judge_app_name
 from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
+from actors.deploy.connection import START_S
 from actors.deploy.preflight import check
 from actors.deploy.startup import wait_until_running
 from actors.deploy.system import deploy_missing, engine_targets
@@ -152,7 +154,7 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
     targets = {t.name: t for name in config.models for t in engine_targets(config.run(name))}
     apps = [APP, *targets]
     with nullcontext() if cluster_ends_too else used(apps):
-        _listen(config.http.host, config.http.port)
+        listen(config.http.host, config.http.port)
         deploy_missing(list(targets.values()))
         endpoint = endpoint_app(config, shared_engines(config))
         serve.run_many(
@@ -164,8 +166,13 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
         yield f"http://{config.http.host}:{config.http.port}"
 
 
-def _listen(host: str, port: int) -> None:
-    """Start Serve with its HTTP proxy on the head node."""
+def listen(host: str, port: int) -> None:
+    """Start Serve with its HTTP proxy on the head node.
+
+    Raises:
+        UserError: it cannot listen there, or Serve runs already and does not.
+    """
+    serve_api.HTTP_PROXY_TIMEOUT = START_S  # Ray's minute is too short for a busy machine
     try:
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     except RayTaskError as error:

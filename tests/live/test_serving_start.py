@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.support.command import deepprune
-from tests.support.served_endpoint import free_port
+from tests.support.free_port import free_port
 
 pytestmark = pytest.mark.live
 
