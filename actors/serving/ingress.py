@@ -58,7 +58,7 @@ class Ingress:
         keys: Keyring,
     ) -> None:
         models = {
-            name: _served_model(config, name, generator, judge)
+            name: _served_model(config, name, generator, judge, len(keys))
             for name, (generator, judge) in engines.items()
         }
         reports = ray.remote(UsageReports).options(num_cpus=0, max_concurrency=1000).remote()
@@ -134,6 +134,7 @@ def _served_model(
     name: str,
     generator: DeploymentHandle | None,
     judge: DeploymentHandle | None,
+    num_keys: int,
 ) -> ServedModel:
     run = with_calibration(config.run(name))
     # The gates pass no more than the replicas take at once, so a call starts within stall_s.
@@ -149,7 +150,7 @@ def _served_model(
         replica=generator,
         trace_gate=trace_gate,
         judge_gate=judge_gate,
-        admission=Admission(config.models[name].queue),
+        admission=Admission(config.models[name].queue, num_keys),
     )
 
 
