@@ -19,7 +19,7 @@ from deepprune.config import (
     RunConfig,
 )
 from deepprune.loading import explained, read_yaml, validated
-from deepprune.policy_config import DeepPruneConfig, PolicyConfig
+from deepprune.policy_config import PlusConfig, PolicyConfig
 from deepprune.section import Section
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:+-]{0,127}$")]
@@ -49,11 +49,11 @@ class QueueConfig(Section):
 
 
 class ServedModelConfig(Section):
-    """One model: its generator, its judge and the policy that plain requests get."""
+    """One model: its generator, its judge if it has one, and the policy of plain requests."""
 
     generator: GeneratorConfig
     judge: JudgeConfig | None = None
-    policy: PolicyConfig = DeepPruneConfig()
+    policy: PolicyConfig = PlusConfig(name="deepprune+")
     limits: LimitsConfig = LimitsConfig()
     ceilings: CeilingsConfig = CeilingsConfig()
     queue: QueueConfig = QueueConfig()
