@@ -1,7 +1,7 @@
 """The endpoint under load: concurrent clients of every kind on loopback, for as long as asked.
 
-Starts the miniature models and `deepprune serve` over them, and lets clients ask, stream, leave in the
-middle, and send nonsense. Prints what they got, how long it took, the memory of the endpoint's
+Starts the miniature models and `deepprune serve` over them, and lets clients ask, stream, leave in
+the middle, and send nonsense. Prints what they got, how long it took, the memory of the endpoint's
 processes over time, and what the engines still hold at the end.
 """
 
@@ -86,7 +86,8 @@ def memory_mib() -> dict[str, float]:
     for process in psutil.process_iter(["cmdline", "memory_info"]):
         line = " ".join(process.info["cmdline"] or [])
         for kind in ("ingress", "history", "capacity-shares", "generator", "judge"):
-            if "ray::ServeReplica:deepprune" in line and f":{kind}" in line and process.info["memory_info"]:
+            ours = "ray::ServeReplica:deepprune" in line and f":{kind}" in line
+            if ours and process.info["memory_info"]:
                 sizes[kind] += process.info["memory_info"].rss
         if line.startswith("ray::ProxyActor") and process.info["memory_info"]:
             sizes["proxy"] += process.info["memory_info"].rss
@@ -118,8 +119,6 @@ async def run(endpoint: Endpoint, seconds: float, num_clients: int) -> dict[str,
             "max": latencies[-1],
         },
         "memory MiB, first and last": [rows[0], rows[-1]],
-        "seconds to rest": endpoint.wait_for_rest(),
-        "requests held at the end": {app: num_unfinished(app) for app in endpoint.apps},
     }
 
 
@@ -130,6 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     with laptop() as live, two_models(live) as endpoint:
         result = asyncio.run(run(endpoint, options.seconds, options.clients))
+        result["seconds to rest"] = endpoint.wait_for_rest()
+        result["requests held at the end"] = {app: num_unfinished(app) for app in endpoint.apps}
     json.dump(result, sys.stdout, indent=2, default=lambda value: round(value, 2))
     print()
 

@@ -59,7 +59,7 @@ class Ingress:
     ) -> None:
         gates: dict[Any, FairGate] = {}  # models that share an engine share its gate
         models = {
-            name: _served_model(config, name, generator, judge, gates)
+            name: _served_model(config, name, generator, judge, gates, len(keys))
             for name, (generator, judge) in engines.items()
         }
         reports = ray.remote(UsageReports).options(num_cpus=0, max_concurrency=1000).remote()
@@ -135,6 +135,7 @@ def _served_model(
     generator: DeploymentHandle | None,
     judge: DeploymentHandle | None,
     gates: dict[Any, FairGate],
+    num_keys: int,
 ) -> ServedModel:
     run = with_calibration(config.run(name))
     # The gates pass no more than the replicas take at once, so a call starts within stall_s.
@@ -152,7 +153,7 @@ def _served_model(
         replica=generator,
         trace_gate=trace_gate,
         judge_gate=judge_gate,
-        admission=Admission(config.models[name].queue),
+        admission=Admission(config.models[name].queue, num_keys),
     )
 
 

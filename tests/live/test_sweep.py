@@ -68,7 +68,8 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted((folder / "outcomes").glob("[!_]*.parquet"))
 
 
-CELLS = 3 + 1 + 1 + 2  # deepprune by tfidf; the oracle; deepprune+ by both
+# deepprune by tfidf and blind; the oracle; deepprune+ by tfidf, oracle and blind, and without.
+CELLS = 3 + 2 + 1 + 4
 
 
 def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, bare_cluster, tmp_path):

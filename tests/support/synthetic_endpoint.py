@@ -96,7 +96,7 @@ def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestServic
             replica=None,
             trace_gate=FairGate(512),
             judge_gate=FairGate(512),
-            admission=Admission(config.models[name].queue),
+            admission=Admission(config.models[name].queue, len(keys)),
         )
         for name in config.models
     }
