@@ -6,9 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Tag, TypeAdapter, field_validator, model_validator
 
-from deepprune import split_prior
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.section import Section, tag
+from deepprune.stopping_config import AheadConfig, CertificateConfig, Latency, ShortConfig
+
+JUDGE_PRICE = 0.02
+"""Cost of a token that is read, in generated tokens, where nothing else is set."""
 
 
 class ConsConfig(Section):
@@ -18,27 +21,6 @@ class ConsConfig(Section):
     num_traces: int = Field(512, ge=1)
     stop_when_decided: bool = False
     """Cancel the rest once the vote cannot change. Off: the plain baseline pays for every trace."""
-
-
-Latency = Literal["tokens", "balanced", "fast"]
-AHEAD: dict[Latency, float] = {"tokens": 1.0, "balanced": 2.0, "fast": 3.0}
-
-
-class AheadConfig(Section):
-    """How many traces run beyond those that could settle the vote."""
-
-    latency: Latency | None = None
-    """`tokens` runs no trace that one at a time would have saved, `balanced` twice as many, and
-    `fast` three times; none waits for a wave. Absent: waves, as published."""
-    ahead: float | None = Field(None, ge=1)
-    """Traces running, in parts of those that could settle the vote. Replaces `latency`."""
-
-    @property
-    def traces_ahead(self) -> float | None:
-        """Traces running, in parts of those that could settle the vote; None to wait for waves."""
-        if self.ahead is not None or self.latency is None:
-            return self.ahead
-        return AHEAD[self.latency]
 
 
 class EscConfig(AheadConfig):
@@ -73,31 +55,6 @@ class AdaptiveConfig(AheadConfig):
         if isinstance(wave, int) and wave < 1:
             raise ValueError("wave must be 1 or more, or `needed`")
         return wave
-
-
-class ShortConfig(Section):
-    """short-m@k (Hassid et al. 2025): of k = `num_traces` parallel traces, the first m to end vote.
-
-    A tie goes to the answer that came first.
-    """
-
-    name: Literal["short-m@k"]
-    num_traces: int = Field(512, ge=1)
-    m: int = Field(3, ge=1)
-    """Traces that vote."""
-
-
-class CertificateConfig(Section):
-    """Martingale Majority Certificate (Cordero-Encinar and Duncan 2025): stop once certified.
-
-    The certificate holds at any time: with probability 1 - `delta` the leader is the model's most
-    frequent answer.
-    """
-
-    name: Literal["mmc"]
-    num_traces: int = Field(512, ge=1)
-    delta: float = Field(0.05, gt=0, lt=1)
-    """Accepted probability that the certificate is wrong."""
 
 
 class DeepConfConfig(Section):
@@ -144,6 +101,11 @@ class JudgingConfig(Section):
     def _words_are_words(self) -> JudgingConfig:
         CheckpointSpec.parse(self.checkpoint, self.reasoning_words)
         return self
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether it asks a judge that it is given."""
+        return True
 
     @property
     def pauses(self) -> bool:
@@ -219,11 +181,11 @@ class PlusConfig(JudgingConfig, AheadConfig):
     """In a sweep of recordings, adapt the prior to the problems already answered, and let the next
     use what they left of the risk."""
     base_rate: float | None = Field(None, gt=0, lt=1)
-    """P(same) of two random traces, where the judge was calibrated. Absent: the judge's own, else
-    0.7. A score equal to it is no evidence."""
+    """P(same) of two random traces, where the judge was calibrated: a score equal to it is no
+    evidence. Absent: the judge's own; a judge without one is not asked."""
     auroc: float | None = Field(None, ge=0.5, le=1)
-    """The judge's AUROC over pairs of one problem. Absent: the judge's own, else the paper's 0.87.
-    Says whether prefixes are worth launching before any was judged."""
+    """The judge's AUROC over pairs of one problem, as measured: says whether a judged prefix pays.
+    Absent: the judge's own; a judge whose AUROC is unknown is not asked."""
     trust: float = Field(0.8, ge=0, lt=1)
     """Probability, before anything is seen, that the judge's P(same) means what it says. Traces
     that finish raise or lower it; at 0 the judge is not asked, and every trace finishes."""
@@ -235,13 +197,15 @@ class PlusConfig(JudgingConfig, AheadConfig):
     """Clusters a prefix is compared with, at most, the largest first."""
     max_members: int = Field(4, ge=1)
     """Members of a cluster it is compared with, at most."""
-    judge_price: float = Field(0.02, ge=0)
+    judge_price: float = Field(JUDGE_PRICE, ge=0)
     """Cost of a token the judge reads, in generated tokens: prefill of a small model against
     decoding with a large one."""
 
     @field_validator("prior", mode="before")
     @classmethod
     def _weights(cls, prior: Any) -> Any:
+        from deepprune import split_prior  # loads numpy, which a command line does not need
+
         if isinstance(prior, str):
             return split_prior.read(prior)
         if prior is not None:
@@ -249,9 +213,15 @@ class PlusConfig(JudgingConfig, AheadConfig):
         return None
 
     @property
+    def asks_judge(self) -> bool:
+        """Whether it asks a judge that it is given."""
+        return self.trust > 0
+
+    @property
     def votes_only(self) -> bool:
-        """Whether no judge is asked."""
-        return self.trust == 0
+        """Whether no judge is asked: unwanted, never measured, or no better than chance."""
+        measured = self.base_rate is not None and self.auroc is not None and self.auroc > 0.5
+        return not (self.asks_judge and measured)
 
 
 PolicyConfig = Annotated[

@@ -14,17 +14,16 @@ from deepprune.policies.short import Short
 from deepprune.policies.voting_plus import VotingPlus
 from deepprune.policy_config import (
     AdaptiveConfig,
-    CertificateConfig,
     ConsConfig,
     DeepConfConfig,
     EscConfig,
     PaperRules,
     PlusConfig,
     PolicyConfig,
-    ShortConfig,
 )
 from deepprune.promise import Promise, Terms
 from deepprune.split_prior import shipped
+from deepprune.stopping_config import CertificateConfig, ShortConfig
 
 __all__ = [
     "Adaptive",

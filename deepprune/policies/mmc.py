@@ -14,7 +14,7 @@ import math
 
 from deepprune.events import Command, Decision, Event, Failed, Finished, Stop
 from deepprune.policies.sampling import Sampling
-from deepprune.policy_config import CertificateConfig
+from deepprune.stopping_config import CertificateConfig
 from deepprune.voting import Vote, same_answer
 
 

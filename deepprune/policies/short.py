@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deepprune.events import Command, Decision, Event, Failed, Finished, Stop
 from deepprune.policies.sampling import Sampling
-from deepprune.policy_config import ShortConfig
+from deepprune.stopping_config import ShortConfig
 from deepprune.voting import Vote
 
 

@@ -14,11 +14,10 @@ from deepprune.policies import make_policy
 from deepprune.policies.mmc import log_wealth
 from deepprune.policy_config import (
     AdaptiveConfig,
-    CertificateConfig,
     EscConfig,
     PlusConfig,
-    ShortConfig,
 )
+from deepprune.stopping_config import CertificateConfig, ShortConfig
 from tests.support.memory_driver import Driver, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
