@@ -79,7 +79,7 @@ def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestServic
     """The ingress's service in this process."""
     config = parse_serve_config(configuration(folder), "stand")
     kept = RequestHistory(config.history)
-    methods = ("write", "list", "read")
+    methods = ("write", "list", "read", "cancel")
     history = SimpleNamespace(
         **{name: SimpleNamespace(remote=getattr(kept, name)) for name in methods}
     )
