@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 from actors.serving.errors import overloaded
 from actors.serving.key_limits import KeyLimit
@@ -19,7 +20,8 @@ LONGEST_RETRY_S = 120
 class Admission:
     """The bounded queue of one model in one ingress replica.
 
-    Of the waiting requests, the first one of the key that runs the fewest gets the next turn.
+    Of the waiting requests, the first one of the key that runs the fewest gets the next turn, and of
+    keys that run equally many the one whose last turn is longest ago.
     """
 
     def __init__(self, config: QueueConfig, num_keys: int = 1) -> None:
@@ -29,6 +31,8 @@ class Admission:
         self._per_key = KeyLimit(config.max_per_key or share, "requests run or wait")
         self._running: Counter[str] = Counter()
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._turns = count(1)
+        self._last_turn: dict[str, int] = {}
         self._mean_s = 1.0
 
     @property
@@ -79,11 +83,15 @@ class Admission:
 
     def _grant(self) -> None:
         while self._waiting and self.num_running < self._config.max_running:
-            owner, granted = min(self._waiting, key=lambda waiting: self._running[waiting[0]])
+            owner, granted = min(self._waiting, key=self._urgency)
             self._waiting.remove((owner, granted))
             if not granted.cancelled():
                 granted.set_result(None)
                 self._running[owner] += 1
+                self._last_turn[owner] = next(self._turns)
+
+    def _urgency(self, waiting: tuple[str, asyncio.Future[None]]) -> tuple[int, int]:
+        return self._running[waiting[0]], self._last_turn.get(waiting[0], 0)
 
     def _release(self, owner: str) -> None:
         self._running[owner] -= 1
