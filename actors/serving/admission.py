@@ -20,8 +20,8 @@ LONGEST_RETRY_S = 120
 class Admission:
     """The bounded queue of one model in one ingress replica.
 
-    Of the waiting requests, the first one of the key that runs the fewest gets the next turn, and of
-    keys that run equally many the one whose last turn is longest ago.
+    Of the waiting requests, the first one of the key that runs the fewest gets the next turn, and
+    of keys that run equally many the one whose last turn is longest ago.
     """
 
     def __init__(self, config: QueueConfig, num_keys: int = 1) -> None:
