@@ -18,7 +18,7 @@ import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import DeploymentStatusOverview, ReplicaState
+from ray.serve.schema import ApplicationStatusOverview, ReplicaState
 
 from actors.deploy.preflight import with_calibration
 from actors.driver.serve_client import (
@@ -57,17 +57,15 @@ class Ingress:
         capacity_shares: DeploymentHandle,
         keys: Keyring,
     ) -> None:
+        gates: dict[Any, FairGate] = {}  # models that share an engine share its gate
         models = {
-            name: _served_model(config, name, generator, judge)
+            name: _served_model(config, name, generator, judge, gates, len(keys))
             for name, (generator, judge) in engines.items()
         }
         reports = ray.remote(UsageReports).options(num_cpus=0, max_concurrency=1000).remote()
         self._service = RequestService(config, models, keys, history, reports)
         self._capacity_shares: Any = capacity_shares
-        self._deployments = {
-            name: generator.deployment_name if generator is not None else None
-            for name, (generator, _) in engines.items()
-        }
+        self._generators = {name: generator for name, (generator, _) in engines.items()}
         self._name = uuid.uuid4().hex
         self._loops = [
             asyncio.create_task(loop())
@@ -94,7 +92,6 @@ class Ingress:
 
     async def _follow_capacity(self) -> None:
         """Keep our share of the engine slots in step with the replicas and the demand."""
-        context = serve.get_replica_context()
         models = self._service.models
         while True:
             try:
@@ -104,19 +101,22 @@ class Ingress:
             except (RayError, *REPLICA_GONE) as error:  # a deployment is restarting
                 logger.warning("cannot read the number of replicas: %s", error)
             else:
-                self._resize_gates(status.applications[context.app_name].deployments, others)
+                self._resize_gates(status.applications, others)
             await asyncio.sleep(CAPACITY_S)
 
     def _resize_gates(
-        self, deployments: Mapping[str, DeploymentStatusOverview], others: dict[str, list[int]]
+        self,
+        applications: Mapping[str, ApplicationStatusOverview],
+        others: dict[str, list[int]],
     ) -> None:
-        def num_running(name: str) -> int:
-            states = deployments[name].replica_states if name in deployments else {}
-            return int(states.get(ReplicaState.RUNNING, 0))
+        def num_running(generator: DeploymentHandle) -> int:
+            app = applications.get(generator.app_name)
+            deployment = app.deployments.get(generator.deployment_name) if app else None
+            return int(deployment.replica_states.get(ReplicaState.RUNNING, 0)) if deployment else 0
 
         for name, model in self._service.models.items():
-            deployment = self._deployments[name]
-            num_replicas = 1 if deployment is None else num_running(deployment)
+            generator = self._generators[name]
+            num_replicas = 1 if generator is None else num_running(generator)
             self._service.num_generators[name] = num_replicas
             slots = _slots(model.config) * max(1, num_replicas)
             share = model.trace_gate.share
@@ -134,13 +134,17 @@ def _served_model(
     name: str,
     generator: DeploymentHandle | None,
     judge: DeploymentHandle | None,
+    gates: dict[Any, FairGate],
+    num_keys: int,
 ) -> ServedModel:
     run = with_calibration(config.run(name))
     # The gates pass no more than the replicas take at once, so a call starts within stall_s.
     stall_s = run.limits.stall_s
     judges = ServeJudges(judge, stall_s, stall_s) if judge is not None else None
-    trace_gate = FairGate(_slots(run))
-    judge_gate = FairGate(_judge_slots(run.judge))
+    trace_key = generator.deployment_id if generator is not None else ("trace", name)
+    judge_key = judge.deployment_id if judge is not None else ("judge", name)
+    trace_gate = gates.setdefault(trace_key, FairGate(_slots(run)))
+    judge_gate = gates.setdefault(judge_key, FairGate(_judge_slots(run.judge)))
     return ServedModel(
         config=run,
         offer=offer_of(config, name),
@@ -149,7 +153,7 @@ def _served_model(
         replica=generator,
         trace_gate=trace_gate,
         judge_gate=judge_gate,
-        admission=Admission(config.models[name].queue),
+        admission=Admission(config.models[name].queue, num_keys),
     )
 
 

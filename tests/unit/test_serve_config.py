@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,15 @@ def test_loopback(host, expected):
 
 
 def test_models_that_do_not_fit_side_by_side_are_refused():
-    read = parse_serve_config(config(models={"a": MODEL, "b": MODEL}), "x")
-    runs = [read.run(name) for name in read.models]
+    other = copy.deepcopy(MODEL)
+    for part in ("generator", "judge"):
+        other[part]["engine"]["max_num_seqs"] = 7
+    read = parse_serve_config(config(models={"a": MODEL, "b": other, "c": MODEL}), "x")
+    first, second, third = (read.run(name) for name in read.models)
     with pytest.raises(UserError, match="no room"):
-        place_together(read.nodes, runs)
-    place_together({"gpu": 4}, runs)
+        place_together(read.nodes, [first, second])
+    place_together({"gpu": 4}, [first, second])
+    place_together(read.nodes, [first, third])  # equal engines are shared
 
 
 def test_a_model_offers_every_policy_that_its_parts_can_serve():
