@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from deepprune.ledger import Fate
 from deepprune.statistics import Estimate
 from jobs.render.text import one_line
 from jobs.report.load import Row
+from jobs.report.smaller_votes import SmallerVotes
 from jobs.report.variants import Variant
-
-if TYPE_CHECKING:
-    from jobs.report.smaller_votes import SmallerVotes
 
 NAME_CHARS = 80
 Key = tuple[str, int | None]

@@ -8,6 +8,7 @@ rule is.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,8 +19,7 @@ from deepprune import statistics
 from deepprune.answers import equivalent
 from deepprune.seeds import stable_seed
 from deepprune.statistics import Estimate, Floats, Ints
-from jobs.report.load import Run
-from jobs.report.scenario import Summary
+from jobs.report.load import Row, Run
 
 NUM_DRAWS = 100
 """Orders in which the traces of an outcome are drawn, over all seeds of a problem together."""
@@ -76,10 +76,10 @@ class _Drawn:
 class SmallerVotes:
     """Votes of every size up to that of the largest plain self-consistency of a scenario."""
 
-    def __init__(self, plain: Summary, drawn: Mapping[str, Sequence[_Drawn]]) -> None:
+    def __init__(self, size: int, drawn: Mapping[str, Sequence[_Drawn]]) -> None:
+        self.size = size
         self._drawn = drawn
         self._known: dict[int, SmallerVote] = {}
-        self.size = plain.variant.num_traces or 0
 
     @cached_property
     def curve(self) -> tuple[SmallerVote, ...]:
@@ -118,15 +118,13 @@ class SmallerVotes:
         )
 
 
-def smaller_votes(plain: Summary | None, runs: Sequence[Run]) -> SmallerVotes | None:
-    """The smaller votes in the outcomes of a plain self-consistency; None if they are not whole."""
-    if plain is None or not (plain.variant.num_traces or 0) > 1:
-        return None
-    drawn: dict[str, list[_Drawn]] = {problem: [] for problem in plain.problems}
-    num_draws = max(1, NUM_DRAWS // max(1, len(plain.seeds)))
-    for (problem, seed), row in plain.rows.items():
+def smaller_votes(size: int, rows: Sequence[Row], runs: Sequence[Run]) -> SmallerVotes | None:
+    """The smaller votes in the outcomes of cons@size; None if these lack traces."""
+    drawn: dict[str, list[_Drawn]] = defaultdict(list)
+    num_draws = max(1, NUM_DRAWS // max(1, len({row.seed for row in rows})))
+    for row in sorted(rows, key=lambda row: (row.problem_id, row.seed or 0)):
         detail = runs[row.run].detail(row)
-        if len(detail.ends) != plain.variant.num_traces:
+        if size < 2 or len(detail.ends) != size:
             return None
         group_of = {
             sample: number
@@ -139,10 +137,10 @@ def smaller_votes(plain: Summary | None, runs: Sequence[Run]) -> SmallerVotes | 
         if row.reference is not None:
             answers = [vote["answer"] for vote in detail.votes]
             right = np.array([_right(answer, row.reference) for answer in answers] or [0.0])
-        rng = np.random.default_rng(stable_seed(seed or 0, problem))
+        rng = np.random.default_rng(stable_seed(row.seed or 0, row.problem_id))
         orders = rng.permuted(np.tile(np.arange(len(groups)), (num_draws, 1)), axis=1)
-        drawn[problem].append(_Drawn(groups[orders], tokens[orders], right))
-    return SmallerVotes(plain, drawn)
+        drawn[row.problem_id].append(_Drawn(groups[orders], tokens[orders], right))
+    return SmallerVotes(size, drawn) if drawn else None
 
 
 def _known(estimate: Estimate | None) -> Estimate:

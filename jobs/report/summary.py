@@ -52,7 +52,15 @@ def summarise(runs: Sequence[Run]) -> list[Scenario]:
         _scenario(model, benchmark, grouped[model, benchmark], named)
         for model, benchmark in sorted(grouped)
     )
-    return [replace(s, smaller=smaller_votes(s.baseline(), runs)) for s in scenarios]
+    return [_with_smaller_votes(scenario, runs) for scenario in scenarios]
+
+
+def _with_smaller_votes(scenario: Scenario, runs: Sequence[Run]) -> Scenario:
+    plain = scenario.baseline()
+    if plain is None:
+        return scenario
+    votes = smaller_votes(plain.variant.num_traces or 0, tuple(plain.rows.values()), runs)
+    return replace(scenario, smaller=votes)
 
 
 def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Variant, _Group]]:
