@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deepprune.config import SamplingConfig
-from deepprune.traces import Message
+from deepprune.traces import PLAIN_PROMPT, Message, PromptOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class TraceRequest:
     report_to: Any = None
     """Handle of the actor that receives a cancelled trace's usage, through `settle`."""
     messages: tuple[Message, ...] = ()
+    prompt_options: PromptOptions = PLAIN_PROMPT
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -83,6 +84,22 @@ class JudgeReply:
     p_same: tuple[float, ...]
     computed_tokens: int
     cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFacts:
+    """What a generator knows of a prompt: its length, and that of the model's context, in tokens.
+
+    `begins_in_thought` says that it ends in the mark that begins a thought.
+    """
+
+    num_tokens: int
+    context: int
+    begins_in_thought: bool
+
+
+class PromptRefused(ValueError):
+    """The model cannot honour a prompt; the arguments are the reason and the parameter at fault."""
 
 
 class EngineGone(Exception):

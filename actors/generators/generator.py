@@ -11,20 +11,20 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from actors.generators.confidence import ConfidenceMeter
 from actors.generators.detokenizer import Decoder, Detokenizer
-from actors.messages import TraceRequest, TraceUpdate
+from actors.generators.prompts import Prompts
+from actors.messages import PromptFacts, TraceRequest, TraceUpdate
 from actors.replica.caller_watch import CallerWatch
 from actors.replica.engine import check_engine, exit_replica, start_engine
 from actors.replica.heartbeat import with_heartbeats
 from actors.replica.stall_detector import StallDetector
-from actors.tokenizer import load_tokenizer, prompt_token_ids
+from actors.tokenizer import load_tokenizer
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
-from deepprune.traces import Message
+from deepprune.traces import Message, PromptOptions
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -47,14 +47,12 @@ class Generator:
         self._engine = start_engine(config.engine, executor_backend)
         tokenizer = load_tokenizer(config.engine.tokenizer)
         self._detokenizer = Detokenizer(tokenizer)
-        self._encode = partial(
-            prompt_token_ids,
+        self._prompts = Prompts(
             tokenizer,
-            kwargs=config.chat_template_kwargs,
-            date=config.chat_template_date,
+            int(self._engine.model_config.max_model_len),
+            config.chat_template_kwargs,
+            config.chat_template_date,
         )
-        # All traces of a problem share its prompt.
-        self._prompt = lru_cache(maxsize=64)(self._encode)
 
     async def check_health(self) -> None:
         """Exit the replica if its engine failed. Called by Serve, which then replaces it."""
@@ -64,24 +62,19 @@ class Generator:
         """Count the requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
-    async def num_prompt_tokens(self, chat: tuple[Message, ...]) -> tuple[int, int]:
-        """Count the tokens of a prompt, and of the model's context.
+    async def check_prompt(self, chat: tuple[Message, ...], options: PromptOptions) -> PromptFacts:
+        """Measure a prompt.
 
         Raises:
-            ValueError: the model's chat template refuses the conversation.
+            PromptRefused: the model cannot honour it.
         """
-        from jinja2 import TemplateError
-
-        try:
-            # Not on the engine's event loop: the prompt may be far too long.
-            ids = await asyncio.to_thread(self._encode, chat)
-        except TemplateError as error:
-            raise ValueError(f"the model's chat template refuses it: {error}") from None
-        return len(ids), int(self._engine.model_config.max_model_len)
+        # Not on the engine's event loop: the prompt may be far too long.
+        return await asyncio.to_thread(self._prompts.check, chat, options)
 
     async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
         """Generate one trace, as `Generators.stream` describes."""
-        prompt = [*self._prompt(request.chat), *request.prefix_token_ids]
+        encoded = self._prompts.encode(request.chat, request.prompt_options)
+        prompt = [*encoded, *request.prefix_token_ids]
         trace = _Trace(request, self._config, self._detokenizer.decoder(prompt))
         if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
             yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
