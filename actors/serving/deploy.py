@@ -1,4 +1,4 @@
-"""The endpoint as one Serve application: ingress, request history, capacity shares, engines.
+"""The endpoint as one Serve application: ingress, request history, engines.
 
 A Serve config file names `build_app` as its `import_path`; `deepprune serve` runs the same.
 """
@@ -18,7 +18,6 @@ from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
 from actors.deploy.preflight import check
 from actors.deploy.startup import wait_until_running
-from actors.serving.capacity_shares import CapacityShares
 from actors.serving.ingress import Ingress
 from actors.serving.keys import read_keys
 from actors.serving.request_history import RequestHistory
@@ -101,12 +100,11 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
         "health_check_period_s": 5,
     }
     history = serve.deployment(RequestHistory).options(name="history", **common)
-    shares = serve.deployment(CapacityShares).options(name="capacity-shares", **common)
     ingress = serve.deployment(Ingress).options(
         name="ingress", **common, **scale_options(config.ingress, num_requests)
     )
     keys = read_keys(config.http)  # read here: replicas may lack the variable or the file
-    return ingress.bind(config, engines, history.bind(config.history), shares.bind(), keys)
+    return ingress.bind(config, engines, history.bind(config.history), keys)
 
 
 @contextmanager

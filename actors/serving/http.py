@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from actors.driver.serve_client import REPLICA_GONE, await_reply
+from actors.channels.pool import REPLICA_GONE, await_reply
 from actors.serving.errors import ApiError, bad_request, internal, unavailable, unknown_model
 from actors.serving.middleware import AccessMiddleware
 from actors.serving.prometheus import exported_metrics

@@ -11,22 +11,20 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from actors.channels.pool import REPLICA_GONE, ReplicaPool, await_reply
 from actors.driver.live import LiveProblem
-from actors.driver.serve_client import REPLICA_GONE, await_reply
 from actors.messages import Generators, Judges
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, overloaded, unavailable
 from actors.serving.event_log import EventLog
-from actors.serving.fairness import FairGate
 from actors.serving.spec import Offer, RequestSpec
-from deepprune.config import RunConfig
+from deepprune.config import RunConfig, confidence_window
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
-from deepprune.session import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +36,8 @@ COUNT_S = 15.0
 class ServedModel:
     """One model, as an ingress replica reaches it.
 
-    `replica` is the handle of the generator's deployment; None for an endpoint.
+    `replica` is the handle of the generator's deployment, and `pool` its replicas; None for an
+    endpoint.
     """
 
     config: RunConfig
@@ -46,8 +45,7 @@ class ServedModel:
     generators: Generators
     judges: Judges | None
     replica: Any
-    trace_gate: FairGate
-    judge_gate: FairGate
+    pool: ReplicaPool | None
     admission: Admission
 
 
@@ -57,9 +55,7 @@ class RequestRunner:
     `admitted` is set when the request may start its traces, and holds the error if it may not.
     """
 
-    def __init__(
-        self, request_id: str, owner: str, spec: RequestSpec, model: ServedModel, report_to: Any
-    ) -> None:
+    def __init__(self, request_id: str, owner: str, spec: RequestSpec, model: ServedModel) -> None:
         self.request_id = request_id
         self.owner = owner
         self.spec = spec
@@ -74,8 +70,9 @@ class RequestRunner:
             judges=model.judges,
             limits=model.config.limits,
             pairs_per_call=model.config.judge.pairs_per_call if model.config.judge else 1,
+            confidence_window=confidence_window(model.config.generator),
             seed=spec.seed,
-            report_to=report_to if model.replica is not None else None,
+            share_fairly=True,
             on_step=self._step,
         )
         self.event_log = EventLog(self.live)
@@ -163,15 +160,13 @@ class RequestRunner:
                 raise ApiError(502, message, type="server_error", code="refused") from None
             finally:
                 timer.cancel()
-                gates = (self._model.trace_gate, self._model.judge_gate)
-                waited_s = [gate.take_waited_s(self.request_id) for gate in gates]
         if outcome.ledger.lost_traces and not outcome.ledger.finished_traces:
             raise unavailable("The engines were lost while they worked on this request.")
         return Solution(
             self.request_id,
             self.created,
             self.spec,
-            _without_waiting(outcome, *waited_s),
+            outcome,
             self.live.traces,
             self._num_prompt_tokens,
             self.stopped_by,
@@ -249,16 +244,3 @@ class RequestRunner:
         if not self.admitted.done():
             self.admitted.set_exception(error if isinstance(error, ApiError) else internal())
             self.admitted.exception()  # retrieved, since the caller may have disconnected
-
-
-def _without_waiting(outcome: Outcome, traces_s: float, judge_s: float) -> Outcome:
-    """Subtract from the outcome's ledger the seconds that its calls waited in our own queues."""
-    ledger = outcome.ledger
-    return replace(
-        outcome,
-        ledger=replace(
-            ledger,
-            trace_s=max(0.0, ledger.trace_s - traces_s),
-            judge_s=max(0.0, ledger.judge_s - judge_s),
-        ),
-    )

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import uvicorn
+from actors.serving.fairness import FairGate
 
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from actors.serving.admission import Admission
-from actors.serving.fairness import FairGate
 from actors.serving.http import build_http_app
 from actors.serving.keys import Keyring
 from actors.serving.request_history import RequestHistory

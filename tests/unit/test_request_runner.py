@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from actors.serving.fairness import FairGate, FairGenerators
 
 from actors.messages import TraceRequest, TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.errors import ApiError
-from actors.serving.fairness import FairGate, FairGenerators
 from actors.serving.request_runner import RequestRunner, ServedModel
 from actors.serving.spec import Offer, read_chat_request
 from deepprune.config import SamplingConfig
