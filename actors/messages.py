@@ -163,6 +163,6 @@ class Judges(Protocol):
         """
         ...
 
-    def abort(self, request_id: str) -> None:
+    def abort(self, request_id: str) -> object:
         """End a call soon: it returns what it has cost until then."""
         ...

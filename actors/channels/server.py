@@ -88,8 +88,7 @@ class ChannelServer:
             if self._server is None:
                 self._server = await asyncio.start_server(self._serve, host, 0)
         port = self._server.sockets[0].getsockname()[1]
-        replica = serve.get_replica_context().replica_id.unique_id
-        return Address(replica, host, port, self._capacity, self._key)
+        return Address(replica_name(), host, port, self._capacity, self._key)
 
     async def drain(self) -> None:
         """Take no more requests, and wait until those in progress have ended."""
@@ -99,6 +98,13 @@ class ChannelServer:
         while self.num_open:
             self._idle.clear()
             await self._idle.wait()
+
+    async def close(self) -> None:
+        """Close all channels and the port."""
+        if self._server is not None:
+            self._server.close()
+        for channel in list(self._channels):
+            await channel.close()
 
     def ended(self) -> None:
         """Note that a request has ended."""
@@ -130,6 +136,11 @@ class ChannelServer:
             await channel.close()
             self._channels.discard(channel)
             self._idle.set()
+
+
+def replica_name() -> str:
+    """Return Serve's id of the replica in this process."""
+    return serve.get_replica_context().replica_id.unique_id
 
 
 class _Channel:

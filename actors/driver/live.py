@@ -8,8 +8,10 @@ It carries out the session's commands and reports events to it; it decides nothi
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,7 +100,7 @@ class LiveProblem:
     _started: float = 0.0
     _events: asyncio.Queue[Event | Interrupted | Crashed] = field(default_factory=asyncio.Queue)
     _running: dict[int, TraceRun] = field(default_factory=dict)
-    _judging: dict[int, JudgeRun] = field(default_factory=dict)
+    _judging: dict[int, set[JudgeRun]] = field(default_factory=lambda: defaultdict(set))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _reading: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -162,7 +164,7 @@ class LiveProblem:
         self.session.settle(sample, self.traces[sample].num_tokens, late_tokens=0)
         if run := self._running.get(sample):
             run.abort()
-        if judge_run := self._judging.get(sample):
+        for judge_run in self._judging[sample]:
             judge_run.abort()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -184,7 +186,7 @@ class LiveProblem:
         """End all tasks; wait until the costs of each request are known."""
         for run in self._running.values():
             run.abort()
-        for judge_run in self._judging.values():
+        for judge_run in itertools.chain(*self._judging.values()):
             judge_run.abort()
         for task in self._reading:
             task.cancel()  # nobody needs the answer any more
@@ -275,7 +277,7 @@ class LiveProblem:
             pairs_per_call=self.pairs_per_call,
             retries=self.limits.retries,
         )
-        self._judging[sample] = run
+        self._judging[sample].add(run)
         self._spawn(self._score(sample, members, run), f"{name}/judge")
 
     async def _score(self, sample: int, members: tuple[int, ...], run: JudgeRun) -> None:
@@ -294,7 +296,7 @@ class LiveProblem:
                 self.scores.update({(member, sample): p for member, p in scores.items()})
                 seconds = time.monotonic() - started
                 event = Judged(sample, scores, run.computed_tokens, run.cached_tokens, seconds)
-        del self._judging[sample]
+        self._judging[sample].discard(run)
         if not isinstance(event, Judged):
             self.session.add_costs(
                 judge_pairs=run.num_pairs,

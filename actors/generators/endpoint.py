@@ -26,6 +26,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from actors.generators.abortable import AbortableGenerators
 from actors.generators.endpoint_trace import EndpointTrace
 from actors.messages import Busy, EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import EndpointGeneratorConfig
@@ -41,19 +42,19 @@ MAX_PROMPTS = 1024
 """Problems whose prompt is remembered as tokens."""
 
 
-class EndpointGenerators:
-    """Implements `actors.messages.Generators` over HTTP.
+class EndpointGenerators(AbortableGenerators):
+    """Generates traces over HTTP.
 
     A trace from which nothing comes for `stall_s` is gone: a vLLM server that is told to terminate
     may keep its streams open after its engine has ended.
     """
 
     def __init__(self, config: EndpointGeneratorConfig, stall_s: float | None = None) -> None:
+        super().__init__()
         self._config = config
         self._stall_s = stall_s
         self._prompts: dict[tuple[Message, ...], list[int]] = {}
         self._slots = asyncio.Semaphore(config.max_concurrency)
-        self._open: dict[str, tuple[asyncio.Task[None], EndpointTrace]] = {}
 
     async def check(self) -> None:
         """Ask the endpoint which models it serves.
@@ -86,49 +87,19 @@ class EndpointGenerators:
                 f"{config.model!r}: set generator.model"
             )
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
-        """Generate one trace; see `Generators.stream`.
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        """Generate one trace.
 
         Raises:
             EngineGone: the connection broke, or the server failed.
             UserError: the server refused the request.
         """
+        import openai
+
+        trace = EndpointTrace(request, self._config.progress_s)
         if request.prefix_num_tokens >= request.sampling.max_tokens:  # nothing left to ask for
             yield TraceUpdate("", (), request.prefix_num_tokens, finish_reason="length")
             return
-        trace = EndpointTrace(request, self._config.progress_s)
-        updates: asyncio.Queue[TraceUpdate | None] = asyncio.Queue()
-        task = asyncio.create_task(self._receive(request, trace, updates))
-        task.add_done_callback(lambda _: updates.put_nowait(None))
-        self._open[request.request_id] = task, trace
-        try:
-            while (update := await updates.get()) is not None:
-                yield update
-            if task.cancelled():
-                yield trace.last_update()
-            else:
-                task.result()
-        finally:
-            del self._open[request.request_id]
-            task.cancel()
-
-    def abort(self, request_id: str) -> int:
-        """End a trace; see `Generators.abort`."""
-        if request_id not in self._open:
-            return 0
-        task, trace = self._open[request_id]
-        task.cancel()
-        return trace.num_tokens
-
-    async def _receive(
-        self,
-        request: TraceRequest,
-        trace: EndpointTrace,
-        updates: asyncio.Queue[TraceUpdate | None],
-    ) -> None:
-        """Put the updates of a trace into a queue."""
-        import openai
-
         try:
             async with self._slots, await self._call(request, trace) as chunks:
                 async for chunk in chunks:
@@ -138,9 +109,12 @@ class EndpointGenerators:
                         self._remember_prompt(request.chat, chunk)
                     update = trace.take(chunk)
                     if update is not None:
-                        updates.put_nowait(update)
+                        yield update
                         if trace.ended:
                             return
+        except asyncio.CancelledError:  # aborted
+            yield trace.last_update()
+            return
         except (openai.AuthenticationError, openai.PermissionDeniedError):
             raise self._key_refused() from None  # the server's own words may hold the key
         except openai.APIStatusError as error:

@@ -76,14 +76,14 @@ class TraceWork:
         if self._aborted:
             yield TraceUpdate("", (), self.num_tokens, finish_reason="abort"), True
             return
-        async for output in self._generate(self._sampling_params()):
-            update = self._take(output)
-            if not output.finished and (self._aborted or self._ends_here):
+        async for output in self._generate(self.sampling_params()):
+            update = self.take(output)
+            if not output.finished and (self._aborted or self.ends_here):
                 self._abort()  # the engine may not have known the request before
             if update is not None:
                 yield update, update.prefix_chars is not None or output.finished
 
-    def _sampling_params(self) -> SamplingParams:
+    def sampling_params(self) -> SamplingParams:
         """The engine's parameters for the rest of the trace's budget."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -105,11 +105,11 @@ class TraceWork:
             stream_interval=1 if exact else self._config.stream_interval,
         )
 
-    def _take(self, output: RequestOutput) -> TraceUpdate | None:
+    def take(self, output: RequestOutput) -> TraceUpdate | None:
         """Add an engine output; return an update where there is something to say."""
         completion = output.outputs[0]
         finish_reason = completion.finish_reason
-        asked = self._aborted or self._ends_here
+        asked = self._aborted or self.ends_here
         if finish_reason == "error" or (finish_reason == "abort" and not asked):
             raise EngineGone(f"the engine ended the trace: {finish_reason}")
         now = time.monotonic()
@@ -128,7 +128,7 @@ class TraceWork:
         if output.finished:
             return self._update(output, self._finish_reason(finish_reason))
         quiet = now - self._last_update < self._config.progress_s
-        if self._ends_here or (quiet and self._prefix_chars is None):
+        if self.ends_here or (quiet and self._prefix_chars is None):
             return None
         self._last_update = now
         return self._update(output, None)
@@ -136,7 +136,7 @@ class TraceWork:
     def _watch(self, text: str, num_tokens: int) -> None:
         """Look for the checkpoint and for stop texts."""
         self._text.append(text)
-        if self._ends_here:
+        if self.ends_here:
             return  # what follows was generated before the engine stopped
         if self._detector:
             cut = self._detector.feed(text, num_tokens)
@@ -145,7 +145,7 @@ class TraceWork:
         self._num_chars = self._stop.find(text)
 
     @property
-    def _ends_here(self) -> bool:
+    def ends_here(self) -> bool:
         """Whether the trace is at a stop text, or at the checkpoint where it pauses."""
         paused = self._prefix_chars is not None and self._request.pause
         return paused or self._num_chars is not None
@@ -156,7 +156,7 @@ class TraceWork:
             return "stop"
         if self.num_tokens >= self._request.sampling.max_tokens:
             return "length"
-        return None if self._ends_here else reason
+        return None if self.ends_here else reason
 
     def _update(self, output: RequestOutput, finish_reason: str | None) -> TraceUpdate:
         cached = output.num_cached_tokens or 0
