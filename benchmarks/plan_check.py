@@ -65,8 +65,8 @@ def main() -> None:
             record(solved, recording)
             planner = Planner(plan(config, speed, recording, len(new), pruned), config, Path())
             print("policy      seconds: predicted, run, error   tokens: predicted, run, error")
-            for policy, planned in zip((cons, pruned), planner.policies, strict=True):
-                predicted = planner.predict(planned, {"laptop": 1})
+            for policy, (planned, judge) in zip((cons, pruned), planner.cells, strict=True):
+                predicted = planner.predict(planned, judge, {"laptop": 1})
                 wall_s, solved = solve(system, new, policy, seed=1)
                 ledger = sum((s.outcome.ledger for s in solved), Ledger())
                 said, tokens = 3600 * predicted.hours, predicted.generated_tokens

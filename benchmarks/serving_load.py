@@ -1,7 +1,7 @@
 """The endpoint under load: concurrent clients of every kind on loopback, for as long as asked.
 
-Starts `deepprune serve` with the miniature models, and lets clients ask, stream, leave in the
-middle, and send nonsense. Prints what they got, how long it took, the memory of the endpoint's
+Starts the miniature models and `deepprune serve` over them, and lets clients ask, stream, leave in
+the middle, and send nonsense. Prints what they got, how long it took, the memory of the endpoint's
 processes over time, and what the engines still hold at the end.
 """
 
@@ -13,15 +13,15 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import psutil
 
-from tests.support.served_endpoint import Endpoint, served
+from tests.support.engines import num_unfinished
+from tests.support.served_endpoint import Endpoint, two_models
+from tests.support.systems import laptop
 
 MIB = 2**20
 
@@ -86,7 +86,8 @@ def memory_mib() -> dict[str, float]:
     for process in psutil.process_iter(["cmdline", "memory_info"]):
         line = " ".join(process.info["cmdline"] or [])
         for kind in ("ingress", "history", "capacity-shares", "generator", "judge"):
-            if f"deepprune:{kind}" in line and process.info["memory_info"]:
+            ours = "ray::ServeReplica:deepprune" in line and f":{kind}" in line
+            if ours and process.info["memory_info"]:
                 sizes[kind] += process.info["memory_info"].rss
         if line.startswith("ray::ProxyActor") and process.info["memory_info"]:
             sizes["proxy"] += process.info["memory_info"].rss
@@ -118,8 +119,6 @@ async def run(endpoint: Endpoint, seconds: float, num_clients: int) -> dict[str,
             "max": latencies[-1],
         },
         "memory MiB, first and last": [rows[0], rows[-1]],
-        "seconds to rest": endpoint.wait_for_rest(),
-        "requests held at the end": endpoint.look(),
     }
 
 
@@ -128,8 +127,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=8)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as endpoint:
+    with laptop() as live, two_models(live) as endpoint:
         result = asyncio.run(run(endpoint, options.seconds, options.clients))
+        result["seconds to rest"] = endpoint.wait_for_rest()
+        result["requests held at the end"] = {app: num_unfinished(app) for app in endpoint.apps}
     json.dump(result, sys.stdout, indent=2, default=lambda value: round(value, 2))
     print()
 

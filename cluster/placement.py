@@ -85,11 +85,14 @@ def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]
 def place_together(nodes: Mapping[str, int], runs: Sequence[RunConfig]) -> None:
     """Check that the minimum number of replicas of all runs fits on the nodes together.
 
+    Runs share equal engines.
+
     Raises:
         UserError: it does not.
     """
     types = _node_types(nodes)
-    wanted = [engine for run in runs for engine in _engines(run)]
+    engines = [engine for run in runs for engine in _engines(run)]
+    wanted = [engine for i, engine in enumerate(engines) if engine not in engines[:i]]
     for name, engine, _ in wanted:
         _check_shape(name, engine, types)
     _check_capacity(wanted, types)

@@ -32,9 +32,9 @@ from deepprune.judge_config import (
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
     DeepConfConfig,
-    DeepPruneConfig,
-    JudgingConfig,
     OracleConfig,
+    PaperRules,
+    PlusConfig,
     PolicyConfig,
 )
 from deepprune.section import Section, tag
@@ -166,7 +166,8 @@ class RunConfig(Section):
     """How many nodes of each type in `cluster/node_types.py` there may be."""
     generator: GeneratorConfig
     judge: JudgeConfig | None = None
-    policy: PolicyConfig = DeepPruneConfig()
+    """Absent: no judge is asked, and every GPU generates."""
+    policy: PolicyConfig = PlusConfig(name="deepprune+")
     limits: LimitsConfig = LimitsConfig()
     seed: int = 0
 
@@ -175,8 +176,11 @@ class RunConfig(Section):
         policy = self.policy
         if isinstance(policy, OracleConfig):
             raise ValueError("policy 'oracle' knows the final answers: it replays recordings only")
-        if isinstance(policy, JudgingConfig) and self.judge is None:
-            raise ValueError(f"policy {policy.name!r} needs a judge section")
+        if isinstance(policy, PaperRules) and self.judge is None:
+            raise ValueError(
+                f"policy {policy.name!r} needs a judge section: add one, or use a configuration "
+                "that has one, such as a100x4-paper"
+            )
         if isinstance(policy, DeepConfConfig) and not (
             isinstance(self.generator, VllmGeneratorConfig) and self.generator.confidence
         ):

@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
 from deepprune.config import Reads
-from deepprune.statistics import Bools, Floats, auroc, fit_platt, log_odds, sigmoid
+from deepprune.statistics import Bools, Floats, Ints, auroc, fit_platt, log_odds, sigmoid
 
 LEAST_RATE = 0.02
 """Base rates are kept this far from 0 and 1, since few problems cannot show more."""
@@ -55,6 +56,17 @@ def oracle(answers: Mapping[int, str | None]) -> ScoredPairs:
     """Knows the final answers; costs nothing. Traces without an answer agree with none."""
     same = _same(answers)
     return ScoredPairs(tuple(answers), np.where(same, 1.0 - 1e-6, 1e-6), "nothing")
+
+
+def blind(samples: Sequence[int], base_rate: float) -> ScoredPairs:
+    """Gives each pair the same score, `base_rate`: the control of every judge; costs nothing."""
+    matrix = np.full((len(samples), len(samples)), base_rate)
+    return ScoredPairs(tuple(samples), matrix, "nothing")
+
+
+def unknown(samples: Sequence[int]) -> ScoredPairs:
+    """Has no score of any pair."""
+    return ScoredPairs(tuple(samples), np.full((len(samples), len(samples)), np.nan))
 
 
 def noisy(
@@ -101,14 +113,17 @@ def similarity(samples: Sequence[int], vectors: Floats) -> ScoredPairs:
 
 
 def recorded(
-    samples: Sequence[int], scores: Mapping[tuple[int, int], float], reads: Reads = "pairs"
+    samples: Sequence[int], first: Ints, second: Ints, p_same: Floats, reads: Reads = "pairs"
 ) -> ScoredPairs:
-    """Scores taken down earlier, by (first, second); one for either order serves for both."""
-    index = {sample: i for i, sample in enumerate(samples)}
-    matrix = np.full((len(index), len(index)), np.nan)
-    for (first, second), score in scores.items():
-        if first in index and second in index:
-            matrix[index[first], index[second]] = score
+    """Scores taken down earlier, (pairs,) each; one for either order serves for both."""
+    known = np.array(samples, dtype=np.int64)
+    order = np.argsort(known)
+    row, column = (
+        order[np.searchsorted(known, side, sorter=order) % len(known)] for side in (first, second)
+    )
+    there = (known[row] == first) & (known[column] == second)
+    matrix = np.full((len(known), len(known)), np.nan)
+    matrix[row[there], column[there]] = p_same[there]
     return ScoredPairs(tuple(samples), np.where(np.isnan(matrix), matrix.T, matrix), reads)
 
 
@@ -130,6 +145,13 @@ class Calibration:
         return replace(
             scored, matrix=sigmoid(self.slope * log_odds(scored.matrix) + self.intercept)
         )
+
+
+class Judging(NamedTuple):
+    """The scores of a problem's pairs (None: drawn anew for each seed), and what they mean."""
+
+    scored: ScoredPairs | None
+    calibration: Calibration
 
 
 def calibrate(

@@ -11,7 +11,13 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from deepprune.answers import AnswerKind
 from deepprune.loading import read_yaml, validated
-from deepprune.policy_config import ConsConfig, DeepPruneConfig, PolicyConfig
+from deepprune.policy_config import (
+    ConsConfig,
+    JudgingConfig,
+    OracleConfig,
+    PlusConfig,
+    PolicyConfig,
+)
 from deepprune.section import Section
 from deepprune.speed import Efficiency, SpeedConfig
 
@@ -50,11 +56,12 @@ class PlanConfig(Section):
     """Times the recorded lengths, where the planned model or benchmark thinks longer."""
     num_problems: int = Field(30, ge=1)
     prompt_tokens: int = Field(200, ge=0)
-    policies: tuple[PolicyConfig, ...] = (ConsConfig(), DeepPruneConfig())
+    policies: tuple[PolicyConfig, ...] = (ConsConfig(), PlusConfig(name="deepprune+"))
     num_traces: int = Field(512, ge=1)
     """Of policies that name none."""
-    judge: str = "noisy:0.87"
-    """`oracle`, or `noisy:AUROC`: an oracle with noise, of that AUROC; the paper's judge: 0.87."""
+    judge: str | None = None
+    """`oracle`, or `noisy:AUROC`: an oracle with noise, of that AUROC. Absent: no judge, and no
+    policy that needs one. With a judge, `deepprune+` is planned with it and without."""
     gpus_per_judge: float = Field(8, gt=0)
     """One judge replica for so many GPUs, at least one; policies that ask none need none."""
     max_problems: int | None = Field(None, ge=1)
@@ -72,9 +79,9 @@ class PlanConfig(Section):
 
     @field_validator("judge")
     @classmethod
-    def _known(cls, judge: str) -> str:
-        if not re.fullmatch(r"oracle|noisy:(0\.\d+|1\.0)", judge):
-            raise ValueError(f"{judge!r} is no judge to plan with: oracle, or noisy:0.87")
+    def _known(cls, judge: str | None) -> str | None:
+        if judge is not None and not re.fullmatch(r"oracle|noisy:(0\.\d+|1\.0)", judge):
+            raise ValueError(f"{judge!r} is no judge to plan with: oracle, or noisy:0.7")
         return judge
 
     @model_validator(mode="after")
@@ -84,19 +91,31 @@ class PlanConfig(Section):
             raise ValueError(f"prices lack {', '.join(missing)}: price all node types, or none")
         if any(not mix for mix in self.mixes):
             raise ValueError("a mix has no nodes")
+        asking = next((p.name for p in self.policies if p.name == "deepprune"), None)
+        if asking and self.judge is None:
+            raise ValueError(f"policy {asking} asks a judge: set judge, such as noisy:0.7")
         return self
 
-    def sized_policies(self) -> tuple[PolicyConfig, ...]:
-        """The policies, with `num_traces` where they name none."""
-        return tuple(
-            policy
-            if "num_traces" in policy.model_fields_set
-            else type(policy).model_validate(
-                policy.model_dump(exclude_unset=True)
-                | {"name": policy.name, "num_traces": self.num_traces}
-            )
-            for policy in self.policies
-        )
+    def cells(self) -> tuple[tuple[PolicyConfig, str | None], ...]:
+        """Each policy with the judge that it asks (None: no judge), once or twice.
+
+        Policies that name no `num_traces` are given the plan's.
+        """
+        cells: list[tuple[PolicyConfig, str | None]] = []
+        for given in self.policies:
+            policy = given
+            if "num_traces" not in given.model_fields_set:
+                settings = given.model_dump(exclude_unset=True)
+                named = {"name": given.name, "num_traces": self.num_traces}
+                policy = type(given).model_validate(settings | named)
+            asks = isinstance(policy, JudgingConfig) and policy.asks_judge
+            if not asks or isinstance(policy, PlusConfig):
+                cells.append((policy, None))
+            if isinstance(policy, OracleConfig):
+                cells.append((policy, "oracle"))
+            elif asks and self.judge is not None:
+                cells.append((policy, self.judge))
+        return tuple(cells)
 
 
 def load_plan(path: Path, overrides: dict[str, Any] | None = None) -> PlanConfig:

@@ -9,6 +9,9 @@ from pydantic import Field, Tag, TypeAdapter, field_validator, model_validator
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.section import Section, tag
 
+JUDGE_PRICE = 0.02
+"""Cost of a token that is read, in generated tokens, where nothing else is set."""
+
 
 class ConsConfig(Section):
     """Self-consistency (Wang et al. 2022): every trace finishes, the majority answers."""
@@ -93,6 +96,11 @@ class JudgingConfig(Section):
         return self
 
     @property
+    def asks_judge(self) -> bool:
+        """Whether it asks a judge that it is given."""
+        return True
+
+    @property
     def pauses(self) -> bool:
         """Whether a trace's request ends at its checkpoint, to be resumed from there."""
         return True
@@ -155,11 +163,11 @@ class PlusConfig(JudgingConfig):
     risk: float = Field(0.05, gt=0, lt=0.5)
     """Accepted probability that another answer leads."""
     base_rate: float | None = Field(None, gt=0, lt=1)
-    """P(same) of two random traces, where the judge was calibrated. Absent: the judge's own, else
-    0.7. A score equal to it is no evidence."""
+    """P(same) of two random traces, where the judge was calibrated: a score equal to it is no
+    evidence. Absent: the judge's own; a judge without one is not asked."""
     auroc: float | None = Field(None, ge=0.5, le=1)
-    """The judge's AUROC over pairs of one problem. Absent: the judge's own, else the paper's 0.87.
-    Says whether prefixes are worth launching before any was judged."""
+    """The judge's AUROC over pairs of one problem, as measured: says whether a judged prefix pays.
+    Absent: the judge's own; a judge whose AUROC is unknown is not asked."""
     trust: float = Field(0.8, ge=0, lt=1)
     """Probability, before anything is seen, that the judge's P(same) means what it says. Traces
     that finish raise or lower it; at 0 the judge is not asked, and every trace finishes."""
@@ -171,9 +179,14 @@ class PlusConfig(JudgingConfig):
     """Clusters a prefix is compared with, at most, the largest first."""
     max_members: int = Field(4, ge=1)
     """Members of a cluster it is compared with, at most."""
-    judge_price: float = Field(0.02, ge=0)
+    judge_price: float = Field(JUDGE_PRICE, ge=0)
     """Cost of a token the judge reads, in generated tokens: prefill of a small model against
     decoding with a large one."""
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether it asks a judge that it is given."""
+        return self.trust > 0
 
 
 PolicyConfig = Annotated[

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deepprune.answers import AnswerKind, TruncatedAnswers, equivalent, extract_answer
 from deepprune.errors import UserError
@@ -43,6 +43,8 @@ COLUMNS: dict[str, Kind] = {
 }
 REQUIRED = ("problem_id", "problem", "sample", "text")
 FINISHED = (None, "finished")
+Answers = Literal["recorded", "texts"]
+"""Where answers come from: the recording's own column, or the texts."""
 HINT = "`deepprune import --map` brings other layouts into shape"
 MAX_SAMPLE = 2**31 - 1
 
@@ -52,13 +54,17 @@ _Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How traces are read that come without a token count or an answer."""
+    """How traces are read, and those that come without a token count or an answer."""
 
     kind: AnswerKind
     truncated: TruncatedAnswers
     chars_per_token: float
+    answers: Answers
 
     def answer(self, row: dict[str, Any]) -> str | None:
+        if self.answers == "recorded" and "answer" in row:
+            recorded: str | None = row["answer"]
+            return recorded
         return extract_answer(
             row["text"],
             self.kind,
@@ -99,6 +105,7 @@ def load_recordings(
     kind: AnswerKind = "auto",
     truncated: TruncatedAnswers = "none",
     chars_per_token: float = 3.6,
+    answers: Answers = "recorded",
 ) -> list[Recording]:
     """Read all recordings of a folder or file, in order of problem and model.
 
@@ -123,15 +130,36 @@ def load_recordings(
         raise UserError(f"{path} holds no finished traces")
     if num_left_out:
         logger.info("%s: %d traces that did not finish are left out", path, num_left_out)
+    if answers == "recorded":
+        answers = _checked_answers(path, finished)
+    reading = _Reading(kind, truncated, chars_per_token, answers)
     selection = index.select(str(path))
     groups: dict[_Key, _Rows] = defaultdict(list)
     for row in finished:
         if (model := selection.model(row)) is not None:
             groups[row["problem_id"], model].append(row)
     return [
-        _recording(path, model, rows, _Reading(kind, truncated, chars_per_token))
+        _recording(path, model, rows, reading)
         for (_, model), rows in sorted(groups.items(), key=_in_natural_order)
     ]
+
+
+def _checked_answers(path: Path, rows: _Rows) -> Answers:
+    """Warn of a column of answers that is null for most traces; leave it if it is for all."""
+    given = [row["answer"] is not None for row in rows if "answer" in row]
+    missing = len(given) - sum(given)
+    if given and missing == len(given):
+        logger.warning(
+            "%s: its column `answer` is null throughout: answers are read off texts", path
+        )
+        return "texts"
+    if missing > len(given) / 2:
+        logger.warning(
+            "%s: column `answer` is null for %d of %d traces: a sweep with `answers: texts` reads "
+            "them off the texts",
+            *(path, missing, len(given)),
+        )
+    return "recorded"
 
 
 def source_files(source: Path, name: str = "traces") -> list[Path]:
@@ -211,7 +239,7 @@ def _traces(
             num_tokens=max(
                 1, round(len(text) / reading.chars_per_token) if num_tokens is None else num_tokens
             ),
-            answer=row["answer"] if "answer" in row else reading.answer(row),
+            answer=reading.answer(row),
             finish_reason=row.get("finish_reason"),
             prefix_chars=row.get("prefix_chars"),
             prefix_tokens=row.get("prefix_tokens"),

@@ -19,7 +19,7 @@ from deepprune.config import (
     RunConfig,
 )
 from deepprune.loading import explained, read_yaml, validated
-from deepprune.policy_config import DeepPruneConfig, PolicyConfig
+from deepprune.policy_config import PlusConfig, PolicyConfig
 from deepprune.section import Section
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:+-]{0,127}$")]
@@ -43,14 +43,17 @@ class QueueConfig(Section):
     """Requests at work; their traces share the engines fairly."""
     max_waiting: int = Field(32, ge=0)
     """Requests that wait for their turn."""
+    max_per_key: int | None = Field(None, ge=1)
+    """Requests of one key, running or waiting. Absent: half of all places where there are several
+    keys, else all."""
 
 
 class ServedModelConfig(Section):
-    """One model: its generator, its judge and the policy that plain requests get."""
+    """One model: its generator, its judge if it has one, and the policy of plain requests."""
 
     generator: GeneratorConfig
     judge: JudgeConfig | None = None
-    policy: PolicyConfig = DeepPruneConfig()
+    policy: PolicyConfig = PlusConfig(name="deepprune+")
     limits: LimitsConfig = LimitsConfig()
     ceilings: CeilingsConfig = CeilingsConfig()
     queue: QueueConfig = QueueConfig()
@@ -65,6 +68,9 @@ class HttpConfig(Section):
     """A file with a key a line; empty lines and lines that begin with # do not count."""
     api_keys_env: str | None = None
     """Name of an environment variable that holds keys, separated by commas; never a key itself."""
+    event_streams_per_key: int = Field(32, ge=1)
+    """Streams of `/v1/deepprune/requests/{id}/events` that one key may hold open in each replica of
+    the ingress."""
     max_body_bytes: int = Field(1_048_576, ge=1024)
     request_log: Path | None = None
     """Where each request leaves a line of JSON; absent: on stderr. Never prompts, never keys."""

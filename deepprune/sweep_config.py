@@ -16,16 +16,22 @@ from deepprune.cells import settings_key
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.loading import read_yaml, validated
 from deepprune.policy_config import (
-    DeepPruneConfig,
     JudgingConfig,
     OracleConfig,
     PaperRules,
+    PlusConfig,
     PolicyConfig,
 )
+from deepprune.recordings import Answers
 from deepprune.section import Section
 from deepprune.speed import SpeedConfig
 
-_JUDGE = re.compile(r"oracle|tfidf|embeddings|features|recorded|noisy:(0\.\d+|1\.0)|model")
+_JUDGE = re.compile(
+    r"none|blind|oracle|tfidf|embeddings|features|recorded|noisy:(0\.\d+|1\.0)"
+    r"|(features|encoder):.+"
+)
+BLIND = "blind"
+"""The judge that gives every pair the same score, the base rate: it says nothing."""
 
 
 class SweepConfig(Section):
@@ -48,18 +54,25 @@ class SweepConfig(Section):
     """A part of the problems, first:last, counted from 0, last not included."""
     policies: tuple[PolicyConfig, ...] = Field(min_length=1)
     judges: tuple[str, ...] = ("features",)
-    """For replays: `oracle`, `noisy:AUROC` (an oracle with noise, of that AUROC), `tfidf`,
-    `embeddings`, `features` (learned from the other problems), `recorded`."""
+    """For replays: `none` (for policies that can do without), `blind` (scores without information),
+    `oracle`, `noisy:AUROC` (an oracle with noise, of that AUROC), `tfidf`, `embeddings`, `features`
+    (learned from the other problems), `features:FOLDER` or `encoder:FOLDER` (learned elsewhere;
+    relative to the sweep's file), `recorded`."""
+    controls: bool = True
+    """Run each policy that is given a judge also with a blind judge, and without one if it can."""
     calibrate: bool = True
-    """Learn what scores mean as P(same) from the other problems; an oracle needs none."""
+    """Learn what scores mean as P(same) from the other problems; an oracle needs none, nor does a
+    judge that was learned elsewhere."""
     num_traces: tuple[int, ...] = (64,)
     checkpoints: tuple[str, ...] = ("tokens:500",)
     tau: tuple[float, ...] = ()
     seeds: int = Field(1, ge=1)
     """Replays: resamplings of the recorded traces. Live: runs."""
+    answers: Answers = "recorded"
+    """Take the answers as recorded, or read them off the `texts`."""
     answer_kind: AnswerKind = "auto"
     truncated_answers: TruncatedAnswers = "none"
-    """For recordings without an answer column; see `docs/answers.md`."""
+    """For answers that are read off texts; see `docs/answers.md`."""
     chars_per_token: float = Field(3.6, gt=0)
     """Length of a token, for recordings without token counts."""
     speed: SpeedConfig = SpeedConfig()
@@ -70,8 +83,8 @@ class SweepConfig(Section):
         for judge in judges:
             if not _JUDGE.fullmatch(judge):
                 raise ValueError(
-                    f"{judge!r} is no judge: oracle, noisy:0.8, tfidf, embeddings, features or "
-                    "recorded"
+                    f"{judge!r} is no judge: none, blind, oracle, noisy:0.8, tfidf, embeddings, "
+                    "features, features:FOLDER, encoder:FOLDER or recorded"
                 )
         return judges
 
@@ -97,6 +110,9 @@ class SweepConfig(Section):
             raise ValueError("policy oracle replays recordings only")
         if "recorded" in self.judges and not self.scores:
             raise ValueError("the judge `recorded` needs scores")
+        asking = next((p.name for p in self.policies if p.name == "deepprune"), None)
+        if self.recordings and asking and not set(self.judges) - {"none", "oracle"}:
+            raise ValueError(f"policy {asking} asks a judge: name one in judges, such as blind")
         return self
 
     @property
@@ -107,14 +123,35 @@ class SweepConfig(Section):
 
     def cells(self) -> list[SweepCell]:
         """Every policy with every setting and judge that applies to it, each once."""
-        live = bool(self.runs)
         cells = (
-            SweepCell(policy, judge)
+            cell
             for entry in self.policies
             for policy in self._variants_of(entry)
-            for judge in _judges_of(policy, self.judges, live)
+            for cell in (self._live_cells(policy) if self.runs else self._replay_cells(policy))
         )
         return list(dict.fromkeys(cells))
+
+    def _replay_cells(self, policy: PolicyConfig) -> Iterator[SweepCell]:
+        """A policy with each judge that it may ask, and its controls."""
+        if not (isinstance(policy, JudgingConfig) and policy.asks_judge):
+            yield SweepCell(policy, None)
+        elif isinstance(policy, OracleConfig):
+            yield SweepCell(policy, "oracle")
+        else:
+            judges = list(self.judges)
+            if isinstance(policy, PaperRules):  # `oracle` is a policy of its own there
+                judges = [judge for judge in judges if judge not in ("none", "oracle")]
+            if self.controls and any(judge not in ("none", BLIND) for judge in judges):
+                judges += [BLIND] if isinstance(policy, PaperRules) else ["none", BLIND]
+            for judge in judges:
+                yield SweepCell(policy, None if judge == "none" else judge)
+
+    def _live_cells(self, policy: PolicyConfig) -> Iterator[SweepCell]:
+        """A policy with the judge of its run; as a control, one that need not ask it does not."""
+        asks = isinstance(policy, JudgingConfig) and policy.asks_judge
+        yield SweepCell(policy, "model" if asks else None)
+        if asks and self.controls and isinstance(policy, PlusConfig):
+            yield SweepCell(policy.model_copy(update={"trust": 0.0}), None)
 
     def _variants_of(self, entry: PolicyConfig) -> Iterator[PolicyConfig]:
         axes: dict[str, tuple[Any, ...]] = {"num_traces": self.num_traces}
@@ -139,18 +176,6 @@ class SweepCell:
     def key(self) -> str:
         """A short name that no other cell has."""
         return settings_key(self.policy, self.judge)
-
-
-def _judges_of(policy: PolicyConfig, judges: tuple[str, ...], live: bool) -> tuple[str | None, ...]:
-    if not isinstance(policy, JudgingConfig):
-        return (None,)
-    if isinstance(policy, OracleConfig):
-        return ("oracle",)
-    if live:
-        return ("model",)
-    if isinstance(policy, DeepPruneConfig):
-        return tuple(judge for judge in judges if judge != "oracle")  # that is policy `oracle`
-    return judges
 
 
 def load_sweep(path: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:

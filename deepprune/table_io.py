@@ -35,6 +35,7 @@ FORMATS = (
 TEXT_SUFFIXES = (*SUFFIXES, ".gz")
 """The last suffixes of tables in text, whose rows come one by one; Parquet has row groups."""
 BATCH_ROWS = 256
+TABLE_ROWS = 1 << 17
 BUFFER_BYTES = 1 << 20
 
 
@@ -118,6 +119,58 @@ def placed_rows(
                     else _checked(value, kind, where, name)
                 )
         yield where, found
+
+
+def read_tables(
+    file: Path, columns: Mapping[str, pa.DataType], optional: Collection[str]
+) -> Iterator[pa.Table]:
+    """The rows of a file as tables of many rows, cast to the types of `columns`: for large files.
+
+    `optional` columns may be missing, or hold nulls.
+
+    Raises:
+        UserError: the file is damaged or foreign, lacks a column or holds a value of another type.
+    """
+    required = [name for name in columns if name not in optional]
+    for rows in _arrow_tables(file, columns, required):
+        table = {}
+        for name, kind in columns.items():
+            if name not in rows.column_names:
+                table[name] = pa.nulls(rows.num_rows, kind)
+                continue
+            try:
+                table[name] = rows[name].cast(kind)
+            except pa.ArrowException as error:
+                reason = " ".join(str(error).split())[:160]
+                raise UserError(f"{file}: column {name}: {reason}") from None
+            if name in required and table[name].null_count:
+                raise UserError(f"{file}: column {name} holds nulls, where values should be")
+        yield pa.table(table)
+
+
+def _arrow_tables(
+    file: Path, columns: Collection[str], required: Collection[str]
+) -> Iterator[pa.Table]:
+    if not _is_parquet(file):
+        rows = text_rows(file)
+        while batch := [row for _, row in islice(rows, TABLE_ROWS)]:
+            for row in batch:
+                _refuse_missing(str(file), row, required, "")
+            try:
+                yield pa.Table.from_pylist(batch)
+            except pa.ArrowException as error:
+                raise UserError(f"{file}: {' '.join(str(error).split())[:160]}") from None
+        return
+    try:
+        with pq.ParquetFile(file) as table:
+            names = table.schema_arrow.names
+            _refuse_missing(str(file), names, required, "")
+            wanted = [name for name in names if name in columns]
+            for read in table.iter_batches(TABLE_ROWS, columns=wanted):
+                yield pa.Table.from_batches([read])
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
 
 
 def _is_parquet(file: Path) -> bool:

@@ -125,10 +125,13 @@ def measure_pruning(
 
     `all` runs every trace to its checkpoint at once, `lazy` launches one trace after another.
     """
-    scores: dict[str, dict[tuple[int, int], float]] = {}
-    for i, j, p in zip(pairs.first, pairs.second, p_same.tolist(), strict=True):
-        one, other = pairs.prefixes[i], pairs.prefixes[j]
-        scores.setdefault(one.problem_id, {})[one.sample, other.sample] = p
+    samples = np.array([prefix.sample for prefix in pairs.prefixes], dtype=np.int64)
+    problem_ids = np.array([prefix.problem_id for prefix in pairs.prefixes])[pairs.first]
+    scores = {
+        str(problem_id): (samples[pairs.first[of]], samples[pairs.second[of]], p_same[of])
+        for problem_id in dict.fromkeys(problem_ids)
+        for of in [problem_ids == problem_id]
+    }
     num_traces = len(sampled[0].traces)
     materials = [ReplayDataset(_recording(item)) for item in sampled]
     full = [material.replay(ConsConfig(num_traces=num_traces)) for material in materials]
@@ -144,7 +147,7 @@ def measure_pruning(
         )
         runs = [
             material.replay(
-                policy, judge=recorded(material.samples, scores[material.problem.problem_id])
+                policy, judge=recorded(material.samples, *scores[material.problem.problem_id])
             )
             for material in materials
         ]

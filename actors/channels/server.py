@@ -140,7 +140,7 @@ class ChannelServer:
 
 def replica_name() -> str:
     """Return Serve's id of the replica in this process."""
-    return serve.get_replica_context().replica_id.unique_id
+    return str(serve.get_replica_context().replica_id.unique_id)
 
 
 class _Channel:

@@ -114,7 +114,8 @@ def _ask(method: str, job_id: str, apps: Sequence[str]) -> None:
 
 def delete_apps(apps: Sequence[str]) -> None:
     """Delete applications, and shut Serve down where it serves no others."""
-    for name in serve.status().applications.keys() & set(apps):
+    # In order: an endpoint before the engines that it uses.
+    for name in sorted(serve.status().applications.keys() & set(apps)):
         serve.delete(name)
     if not serve.status().applications:
         serve.shutdown()

@@ -27,6 +27,9 @@ LOCAL = {
     "RAY_worker_niceness": "0",
     "RAY_gcs_server_port_wait_time_s": str(START_S),
     "RAY_worker_register_timeout_seconds": str(START_S),
+    # Serve replaces a proxy that is not ready after 15 s, or silent for 30.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(START_S),
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
 }
 """Defaults for the environment of a local cluster."""
 

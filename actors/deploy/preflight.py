@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ from deepprune.errors import UserError
 from deepprune.policy_config import JudgingConfig, PaperRules, PlusConfig, PolicyConfig
 from deepprune.traces import Problem
 
+logger = logging.getLogger(__name__)
+
 
 def check(config: RunConfig, problems: Sequence[Problem]) -> None:
     """Check a configuration and its problems.
@@ -43,7 +46,8 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
                 f"{problem.problem_id}: the problem is empty; give a question to answer"
             )
     place(config)
-    _check_checkpoint(config.policy, config.generator.sampling.max_tokens)
+    if config.judge is not None:
+        _check_checkpoint(config.policy, config.generator.sampling.max_tokens)
     for engine in _engines(config):
         resolve_model(engine.model)  # raises if it does not exist
     if isinstance(config.judge, VllmJudgeConfig):
@@ -72,6 +76,30 @@ def with_calibration(config: RunConfig) -> RunConfig:
         if name in type(policy).model_fields and getattr(policy, name) is None
     }
     return config.model_copy(update={"policy": policy.model_copy(update=missing)})
+
+
+def without_idle_judge(config: RunConfig) -> RunConfig:
+    """Without a judge that the policy would not ask, for that is one it does not know the worth of.
+
+    To be called after `with_calibration`.
+    """
+    policy, judge = config.policy, config.judge
+    if judge is None or (isinstance(policy, PaperRules) or _asks(policy)):
+        return config
+    if isinstance(policy, PlusConfig) and policy.asks_judge:
+        logger.warning(
+            "judge %s: its AUROC and base rate were never measured, so it is not asked; measure "
+            "them with `deepprune evaluate --save-threshold`, or set policy.auroc and "
+            "policy.base_rate",
+            judge.name,
+        )
+    return config.model_copy(update={"judge": None})
+
+
+def _asks(policy: PolicyConfig) -> bool:
+    if not isinstance(policy, PlusConfig):
+        return False
+    return policy.asks_judge and policy.auroc is not None and policy.base_rate is not None
 
 
 def _known(judge: JudgeConfig) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -42,11 +42,11 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
         UserError: the engines do not fit, or do not start; the message has the reason.
     """
     place(config)
-    targets = _targets(config)
+    targets = engine_targets(config)
     apps = [target.name for target in targets]
     with used(apps) if apps and not cluster_ends_too else nullcontext():
         if targets:
-            _deploy(targets)
+            deploy_missing(targets)
         coordinator = Shards.start(config, generator_app_name(config), judge_app_name(config))
         try:
             if targets:  # they start in parallel with the coordinator
@@ -57,7 +57,7 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
                 coordinator.stop()
 
 
-def _deploy(targets: list[serve.RunTarget]) -> None:
+def deploy_missing(targets: Sequence[serve.RunTarget]) -> None:
     """Deploy the applications that no other driver has deployed."""
     serve.start(proxy_location="Disabled")
     known = serve.status().applications
@@ -68,7 +68,8 @@ def _deploy(targets: list[serve.RunTarget]) -> None:
         )
 
 
-def _targets(config: RunConfig) -> list[serve.RunTarget]:
+def engine_targets(config: RunConfig) -> list[serve.RunTarget]:
+    """Build the applications of a run's generator and judge, each under its shared name."""
     targets = []
     stall_s = config.limits.stall_s
     if name := generator_app_name(config):

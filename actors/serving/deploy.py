@@ -1,23 +1,31 @@
-"""The endpoint as one Serve application: ingress, request history, engines.
+"""The endpoint as a Serve application: ingress, request history.
 
-A Serve config file names `build_app` as its `import_path`; `deepprune serve` runs the same.
+`deepprune serve` shares its engines with other commands on the cluster. A Serve config file names
+`build_app` as its `import_path`; that application holds its own engines.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import RayTaskError
+from ray.serve._private import api as serve_api
+from ray.serve.context import _get_global_client
+from ray.serve.handle import DeploymentHandle
 
+from actors.deploy.app_names import generator_app_name, judge_app_name
 from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
+from actors.deploy.connection import START_S
 from actors.deploy.preflight import check
 from actors.deploy.startup import wait_until_running
+from actors.deploy.system import deploy_missing, engine_targets
+from actors.driver.coordinator import GENERATOR, JUDGE
 from actors.serving.ingress import Ingress
 from actors.serving.keys import read_keys
 from actors.serving.request_history import RequestHistory
@@ -29,6 +37,8 @@ from deepprune.loading import validated
 from deepprune.serve_config import ServeConfig, load_serve_config, parse_serve_config
 
 APP = "deepprune"
+Engines = Mapping[str, tuple[Any, Any]]
+"""Generator and judge of each model: applications to bind, or handles; None where there is none."""
 MAX_CALLS = 10_000
 """Concurrent calls of a Serve replica: more than it admits itself."""
 
@@ -59,7 +69,7 @@ def build_app(args: dict[str, Any]) -> serve.Application:
     else:
         name = arguments.config or "serve-laptop"
         config = load_serve_config(resolve_config(name, shipped_serve_configs()))
-    return endpoint_app(config)
+    return endpoint_app(config, own_engines(config))
 
 
 def check_endpoint(config: ServeConfig) -> None:
@@ -75,12 +85,8 @@ def check_endpoint(config: ServeConfig) -> None:
         check(run, [])
 
 
-def endpoint_app(config: ServeConfig) -> serve.Application:
-    """Build the application of a configuration.
-
-    Raises:
-        UserError: the API keys cannot be read.
-    """
+def own_engines(config: ServeConfig) -> Engines:
+    """Build engines for this endpoint alone, as part of its application."""
     engines = {}
     for index, name in enumerate(config.models):
         run = config.run(name)
@@ -92,6 +98,32 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
         if run.judge is not None:
             judge = judge_app(run.judge, stall_s, f"judge-{suffix}")
         engines[name] = (generator, judge)
+    return engines
+
+
+def shared_engines(config: ServeConfig) -> Engines:
+    """Connect to engines that run as applications of their own, see `engine_targets`."""
+    engines = {}
+    for name in config.models:
+        run = config.run(name)
+        generator = _handle(GENERATOR, generator_app_name(run))
+        engines[name] = (generator, _handle(JUDGE, judge_app_name(run)))
+    return engines
+
+
+def _handle(deployment: str, app: str | None) -> DeploymentHandle | None:
+    if app is None:
+        return None
+    # Serve lists a deployment only some time after it was deployed.
+    return serve.get_deployment_handle(deployment, app, _check_exists=False)
+
+
+def endpoint_app(config: ServeConfig, engines: Engines) -> serve.Application:
+    """Build the application of a configuration over `engines`.
+
+    Raises:
+        UserError: the API keys cannot be read.
+    """
     num_requests = sum(model.queue.max_running for model in config.models.values())
     common: dict[str, Any] = {
         "ray_actor_options": {"num_cpus": 0},
@@ -111,23 +143,34 @@ def endpoint_app(config: ServeConfig) -> serve.Application:
 def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[str]:
     """Start the endpoint on the connected cluster, yield its URL, and stop it at the end.
 
-    With `cluster_ends_too`, leave stopping to the cluster.
+    Share engines that another driver has started for an equal configuration. With
+    `cluster_ends_too`, leave stopping to the cluster.
 
     Raises:
         UserError: it does not start.
     """
-    with nullcontext() if cluster_ends_too else used([APP]):
-        _listen(config.http.host, config.http.port)
+    targets = {t.name: t for name in config.models for t in engine_targets(config.run(name))}
+    apps = [APP, *targets]
+    with nullcontext() if cluster_ends_too else used(apps):
+        listen(config.http.host, config.http.port)
+        deploy_missing(list(targets.values()))
+        endpoint = endpoint_app(config, shared_engines(config))
         serve.run_many(
-            [serve.RunTarget(endpoint_app(config), name=APP, route_prefix="/")],
+            [serve.RunTarget(endpoint, name=APP, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
-        wait_until_running([APP], max(m.limits.start_s for m in config.models.values()))
+        wait_until_running(apps, max(m.limits.start_s for m in config.models.values()))
         yield f"http://{config.http.host}:{config.http.port}"
 
 
-def _listen(host: str, port: int) -> None:
+def listen(host: str, port: int) -> None:
+    """Start Serve with its HTTP proxy on the head node.
+
+    Raises:
+        UserError: it cannot listen there, or Serve runs already and does not.
+    """
+    serve_api.HTTP_PROXY_TIMEOUT = START_S  # Ray's minute is too short for a busy machine
     try:
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     except RayTaskError as error:
@@ -137,3 +180,14 @@ def _listen(host: str, port: int) -> None:
             f"cannot listen on {host}:{port}: another program uses the port, or the host is not "
             "one of this machine; choose another with --set http.port=PORT"
         ) from None
+    if not serve.status().proxies:  # where Serve runs already, it ignores the options above
+        raise UserError(
+            "Serve already runs on this cluster without HTTP, since another command has started "
+            "engines: start the endpoint first, then commands with equal engines use its engines"
+        )
+    found = _get_global_client().http_config
+    if (found.host, found.port) != (host, port):
+        raise UserError(
+            f"Serve already runs on this cluster and listens on {found.host}:{found.port}: set "
+            "http.host and http.port to it"
+        )

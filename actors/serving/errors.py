@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import HTTPException
 from pydantic import BaseModel
 
 
@@ -22,7 +23,14 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-class ApiError(Exception):
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request is refused."},
+    "5XX": {"model": ErrorBody, "description": "The server could not serve it."},
+}
+"""The error responses in the OpenAPI schema of a route."""
+
+
+class ApiError(HTTPException):
     """An error response. `retry_after_s` sets the Retry-After header."""
 
     def __init__(
@@ -36,12 +44,16 @@ class ApiError(Exception):
         retry_after_s: int | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.detail = ErrorDetail(message=message, type=type, param=param, code=code)
-        self.headers = dict(headers or {})
+        headers = dict(headers or {})
         if retry_after_s is not None:
-            self.headers["Retry-After"] = str(retry_after_s)
+            headers["Retry-After"] = str(retry_after_s)
+        self.status = status
+        detail = ErrorDetail(message=message, type=type, param=param, code=code)
+        super().__init__(status, detail, headers)
+        self.detail: ErrorDetail = detail  # type: ignore[assignment]  # a text in Starlette's
+
+    def __str__(self) -> str:
+        return self.detail.message
 
     @property
     def body(self) -> dict[str, Any]:
@@ -50,8 +62,8 @@ class ApiError(Exception):
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """400: the request is wrong."""
-    return ApiError(400, message, param=param, code=code)
+    """400: the request is wrong; `code` is `invalid_value` where none is given."""
+    return ApiError(400, message, param=param, code=code or "invalid_value")
 
 
 def unknown_model(name: str, known: list[str]) -> ApiError:

@@ -35,7 +35,7 @@ class Ingress:
         keys: Keyring,
     ) -> None:
         models = {
-            name: _served_model(config, name, generator, judge)
+            name: _served_model(config, name, generator, judge, len(keys))
             for name, (generator, judge) in engines.items()
         }
         replica = serve.get_replica_context().replica_id.unique_id
@@ -63,6 +63,7 @@ def _served_model(
     name: str,
     generator: DeploymentHandle | None,
     judge: DeploymentHandle | None,
+    num_keys: int,
 ) -> ServedModel:
     run = with_calibration(config.run(name))
     generators = connect_generators(run, generator)
@@ -73,5 +74,5 @@ def _served_model(
         judges=connect_judges(run, judge),
         replica=generator,
         pool=generators.pool if isinstance(generators, ServeGenerators) else None,
-        admission=Admission(config.models[name].queue),
+        admission=Admission(config.models[name].queue, num_keys),
     )

@@ -18,11 +18,11 @@ class Keyring:
     """Digests of the accepted keys; without any, no key is needed."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = [_digest(key) for key in keys]
+        self._digests = [*dict.fromkeys(_digest(key) for key in keys)]
 
-    def __bool__(self) -> bool:
-        """Whether a key is needed."""
-        return bool(self._digests)
+    def __len__(self) -> int:
+        """The number of keys; 0 where none is needed."""
+        return len(self._digests)
 
     def owner(self, authorization: str | None) -> str | None:
         """Name the key's owner without revealing the key; None if the key is not accepted.

@@ -1,27 +1,24 @@
-"""ASGI middleware: check the API key, log the request, count it, set security headers."""
+"""ASGI middlewares: log and count each request and set security headers; bound its body."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 
 from actors.serving.errors import ApiError
-from actors.serving.keys import ANONYMOUS, Keyring
 from actors.serving.request_log import RequestLog
-from deepprune.serve_config import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-GUARDED = ("/v1/", "/metrics")
-"""Paths that need a key; the page and /healthz do not."""
 UNLOGGED = ("/healthz", "/metrics")
 CLIENT_GONE = 499
+BODY_S = 30.0
+"""Seconds that a client may take to send a body."""
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -29,29 +26,24 @@ SECURITY = {
 }
 
 
-class AccessMiddleware:
-    """Checks the key and logs a line for each request.
+class LogMiddleware:
+    """Logs a line for each request, to which routes add fields in `request.state.log`."""
 
-    Without keys, only requests from this machine are allowed. `request.state.owner` is the client's
-    name; routes add fields of the log line to `request.state.log`.
-    """
-
-    def __init__(
-        self, app: ASGIApp, keys: Keyring, log: RequestLog, answered: Callable[[str, int], None]
-    ) -> None:
-        self._app = app
-        self._keys = keys
+    def __init__(self, app: ASGIApp, log: RequestLog, answered: Callable[[str, int], None]) -> None:
+        self.app = app
         self._log = log
         self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started = time.monotonic()
         status = CLIENT_GONE
         log: dict[str, Any] = {}
+        scope["state"] = {"log": log}
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -61,53 +53,57 @@ class AccessMiddleware:
             await send(message)
 
         try:
-            error, owner = self._authorize(scope)
-            log["key"] = owner
-            scope["state"] = {"owner": owner, "log": log}
-            if error is not None:
-                log["error"] = error.detail.code
-                answer = JSONResponse(error.body, error.status, error.headers)
-                await answer(scope, receive, send_with_headers)
-            else:
-                await self._app(scope, receive, send_with_headers)
+            await self.app(scope, receive, send_with_headers)
         finally:
-            self._answered(_path_tag(scope["path"]), status)
-            if scope["path"] not in UNLOGGED:
+            self._answered(_path_tag(path), status)
+            if path not in UNLOGGED:
                 self._log.write(
                     "request",
                     x_request_id=Headers(scope=scope).get("x-request-id"),
                     method=scope["method"],
-                    path=scope["path"],
+                    path=path,
                     status=status,
                     seconds=round(time.monotonic() - started, 3),
                     **log,
                 )
 
-    def _authorize(self, scope: Scope) -> tuple[ApiError | None, str]:
-        owner = self._keys.owner(Headers(scope=scope).get("authorization"))
-        if not self._keys and not _is_local(scope):
-            message = "This server has no API keys, and serves the machine it runs on only."
-            return ApiError(403, message, code="forbidden"), ANONYMOUS
-        if owner is None and scope["path"].startswith(GUARDED):
-            message = "The API key is missing or wrong; send it as `Authorization: Bearer KEY`."
-            headers = {"WWW-Authenticate": "Bearer"}
-            return ApiError(401, message, code="invalid_api_key", headers=headers), ANONYMOUS
-        return None, owner or ANONYMOUS
 
+class BodyLimitMiddleware:
+    """Refuses bodies that are longer than `max_bytes`, 413, or incomplete after `BODY_S`, 408."""
 
-def _is_local(scope: Scope) -> bool:
-    """Whether the client is on this machine, and is no foreign site's page in a browser on it."""
-    headers = Headers(scope=scope)
-    addressed = [f"//{headers.get('host', '')}", headers.get("origin") or "//localhost"]
-    hosts = [(scope.get("client") or ("",))[0], *map(_host, addressed)]
-    return all(map(is_loopback, hosts))
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self._max_bytes = max_bytes
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Whoever reads the body gets the error."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        until = asyncio.get_running_loop().time() + BODY_S
+        declared = Headers(scope=scope).get("content-length", "0")
+        too_long = declared.isdecimal() and float(declared) > self._max_bytes
+        num_bytes, complete = 0, False
 
-def _host(address: str) -> str:
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:
-        return ""
+        async def receive_within_limit() -> Message:
+            nonlocal num_bytes, complete
+            if complete:
+                return await receive()
+            if not too_long:
+                try:
+                    async with asyncio.timeout_at(until):
+                        message = await receive()
+                except TimeoutError:
+                    raise ApiError(408, f"The body did not come within {BODY_S:.0f} s.") from None
+                num_bytes += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
+                if num_bytes <= self._max_bytes:
+                    return message
+            raise ApiError(
+                413, f"The body is longer than {self._max_bytes} bytes.", code="body_too_large"
+            )
+
+        await self.app(scope, receive_within_limit, send)
 
 
 def _path_tag(path: str) -> str:

@@ -182,7 +182,7 @@ class RequestRunner:
         admission = self._model.admission
         clock = asyncio.timeout_at(self._deadline)
         try:
-            async with clock, admission.turn():
+            async with clock, admission.turn(self.owner):
                 yield clock
         except TimeoutError:
             if not clock.expired():

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import time
 import uuid
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
 
 from actors.channels.pool import REPLICA_GONE, await_reply
 from actors.driver.metrics import Metrics
 from actors.serving.completion import Solution
+from actors.serving.key_limits import KeyLimit
 from actors.serving.keys import Keyring
 from actors.serving.request_history import HistoryUpdate
 from actors.serving.request_log import RequestLog
@@ -48,6 +51,7 @@ class RequestService:
         self.history = history
         self.log = RequestLog(config.http.request_log)
         self.metrics = Metrics()
+        self.event_streams = KeyLimit(config.http.event_streams_per_key, "event streams are open")
         self.created = int(time.time())
         self._name = name
         self._runners: dict[str, RequestRunner] = {}
@@ -143,6 +147,15 @@ class RequestService:
         self._updates.append(
             HistoryUpdate(runner.request_id, runner.owner, summary, events, tokens, done)
         )
+
+
+def _of_app(request: Request) -> RequestService:
+    service: RequestService = request.app.state.service
+    return service
+
+
+Service = Annotated[RequestService, Depends(_of_app)]
+"""The service of the app that a route belongs to."""
 
 
 def _log_fields(runner: RequestRunner, solution: Solution | None) -> dict[str, Any]:

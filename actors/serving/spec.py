@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.deploy.preflight import with_calibration
-from actors.serving.chat import ChatRequest, Controls, parse_body
+from actors.serving.chat import ChatRequest, Controls
 from actors.serving.errors import bad_request, unknown_model
 from deepprune.config import RunConfig, SamplingConfig
 from deepprune.policy_config import POLICY_NAMES, ConsConfig, PolicyConfig
@@ -69,18 +69,17 @@ class RequestSpec:
     include_usage: bool
 
 
-def read_chat_request(body: bytes, offers: Mapping[str, Offer]) -> RequestSpec:
-    """Read a request body, and check it against the offers.
+def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> RequestSpec:
+    """Check a request against the offers.
 
     Raises:
-        ApiError: it is not valid, or exceeds a limit; the message names the first fault.
+        ApiError: it asks for what is not offered, or exceeds a limit; the message names it.
     """
-    request = parse_body(body)
     offer = offers.get(request.model)
     if offer is None:
         raise unknown_model(request.model, list(offers))
-    if request.messages[-1].role != "user":
-        raise bad_request("The last message must be the user's.", "messages")
+    if request.messages[-1].role not in ("user", "tool"):
+        raise bad_request("The last message must be the user's or a tool's.", "messages")
     controls = request.deepprune or Controls()
     ceilings = offer.ceilings
     sampling, max_tokens_given = _sampling(request, offer.sampling)
@@ -126,7 +125,7 @@ def _sampling(request: ChatRequest, base: SamplingConfig) -> tuple[SamplingConfi
     changes = {
         "temperature": request.temperature,
         "top_p": request.top_p,
-        "top_k": request.top_k,
+        "top_k": 0 if request.top_k == -1 else request.top_k,
         "max_tokens": asked,
         "stop": tuple(request.stop) if request.stop else None,
     }
@@ -158,7 +157,8 @@ def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
 
 def _problem(request: ChatRequest) -> Problem:
     messages = tuple(
-        Message("system" if m.role == "developer" else m.role, m.content) for m in request.messages
+        Message("system" if m.role == "developer" else m.role, m.content or "")
+        for m in request.messages
     )
     said = [message for message in messages if message.role != "system"]
     if len(said) == 1:

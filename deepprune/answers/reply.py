@@ -36,6 +36,9 @@ SPECIAL_MARKS = frozenset((*END_OF_THOUGHT, *_START_OF_THOUGHT, *_HARMONY_TOKENS
 """Special tokens that a decoder must keep: they part the thought from the answer."""
 _HARMONY_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>\w*\s*)?<\|message\|>")
 _HARMONY_THOUGHT = "<|channel|>analysis"
+_HARMONY_FRAME = re.compile(
+    r"(?:<\|start\|>[^<]*|<\|channel\|>[^<]*|<\|constrain\|>[^<]*|<\|message\|>|<\|end\|>)+"
+)
 # Harmony without its special tokens: role and channel run into the text.
 _BARE_FINAL = "assistantfinal"
 _BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z\s])")
@@ -53,6 +56,14 @@ class Reply:
 
     reasoning: str
     content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A thought and an answer without the marks around them; None where there is none."""
+
+    thought: str | None
+    answer: str | None
 
 
 def split_reply(text: str) -> Reply:
@@ -73,6 +84,34 @@ def split_reply(text: str) -> Reply:
     if _HARMONY_THOUGHT in text or any(mark in text for mark in _START_OF_THOUGHT):
         return Reply(text, None)
     return Reply("", text)
+
+
+def spoken_parts(text: str, *, begins_in_thought: bool = False) -> Spoken:
+    """Split the text of a trace as a reader wants it: without the marks around the two parts.
+
+    `begins_in_thought` says that the prompt ended in the mark that begins a thought.
+    """
+    reply = split_reply(text)
+    if reply.content is not None and not reply.reasoning:
+        if not begins_in_thought:
+            return Spoken(None, text if text.rstrip() == reply.content else reply.content)
+        reply = Reply(reply.content, None)
+    return Spoken(_without_marks(reply.reasoning) or None, reply.content)
+
+
+def opens_thought(prompt: str) -> bool:
+    """Whether a prompt ends in the mark that begins a thought, which the trace then lacks."""
+    return prompt.rstrip().endswith(_START_OF_THOUGHT)
+
+
+def _without_marks(thought: str) -> str:
+    thought = thought.strip()
+    if _HARMONY_THOUGHT in thought or "<|message|>" in thought:
+        return _HARMONY_FRAME.sub("\n", thought).strip()
+    if bare := _BARE_ANALYSIS.match(thought):
+        return thought[bare.end() :].strip()
+    mark = next((mark for mark in _START_OF_THOUGHT if thought.startswith(mark)), "")
+    return thought.removeprefix(mark).strip()
 
 
 def _reply(text: str, end: int, start: int) -> Reply:

@@ -44,9 +44,6 @@ from deepprune.policies.token_costs import TokenCosts
 from deepprune.policy_config import PlusConfig
 from deepprune.statistics import Floats
 
-DEFAULT_BASE_RATE = 0.7
-DEFAULT_AUROC = 0.87
-"""The paper's judge (Table 1)."""
 SURE = 2.5
 """Log-odds above which the judge is not asked again."""
 SETTLED = 0.05
@@ -62,15 +59,18 @@ class DeepPrunePlus:
         self._config = config
         self._safe = 1.0 - config.risk
         self._costs = TokenCosts(CheckpointSpec.parse(config.checkpoint), config.judge_price)
-        self._worth = expected_worth(config.auroc or DEFAULT_AUROC)
-        self._evidence = Evidence(config.base_rate or DEFAULT_BASE_RATE, config.trust)
+        # A judge that was never measured is not asked: what it says might mean anything.
+        known = config.auroc is not None and config.base_rate is not None
+        asks = known and config.trust > 0
+        self._worth = expected_worth(config.auroc or 0.5)
+        self._evidence = Evidence(config.base_rate or 0.5, config.trust if asks else 0.0)
         self._unlaunched = range(config.num_traces)
         self._to_checkpoint: set[int] = set()
         self._to_end: set[int] = set()
         self._paused: list[int] = []  # in order of arrival
         self._asked: dict[int, Cluster] = {}  # compared now, and with which
         self._ended: set[int] = set()
-        self._judge_lost = config.trust == 0
+        self._judge_lost = not asks
 
     # --- events ---------------------------------------------------------------------------------
 

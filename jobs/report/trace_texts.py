@@ -24,6 +24,7 @@ CONFIG_KEYS = {
     "kind": "answer_kind",
     "truncated": "truncated_answers",
     "chars_per_token": "chars_per_token",
+    "answers": "answers",
 }
 """Keys of a sweep's configuration by the options of `load_recordings` that they set."""
 

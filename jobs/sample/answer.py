@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from deepprune.errors import UserError
-from deepprune.policy_config import JudgingConfig
 from deepprune.traces import Problem
 from jobs.sample.answer_report import answer_json, answer_report
 from jobs.sample.display import Display
@@ -31,9 +30,9 @@ def answer(problem_text: str | None, file: Path | None, as_json: bool, options: 
         UserError: the problem, the configuration or the cluster cannot work.
     """
     problem = Problem("command-line/0", _read_problem(problem_text, file))
-    config = configuration(options)
-    if not isinstance(config.policy, JudgingConfig):
-        config = config.model_copy(update={"judge": None})  # nobody would ask it
+    from actors.deploy.preflight import without_idle_judge
+
+    config = without_idle_judge(configuration(options))
 
     run_dir = RunDir(run_folder(options, "answer"), config.model_dump(mode="json"))
     run_dir.check()

@@ -56,6 +56,7 @@ def outcome_row(
     """One row; `judge` names the judge where there is one, `driver` is `live` or `replay`."""
     problem, decision = outcome.problem, outcome.decision
     judging = policy if isinstance(policy, JudgingConfig) else None
+    judge = judge if judging and judging.asks_judge else None
     return {
         "benchmark": benchmark_of(problem.problem_id),
         "problem_id": problem.problem_id,
@@ -63,8 +64,8 @@ def outcome_row(
         "model": model,
         "driver": driver,
         "policy": outcome.policy,
-        "cell": cell_key(policy, judge if judging else None, seed),
-        "judge": judge if judging else None,
+        "cell": cell_key(policy, judge, seed),
+        "judge": judge,
         "num_traces": policy.num_traces,
         "checkpoint": judging.checkpoint if judging else None,
         "tau": policy.tau if isinstance(policy, PaperRules) else None,
@@ -138,8 +139,8 @@ def write_solved(run: RunDir, solved: Solved, origin: Origin) -> None:
         UserError: the disk is full, or fails; all parts written before are whole.
     """
     part = live_part(origin.model, solved.outcome.problem, solved.policy, solved.seed)
-    judge = origin.judge if isinstance(solved.policy, JudgingConfig) else None
-    cell = cell_key(solved.policy, judge, solved.seed)
+    asks = isinstance(solved.policy, JudgingConfig) and solved.policy.asks_judge
+    cell = cell_key(solved.policy, origin.judge if asks else None, solved.seed)
     run.write("traces", part, _trace_rows(solved, origin, cell), TRACES)
     if solved.scores:
         run.write("scores", part, _score_rows(solved, origin, cell), SCORES)

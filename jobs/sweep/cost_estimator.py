@@ -26,7 +26,7 @@ from deepprune.grading import is_correct
 from deepprune.judges import Calibration
 from deepprune.ledger import Ledger
 from deepprune.plan_config import PlanConfig
-from deepprune.policy_config import JudgingConfig, OracleConfig, PolicyConfig
+from deepprune.policy_config import JudgingConfig, PolicyConfig
 from deepprune.recordings import Recording, load_recordings
 from deepprune.replay import PairJudge
 from deepprune.replay_dataset import ReplayDataset
@@ -42,6 +42,7 @@ class Prediction:
     """What a policy takes on a mix of nodes. `cost` is in GPU-hours where nothing is priced."""
 
     policy: str
+    judge: str | None
     mix: Mix
     hours: float
     gpu_hours: float
@@ -69,9 +70,9 @@ class Planner:
         self.plan = plan
         self._run = run
         self._generator = run.generator
-        self.policies = plan.sized_policies()
-        most = max(policy.num_traces for policy in self.policies)
-        if plan.recording is None and any(_needs_words(policy) for policy in self.policies):
+        self.cells = plan.cells()
+        most = max(policy.num_traces for policy, _ in self.cells)
+        if plan.recording is None and any(judge and _needs_words(p) for p, judge in self.cells):
             raise UserError(
                 "traces that are made up have no words: set checkpoint tokens:K, or a recording"
             )
@@ -83,18 +84,19 @@ class Planner:
         self.mean_tokens, self.longest_tokens = sum(lengths) / len(lengths), max(lengths)
         self._judges: dict[int, PairJudge] = {}
 
-    def predict(self, policy: PolicyConfig, mix: Mix) -> Prediction:
-        """Replay the whole sweep under one policy on one mix."""
+    def predict(self, policy: PolicyConfig, judge: str | None, mix: Mix) -> Prediction:
+        """Replay the whole sweep under one policy on one mix; without a judge, all generate."""
         nodes = _nodes(mix)
-        judged = isinstance(policy, JudgingConfig)
+        judged = judge is not None
         generators, judge_pool = self._replicas(nodes, judged)
         fleet = Fleet(generators, judge_pool)
         in_flight = self.plan.max_problems or self.plan.num_problems
-        policy = informed(policy, self.plan.judge, self._calibration)
+        if judge is not None:
+            policy = informed(policy, judge, self._calibration)
         replays = (
             dataset.prepared(
                 policy,
-                judge=self._judge(place, policy) if judged else None,
+                judge=None if judge is None else self._judge(place, judge),
                 fleet=fleet,
                 prompt_tokens=self.plan.prompt_tokens,
             )
@@ -109,6 +111,7 @@ class Planner:
         known = [c for o in outcomes if (c := is_correct(o)) is not None]
         return Prediction(
             policy.name,
+            judge,
             mix,
             hours,
             gpu_hours,
@@ -152,9 +155,9 @@ class Planner:
         answers = [dataset.answers for dataset in self._datasets]
         return judges.calibrate(pairs, answers)[0]
 
-    def _judge(self, place: int, policy: PolicyConfig) -> PairJudge:
-        dataset, name = self._datasets[place], self.plan.judge
-        if isinstance(policy, OracleConfig) or name == "oracle":
+    def _judge(self, place: int, name: str) -> PairJudge:
+        dataset = self._datasets[place]
+        if name == "oracle":
             return judges.oracle(dataset.answers)
         if place not in self._judges:
             scores = noisy_scores(name, dataset, self._calibration, self.plan.seed)
@@ -178,6 +181,11 @@ class Planner:
         wanted = max(1, int(total / self.plan.gpus_per_judge)) if asked else 0
         shards, judge_shards = _gpus(self._generator.engine), 1
         judge_model: ModelShape | None = None
+        if judged and judge is None:
+            raise UserError(
+                "the run has no judge to plan with: plan with one that has, such as "
+                "run=a100x4-paper, or without `judge`"
+            )
         if judged and isinstance(judge, VllmJudgeConfig):
             judge_shards = _gpus(judge.engine)
             judge_model = model_shape(judge.engine.model)
@@ -217,11 +225,11 @@ def shown_mix(mix: Mapping[str, int]) -> str:
 
 
 def cheapest(predictions: Sequence[Prediction], within_h: float | None) -> list[Prediction]:
-    """The cheapest mix of each policy among those that are done in time, if any is."""
+    """The cheapest mix of each policy and judge among those that are done in time, if any is."""
     in_time = [p for p in predictions if within_h is None or p.hours <= within_h]
-    best: dict[str, Prediction] = {}
+    best: dict[tuple[str, str | None], Prediction] = {}
     for prediction in sorted(in_time, key=lambda p: (p.cost, p.hours)):
-        best.setdefault(prediction.policy, prediction)
+        best.setdefault((prediction.policy, prediction.judge), prediction)
     return list(best.values())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deepprune.config import RunConfig, load_config
 from deepprune.loading import validated
-from deepprune.policy_config import JudgingConfig, PolicyConfig
+from deepprune.policy_config import JudgingConfig, PlusConfig, PolicyConfig
 from deepprune.sweep_config import SweepConfig
 from deepprune.traces import Problem
 from jobs.sample.display import Display
@@ -43,7 +43,7 @@ def _solve(
     address: str | None,
 ) -> None:
     origin = Origin.of(run)
-    policies = [_calibrated(run, cell.policy) for cell in config.cells()]
+    policies = [_calibrated(run, policy) for policy in _policies(config, run)]
     tasks = {
         live_part(origin.model, problem, policy, seed): Task(problem, policy, seed)
         for problem in problems
@@ -65,6 +65,19 @@ def _solve(
                 write_solved(run_dir, solved, origin)
 
 
+def _policies(config: SweepConfig, run: RunConfig) -> list[PolicyConfig]:
+    """The policies of all cells; without controls of a judge where the run has none."""
+    policies = [cell.policy for cell in config.cells()]
+    if run.judge is not None:
+        return policies
+    controls = {
+        p.model_copy(update={"trust": 0.0})
+        for p in policies
+        if isinstance(p, PlusConfig) and p.asks_judge
+    }
+    return [policy for policy in policies if policy not in controls]
+
+
 def _run(name: str, base: Path, config: SweepConfig) -> RunConfig:
     """A run's configuration with a policy of the sweep: what it needs decides what is started.
 
@@ -78,7 +91,7 @@ def _run(name: str, base: Path, config: SweepConfig) -> RunConfig:
     policies = [cell.policy for cell in config.cells()]
     for policy in policies:
         validated(RunConfig, run.model_dump() | {"policy": policy.model_dump()}, str(path))
-    judging = next((p for p in policies if isinstance(p, JudgingConfig)), None)
+    judging = next((p for p in policies if isinstance(p, JudgingConfig) and p.asks_judge), None)
     update = {"policy": judging or policies[0]} | ({} if judging else {"judge": None})
     return run.model_copy(update=update)
 

@@ -34,13 +34,13 @@ def plan(config_name: str, overrides: dict[str, Any], as_json: bool, markdown: P
     config = load_plan(path, overrides)
     base = path.parent
     run = base / config.run if (base / config.run).is_file() else resolve_config(config.run)
-    with Progress("planning", len(config.mixes) * len(config.policies)) as progress:
+    with Progress("planning", len(config.mixes) * len(config.cells())) as progress:
         progress.phase("preparing traces")
         planner = Planner(config, load_config(run), base)
         predictions = []
-        for policy in planner.policies:
+        for policy, judge in planner.cells:
             for mix in config.mixes:
-                predictions.append(planner.predict(policy, mix))
+                predictions.append(planner.predict(policy, judge, mix))
                 progress.step()
     best = cheapest(predictions, config.within_h)
     table, verdict = _table(config, planner, predictions, best), _verdict(config, best)
@@ -60,7 +60,7 @@ def _title(config: PlanConfig, planner: Planner) -> str:
     source = config.recording or "made up"
     return (
         f"{config.run}: {counted(config.num_problems, 'problem')}, traces of "
-        f"{planner.mean_tokens:,.0f} tokens ({source}), judge {config.judge}"
+        f"{planner.mean_tokens:,.0f} tokens ({source})"
     )
 
 
@@ -84,6 +84,12 @@ def _cells(config: PlanConfig, p: Prediction) -> dict[str, str]:
     return cells
 
 
+def named(p: Prediction) -> str:
+    """A policy with its judge, or that judge's AUROC, if it has one."""
+    judge = (p.judge or "").removeprefix("noisy:")
+    return f"{p.policy} ({judge})" if judge else p.policy
+
+
 def _verdict(config: PlanConfig, best: Sequence[Prediction]) -> list[str]:
     """Which mix is the cheapest for each policy, and the cheapest of all."""
     limit = f" within {config.within_h:g} h" if config.within_h is not None else ""
@@ -91,10 +97,10 @@ def _verdict(config: PlanConfig, best: Sequence[Prediction]) -> list[str]:
         return [f"No mix is done{limit}: name larger ones."]
     unit = "" if config.prices else " GPU-hours"
     said = [
-        f"{p.policy}: cheapest{limit} on {shown_mix(p.mix)}, {p.cost:,.2f}{unit}, {p.hours:.3g} h"
+        f"{named(p)}: cheapest{limit} on {shown_mix(p.mix)}, {p.cost:,.2f}{unit}, {p.hours:.3g} h"
         for p in best
     ]
-    return [*said, f"Cheapest of all: {best[0].policy} on {shown_mix(best[0].mix)}"]
+    return [*said, f"Cheapest of all: {named(best[0])} on {shown_mix(best[0].mix)}"]
 
 
 def _table(
@@ -106,7 +112,7 @@ def _table(
     rows = [
         tuple(
             Cell(cell, kind="best" if p in best else "")
-            for cell in (p.policy, *_cells(config, p).values())
+            for cell in (named(p), *_cells(config, p).values())
         )
         for p in predictions
     ]

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from deepprune import judges
-from deepprune.cells import seed_of
 from deepprune.checkpoints import CheckpointSpec
-from deepprune.config import Reads
 from deepprune.errors import UserError
 from deepprune.feature_judge import FeatureJudge, Sample, learn_for_each, sampled
-from deepprune.judges import Calibration, ScoredPairs
+from deepprune.judges import Calibration, Judging, ScoredPairs
 from deepprune.policy_config import JudgingConfig, PlusConfig, PolicyConfig
-from deepprune.recordings import source_files
 from deepprune.replay_dataset import ReplayDataset
-from deepprune.sweep_config import SweepCell
-from deepprune.table_io import Kind, read_rows
+from deepprune.sweep_config import BLIND, SweepCell
+from jobs.sweep.encoder_scores import score_with_encoder
+from jobs.sweep.recorded_scores import RecordedScores
 
 if TYPE_CHECKING:
     import ray
+
+logger = logging.getLogger(__name__)
 
 
 class JudgeSpec(NamedTuple):
@@ -43,47 +43,35 @@ class JudgeSpec(NamedTuple):
         spec = CheckpointSpec.parse(cell.policy.checkpoint, cell.policy.reasoning_words)
         return cls(cell.judge, spec)
 
+    def resolved(self, base: Path) -> JudgeSpec:
+        """With the folder as an absolute path, where the judge is one: as given, else in `base`.
 
-@dataclass(frozen=True)
-class Judging:
-    """The scores of a problem's pairs (None: drawn anew for each seed), and what they mean."""
-
-    scored: ScoredPairs | None
-    calibration: Calibration
-
-
-@dataclass
-class RecordedScores:
-    """P(same) of a problem's pairs by (first, second), and what was read for all of them."""
-
-    reads: Reads = "pairs"
-    p_same: dict[tuple[int, int], float] = field(default_factory=dict)
+        Raises:
+            UserError: there is no such folder.
+        """
+        kind, _, folder = self.name.partition(":")
+        if kind not in ("features", "encoder") or not folder:
+            return self
+        for path in (Path(folder).expanduser(), base / folder):
+            if path.is_dir():
+                return self._replace(name=f"{kind}:{path.absolute()}")
+        raise UserError(f"judges: there is no folder {folder}")
 
 
-Scores = Mapping[tuple[str, str, str], RecordedScores]
-"""Recorded scores by (problem id, model, checkpoint)."""
-
-SCORE_COLUMNS: dict[str, Kind] = {
-    "problem_id": "text",
-    "model": "text",
-    "checkpoint": "text",
-    "first": "integer",
-    "second": "integer",
-    "p_same": "number",
-    "reads": "text",
-    "cell": "text",
-}
-NEEDS_NO_CALIBRATION = ("oracle", "noisy")
+NEEDS_NO_CALIBRATION = ("oracle", "noisy", BLIND)
+KNOWN_AUROC = {"oracle": 1.0, BLIND: 0.5}
 
 
 def judge_all(
     spec: JudgeSpec,
     datasets: Sequence[ray.ObjectRef[ReplayDataset]],
-    scores: Scores,
+    recorded: Sequence[RecordedScores | None],
     *,
     calibrated: bool,
 ) -> list[ray.ObjectRef[Judging]]:
     """Score every problem with a judge; with `calibrated`, calibrate its scores by the others.
+
+    `recorded` has the scores of each problem that were taken down, for the judge `recorded`.
 
     Raises:
         UserError: the judge cannot score a problem.
@@ -91,34 +79,65 @@ def judge_all(
     import ray
 
     name, checkpoint = spec
+    kind, _, folder = name.partition(":")
     if name == "features":
         sample, score = ray.remote(feature_sample), ray.remote(_score_features)
         learned = learn_for_each(ray.get([sample.remote(d, checkpoint) for d in datasets]))
         return [score.remote(j, d, checkpoint) for j, d in zip(learned, datasets, strict=True)]
-    given = name.partition(":")[0] in NEEDS_NO_CALIBRATION
+    if kind == "features":
+        judge, score = FeatureJudge.load(Path(folder)), ray.remote(_score_features)
+        return [score.remote(judge, dataset, checkpoint) for dataset in datasets]
+    if kind == "encoder":
+        encode = ray.remote(score_with_encoder)
+        return [encode.remote(folder, dataset, checkpoint) for dataset in datasets]
+    given = kind in NEEDS_NO_CALIBRATION
     task = ray.remote(_score)
-    scored_by = "oracle" if given else name
-    results = ray.get([task.remote(scored_by, d, checkpoint, scores) for d in datasets])
+    results = ray.get(
+        [
+            task.remote("oracle" if given else name, dataset, checkpoint, scores)
+            for dataset, scores in zip(datasets, recorded, strict=True)
+        ]
+    )
     calibrations = judges.calibrate([s for s, _ in results], [answers for _, answers in results])
     judgings = []
     for (scored, _), calibration in zip(results, calibrations, strict=True):
-        if name.startswith("noisy:"):
+        if kind == "noisy":
             judgings.append(Judging(None, calibration))
+        elif name == BLIND:
+            blind = judges.blind(scored.samples, calibration.base_rate)
+            judgings.append(Judging(blind, calibration))
         elif given or not calibrated:
             judgings.append(Judging(scored, calibration))
         else:
             judgings.append(Judging(calibration.apply(scored), calibration))
+    if name == "recorded":
+        judgings = _completed(judgings)
     return [ray.put(judging) for judging in judgings]
 
 
-def scores_of(
-    judge: str, dataset: ReplayDataset, spec: CheckpointSpec, scores: Scores
-) -> ScoredPairs:
-    """Score all pairs of a problem, as the judge does, before any calibration.
+def _completed(judgings: Sequence[Judging]) -> list[Judging]:
+    """Give pairs that were not scored the base rate, which says nothing; warn of them."""
+    completed, num_missing, num_pairs = [], 0, 0
+    for scored, calibration in judgings:
+        assert scored is not None
+        off_diagonal = ~np.eye(len(scored.samples), dtype=np.bool_)
+        missing = np.isnan(scored.matrix) & off_diagonal
+        num_missing += int(missing.sum()) // 2
+        num_pairs += int(off_diagonal.sum()) // 2
+        matrix = np.where(missing, calibration.base_rate, scored.matrix)
+        completed.append(Judging(replace(scored, matrix=matrix), calibration))
+    if num_missing:
+        logger.warning(
+            "%d of %d pairs have no recorded score: the judge says nothing of them",
+            *(num_missing, num_pairs),
+        )
+    return completed
 
-    Raises:
-        UserError: the judge is `recorded`, and no scores of this problem are.
-    """
+
+def scores_of(
+    judge: str, dataset: ReplayDataset, spec: CheckpointSpec, recorded: RecordedScores | None
+) -> ScoredPairs:
+    """Score all pairs of a problem, as the judge does, before any calibration."""
     match judge:
         case "oracle":
             return judges.oracle(dataset.answers)
@@ -130,12 +149,9 @@ def scores_of(
             prefixes = dataset.prefixes(spec)
             return judges.similarity(tuple(prefixes), embed(list(prefixes.values())))
         case "recorded":
-            key = (dataset.problem.problem_id, dataset.model, str(spec))
-            if key not in scores:
-                raise UserError(
-                    f"no recorded scores of {key[0]} by {key[1] or 'no model'} at {key[2]}"
-                )
-            return judges.recorded(dataset.samples, scores[key].p_same, scores[key].reads)
+            if recorded is None:
+                return judges.unknown(dataset.samples)
+            return recorded.matrix_of(dataset.samples)
         case _:
             raise AssertionError(f"no judge {judge!r}")
 
@@ -168,57 +184,32 @@ def informed(policy: PolicyConfig, judge: str, calibration: Calibration) -> Poli
     """The policy, told what is known of its judge, as far as its own settings leave that open."""
     if not isinstance(policy, PlusConfig):
         return policy
-    auroc = calibration.auroc
+    auroc, base_rate = calibration.auroc, calibration.base_rate
     if judge.startswith("noisy:"):
         auroc = float(judge.partition(":")[2])
-    if judge == "oracle":
-        auroc = 1.0
+    if judge in KNOWN_AUROC:
+        auroc = KNOWN_AUROC[judge]
     known = {
-        "base_rate": min(max(calibration.base_rate, judges.LEAST_RATE), 1 - judges.LEAST_RATE),
+        "base_rate": min(max(base_rate, judges.LEAST_RATE), 1 - judges.LEAST_RATE),
         "auroc": auroc,
     }
     open_ = {name: value for name, value in known.items() if getattr(policy, name) is None}
     return policy.model_copy(update=open_)
 
 
-def load_scores(paths: Sequence[Path]) -> Scores:
-    """Read recorded scores of run folders, folders of parts and files.
-
-    Of a live sweep with several seeds, the scores of the first count: a recording has its traces.
-
-    Raises:
-        UserError: a path holds none, or is damaged.
-    """
-    required = [name for name in SCORE_COLUMNS if name not in ("reads", "cell")]
-    scores: dict[tuple[str, str, str], RecordedScores] = defaultdict(RecordedScores)
-    seeds: dict[tuple[str, str, str], int] = {}
-    for path in paths:
-        for file in source_files(path, "scores"):
-            for row in read_rows(file, SCORE_COLUMNS, required):
-                key = (row["problem_id"], row["model"] or "", row["checkpoint"])
-                seed = seed_of(row.get("cell")) or 0
-                if seed > seeds.setdefault(key, seed):
-                    continue
-                if seed < seeds[key]:
-                    seeds[key], scores[key] = seed, RecordedScores()
-                known = scores[key]
-                known.reads = row.get("reads") or "pairs"
-                known.p_same[row["first"], row["second"]] = row["p_same"]
-    return dict(scores)
-
-
 def _score(
-    judge: str, dataset: ReplayDataset, checkpoint: CheckpointSpec, scores: Scores
+    judge: str,
+    dataset: ReplayDataset,
+    checkpoint: CheckpointSpec,
+    recorded: RecordedScores | None,
 ) -> tuple[ScoredPairs, dict[int, str | None]]:
-    return scores_of(judge, dataset, checkpoint, scores), dataset.answers
+    return scores_of(judge, dataset, checkpoint, recorded), dataset.answers
 
 
 def _score_features(
     judge: FeatureJudge | None, dataset: ReplayDataset, checkpoint: CheckpointSpec
 ) -> Judging:
     if judge is None:  # nothing to learn from: a judge that says nothing
-        samples = dataset.samples
-        unknown = np.full((len(samples), len(samples)), 0.5)
-        return Judging(ScoredPairs(samples, unknown, "nothing"), Calibration(1.0, 0.0, 0.5, 0.5))
+        return Judging(judges.blind(dataset.samples, 0.5), Calibration(1.0, 0.0, 0.5, 0.5))
     scored = judge.score(dataset.problem.text, dataset.prefixes(checkpoint))
     return Judging(scored, judge.calibration)

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from deepprune.errors import UserError
+from deepprune.judges import Judging
 from deepprune.recordings import Recording, load_recordings
 from deepprune.replay_dataset import ReplayDataset
 from deepprune.schemas import OUTCOMES
@@ -18,12 +19,11 @@ from deepprune.sweep_config import SweepCell, SweepConfig
 from jobs.render.progress import Progress
 from jobs.storage.rows import outcome_row
 from jobs.storage.run_dir import RunDir, part_name
+from jobs.sweep.recorded_scores import load_scores
 from jobs.sweep.replay_judges import (
     JudgeSpec,
-    Judging,
     informed,
     judge_all,
-    load_scores,
     noisy_scores,
 )
 
@@ -116,13 +116,18 @@ def _tasks(
     prepare = ray.remote(_prepare)
     datasets = [prepare.remote(recording, config.chars_per_token) for recording in recordings]
     scores = load_scores([_resolved(path, base) for path in config.scores])
+    keys = [(recording.problem.problem_id, recording.model) for recording in recordings]
     judged: dict[JudgeSpec | None, Sequence[ray.ObjectRef[Judging] | None]] = {
         None: [None] * len(recordings)
     }
     for spec in dict.fromkeys(JudgeSpec.of(cell) for cells in missing for cell in cells):
         if spec is not None:
             progress.phase(f"scoring pairs, {spec.name} at {spec.checkpoint}")
-            judged[spec] = judge_all(spec, datasets, scores, calibrated=config.calibrate)
+            recorded = [scores.get((*key, str(spec.checkpoint))) for key in keys]
+            if spec.name == "recorded" and not any(recorded):
+                raise UserError(f"scores: none are of these problems at {spec.checkpoint}")
+            found = spec.resolved(base)
+            judged[spec] = judge_all(found, datasets, recorded, calibrated=config.calibrate)
     return [
         ReplayTask(
             datasets[i],
@@ -178,6 +183,7 @@ def _recordings(config: SweepConfig, base: Path) -> list[Recording]:
             kind=config.answer_kind,
             truncated=config.truncated_answers,
             chars_per_token=config.chars_per_token,
+            answers=config.answers,
         )
     keys = [(recording.problem.problem_id, recording.model) for recording in found]
     twice = next((key for key in keys if keys.count(key) > 1), None)

@@ -1,19 +1,25 @@
-"""The endpoint that several modules ask: started once."""
+"""Endpoints on the live system; each serves several modules."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from tests.support.served_endpoint import Endpoint, served
+from tests.support.served_endpoint import Endpoint, scaled, two_models
 
 
-@pytest.fixture(scope="package")
-def endpoint(tmp_path_factory) -> Iterator[Endpoint]:
-    with served(tmp_path_factory.mktemp("serving")) as running:
-        yield running
+@pytest.fixture
+def endpoint(live_system) -> Endpoint:
+    found: Endpoint = live_system.endpoints(two_models, live_system)
+    return found
+
+
+@pytest.fixture
+def scaled_endpoint(live_system) -> Endpoint:
+    found: Endpoint = live_system.endpoints(scaled, live_system)
+    return found
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -85,15 +84,3 @@ def _marked(mark: str) -> list[str]:
             if process.environ().get(MARK) == mark:
                 found.append(" ".join(process.cmdline())[:100])
     return found
-
-
-def test_an_endpoint_whose_port_is_taken_says_so_in_one_line(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        result = deepprune("serve", "serve-laptop", "--set", f"http.port={port}", cwd=tmp_path)
-    assert result.returncode == 2
-    said = result.stderr.splitlines()[-1]
-    assert f":{port}: another program uses the port" in said
-    assert "Traceback" not in result.stderr

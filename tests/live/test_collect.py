@@ -18,7 +18,7 @@ import pytest
 
 from deepprune.recordings import load_recordings
 from jobs.cli import main
-from tests.conftest import LiveSystem
+from tests.support.systems import LiveSystem
 from tests.support.waiting import HANG_S, until_hit, wait_for
 
 pytestmark = pytest.mark.live

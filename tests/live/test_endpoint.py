@@ -24,7 +24,7 @@ from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.config import EndpointGeneratorConfig, LimitsConfig, SamplingConfig
 from deepprune.errors import UserError
 from deepprune.policy_config import ConsConfig
-from tests.support.served_endpoint import free_port
+from tests.support.free_port import free_port
 from tests.support.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.live

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.live
 ASK: list[Any] = [{"role": "user", "content": QUESTION}]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(endpoint) -> Iterator[openai.OpenAI]:
     url = f"{endpoint.url}/v1"
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=HANG_S) as made:

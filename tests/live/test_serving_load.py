@@ -6,14 +6,14 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.served_endpoint import KEY, Endpoint
+from tests.support.engines import num_running
+from tests.support.served_endpoint import KEY, SCALED, Endpoint
 from tests.support.waiting import until_hit, wait_for
 
 pytestmark = pytest.mark.live
@@ -96,29 +96,27 @@ def test_a_small_request_does_not_wait_for_a_large_one(endpoint):
     assert until_hit(ask_both) == ["small", "large"]
 
 
-def test_replicas_follow_the_load_and_no_request_is_lost(endpoint):
+def test_replicas_follow_the_load_and_no_request_is_lost(scaled_endpoint):
     """One generator replica becomes two, and one again, under requests all the time."""
     load = 32
     answers: list[httpx.Response] = []
     stop = threading.Event()
+    (generator,) = scaled_endpoint.apps
 
     def keep_asking() -> None:
         while not stop.is_set():
-            body = endpoint.ask(model="voted", deepprune={"n": load})
-            answers.append(endpoint.post(body))
+            body = scaled_endpoint.ask(model=SCALED, deepprune={"n": load})
+            answers.append(scaled_endpoint.post(body))
 
-    def there_are(count: int) -> Callable[[], bool]:
-        return lambda: endpoint.look("replicas")["generator voted"] == count
-
-    assert there_are(1)()
+    assert num_running(generator) == 1
     # So many that what runs never falls below what one replica takes while the second one starts.
     asking = [threading.Thread(target=keep_asking) for _ in range(4)]
     for thread in asking:
         thread.start()
     try:
-        wait_for(there_are(2), every=1)
+        wait_for(lambda: num_running(generator) == 2, every=1)
         load = 1
-        wait_for(there_are(1), every=1)
+        wait_for(lambda: num_running(generator) == 1, every=1)
     finally:
         stop.set()
         for thread in asking:
@@ -128,4 +126,4 @@ def test_replicas_follow_the_load_and_no_request_is_lost(endpoint):
         assert answer.json()["usage"]["deepprune"]["lost_tokens"] == 0
         vote = answer.json()["deepprune"]
         assert vote["finished_traces"] == vote["num_traces"]
-    endpoint.wait_for_rest()
+    scaled_endpoint.wait_for_rest()

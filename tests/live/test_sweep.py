@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -18,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from actors.deploy.connection import START_TIMED_OUT
 from tests.support.command import deepprune
 from tests.support.waiting import HANG_S, until_hit, wait_for
 
@@ -70,7 +68,8 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted((folder / "outcomes").glob("[!_]*.parquet"))
 
 
-CELLS = 3 + 1 + 1 + 2  # deepprune by tfidf; the oracle; deepprune+ by both
+# deepprune by tfidf and blind; the oracle; deepprune+ by tfidf, oracle and blind, and without.
+CELLS = 3 + 2 + 1 + 4
 
 
 def test_killed_and_run_again_a_sweep_ends_as_if_nothing_had_been(config, bare_cluster, tmp_path):
@@ -203,92 +202,24 @@ def test_a_live_sweep_goes_on_where_it_was(live_system, monkeypatch, tmp_path, c
             }
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A head started from the command line, with the Jobs API; (process, address, environment)."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_TMPDIR": "/tmp",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nothing runs on it when it ends
-    }
-    environment.pop("RAY_ADDRESS", None)
-    port, client, dashboard, agent, agent_grpc = _free_ports(5)
-    log = tmp_path / "head.log"
-
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [
-                *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
-                *("--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"),
-                f"--ray-client-server-port={client}",
-                # Other clusters on this machine have taken the agent's usual ports.
-                *(
-                    f"--dashboard-agent-listen-port={agent}",
-                    f"--dashboard-agent-grpc-port={agent_grpc}",
-                ),
-            ],
-            env=environment,
-            stdout=log.open("w"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    head = start()
-
-    def is_up() -> bool:
-        nonlocal head
-        said = log.read_text()
-        if head.poll() is not None:  # Ray gives its own processes 30 s
-            assert START_TIMED_OUT in said, said
-            head = start()
-        return "Ray runtime started" in said
-
-    try:
-        wait_for(is_up, every=0.2)
-        yield head, f"http://127.0.0.1:{dashboard}", environment
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGTERM)
-        try:
-            head.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
-        return [found.getsockname()[1] for found in sockets]
-    finally:
-        for found in sockets:
-            found.close()
-
-
-def test_a_sweep_is_a_job_of_a_cluster(cluster, config, tmp_path):
-    head, address, environment = cluster
+def test_a_sweep_is_a_job_of_a_cluster(bare_head, config, tmp_path):
     out = tmp_path / "run"
+    ray = str(Path(sys.executable).parent / "ray")
     submit = [
-        *(str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", address),
-        *("--working-dir", str(ROOT), "--"),
-        *("python", "-m", "jobs", "sweep", str(config), "--out", str(out)),
+        *(ray, "job", "submit", "--address", bare_head.dashboard, "--working-dir", str(ROOT)),
+        *("--", "python", "-m", "jobs", "sweep", str(config), "--out", str(out)),
     ]
     jobs: list[subprocess.CompletedProcess[str]] = []
 
     def is_taken() -> bool:
-        assert head.poll() is None, (tmp_path / "head.log").read_text()
-        jobs.append(
-            subprocess.run(submit, env=environment, capture_output=True, text=True, timeout=HANG_S)
-        )
+        assert bare_head.process.poll() is None
+        jobs.append(subprocess.run(submit, capture_output=True, text=True, timeout=HANG_S))
         not_yet = "Failed to connect", "No available agent"
         return not any(words in jobs[-1].stderr for words in not_yet)
 
     wait_for(is_taken, every=1)
     job = jobs[-1]
     said = job.stdout + job.stderr
-    assert job.returncode == 0, said + (tmp_path / "head.log").read_text()
+    assert job.returncode == 0, said
     assert re.search("succeeded", said), said
     assert len(outcomes_of(out)) == NUM_PROBLEMS * CELLS * 3

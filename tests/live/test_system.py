@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from actors.deploy.app_names import generator_app_name
 from actors.encoder_config import EncoderSettings
 from actors.judges.prefix_encoder import SavedEncoder
-from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, RunConfig
+from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig
 from deepprune.feature_judge import learn, sampled
 from deepprune.ledger import Fate
 from deepprune.policy_config import ConsConfig, PlusConfig
 from deepprune.statistics import sigmoid
+from tests.support.engines import num_unfinished
 from tests.support.judge_training import made_pairs, train_encoder
 from tests.support.waiting import HANG_S, wait_for
 from training.config import TrainConfig
@@ -24,16 +26,6 @@ from training.pairs.data import PairSet, Prefix
 pytestmark = pytest.mark.live
 
 CPU = torch.device("cpu")
-
-
-def unfinished_requests(config: RunConfig, calls: int = 8) -> int:
-    """Requests that generator engines still hold, over enough calls to meet every replica."""
-    from ray import serve
-
-    from actors.deploy.app_names import generator_app_name
-
-    handle = serve.get_app_handle(generator_app_name(config))
-    return sum(handle.num_unfinished.remote().result(timeout_s=HANG_S) for _ in range(calls))
 
 
 def assert_adds_up(solved) -> None:
@@ -118,9 +110,9 @@ def test_a_decided_vote_leaves_nothing_in_the_engine(live_system, problems):
     policy = ConsConfig(num_traces=64, stop_when_decided=True)
     for solved in live_system.solve(problems, policy):
         assert_adds_up(solved)
-    wait_for(
-        lambda: unfinished_requests(live_system.config) == 0, every=0.2
-    )  # cancelled traces left the engines
+    app = generator_app_name(live_system.config)
+    assert app is not None
+    wait_for(lambda: num_unfinished(app) == 0, every=0.2)  # cancelled traces left the engines
 
 
 def test_traces_may_run_on_while_they_are_judged(live_system, problems):
@@ -169,7 +161,6 @@ def solved_with(judge, live_system, problems):
     import ray
     from ray import serve
 
-    from actors.deploy.app_names import generator_app_name
     from actors.deploy.applications import judge_app
     from actors.deploy.preflight import check, with_calibration
     from actors.driver.coordinator import JUDGE

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from deepprune.config import RunConfig, parse_config
-from tests.conftest import Driven, OneSystem
 from tests.support.nodes.cluster import (
     assert_nothing_is_left,
     hosts_and_head,
@@ -17,6 +16,7 @@ from tests.support.nodes.cluster import (
 )
 from tests.support.nodes.faults import GENERATORS, Scene
 from tests.support.nodes.hosts import Host, why_not
+from tests.support.systems import Driven, OneSystem
 from tests.support.waiting import wait_for, whole
 
 

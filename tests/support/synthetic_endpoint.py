@@ -29,8 +29,10 @@ from actors.serving.request_history import RequestHistory
 from actors.serving.request_runner import ServedModel
 from actors.serving.service import RequestService
 from actors.serving.spec import offer_of
+from deepprune.config import load_config
 from deepprune.serve_config import parse_serve_config
-from tests.support.served_endpoint import configuration, free_port
+from tests.support.free_port import free_port
+from tests.support.served_endpoint import configuration
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ANSWERS = (HOSTILE, "8", "0", "6", "\\frac{1}{2}", "4", "3")
@@ -78,7 +80,8 @@ class MadeUp(AbortableGenerators):
 
 def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestService:
     """The ingress's service in this process."""
-    config = parse_serve_config(configuration(folder), "stand")
+    run = load_config("cluster/laptop-pairwise.yaml", {"policy.num_traces": 32})
+    config = parse_serve_config(configuration(folder, run, free_port()), "stand")
     kept = RequestHistory(config.history)
     methods = ("write", "list", "read")
     history = SimpleNamespace(
@@ -93,7 +96,7 @@ def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestServic
             judges=made_up if config.models[name].judge else None,
             replica=None,
             pool=None,
-            admission=Admission(config.models[name].queue),
+            admission=Admission(config.models[name].queue, len(keys)),
         )
         for name in config.models
     }

@@ -107,7 +107,7 @@ async def result(made: ReplicaPool, ask: Ask) -> Any:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0.001)
 
 

@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 A100 = "accelerator_type:A100"
 H20 = "accelerator_type:H20"
 ON_GPUS = ["a100x4", "a100x4-qwen3-32b", "h20x8", "h20x8-qwen3-32b"]
+WITH_JUDGE = [f"{name}-paper" for name in ON_GPUS]
+HALF_A_GPU = {"CPU": 1, "GPU": 0.5}
 JUDGE = "Qwen/Qwen3-4B-Instruct-2507"
 
 
@@ -36,20 +38,35 @@ def one(kind: str, gpus: int = 1) -> list[dict]:
 
 
 class TestShippedConfigurations:
-    def test_they_are_seven(self):
+    def test_each_on_gpus_is_there_without_a_judge_and_with_the_papers(self):
         names = [path.stem for path in shipped_configs()]
-        assert names == sorted([*ON_GPUS, "gpu", "laptop", "laptop-pairwise"])
+        others = ["gpu", "gpu-paper", "laptop", "laptop-pairwise"]
+        assert names == sorted([*ON_GPUS, *WITH_JUDGE, *others])
+        for name in (*ON_GPUS, "gpu"):
+            config = load_config(resolve_config(name))
+            paper = load_config(resolve_config(f"{name}-paper"))
+            assert (config.judge, config.policy.name) == (None, "deepprune+")
+            assert paper.judge is not None and paper.policy.name == "deepprune"
+            engines = [c.generator.engine.model_dump() for c in (config, paper)]
+            assert name == "gpu" or engines[0] == engines[1]
+            assert config.generator.sampling == paper.generator.sampling
 
     @pytest.mark.parametrize(
         ("name", "generator", "judge", "executor", "replicas"),
         [
             ("laptop", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
             ("laptop-pairwise", [{"CPU": 1}], [{"CPU": 1}], None, ((1, 1), (1, 1))),
-            ("gpu", [{"CPU": 1, "GPU": 0.5}], [{"CPU": 1, "GPU": 0.5}], None, ((1, 1), (1, 1))),
-            ("a100x4", one(A100), one(A100), None, ((3, 3), (1, 1))),
-            ("a100x4-qwen3-32b", one(A100, 2), one(A100), "mp", ((1, 1), (1, 2))),
-            ("h20x8", one(H20), one(H20), None, ((7, 7), (1, 1))),
-            ("h20x8-qwen3-32b", one(H20, 2), one(H20), "mp", ((3, 3), (2, 2))),
+            (
+                "gpu-paper",
+                [{"CPU": 1, "GPU": 0.5}],
+                [{"CPU": 1, "GPU": 0.5}],
+                None,
+                ((1, 1), (1, 1)),
+            ),
+            ("a100x4-paper", one(A100), one(A100), None, ((3, 3), (1, 1))),
+            ("a100x4-qwen3-32b-paper", one(A100, 2), one(A100), "mp", ((1, 1), (1, 2))),
+            ("h20x8-paper", one(H20), one(H20), None, ((7, 7), (1, 1))),
+            ("h20x8-qwen3-32b-paper", one(H20, 2), one(H20), "mp", ((3, 3), (2, 2))),
         ],
     )
     def test_they_are_placed_as_by_hand(self, name, generator, judge, executor, replicas):
@@ -69,17 +86,18 @@ class TestShippedConfigurations:
             (config.judge.replicas.min, config.judge.replicas.max),
         )
 
-    @pytest.mark.parametrize("name", [*ON_GPUS, "gpu"])
+    @pytest.mark.parametrize("name", [*ON_GPUS, *WITH_JUDGE, "gpu", "gpu-paper"])
     def test_no_gpu_is_left_over_and_the_most_replicas_fit(self, name):
         config = load_config(resolve_config(name))
         most = sum(
             section.replicas.max * section.engine.tensor_parallel * section.engine.gpus_per_shard
             for section in (config.generator, config.judge)
+            if section is not None
         )
         assert most == sum(NODE_TYPES[node].gpus * n for node, n in config.nodes.items())
 
     def test_two_engines_on_one_gpu_leave_each_other_room(self):
-        config = load_config(resolve_config("gpu"))
+        config = load_config(resolve_config("gpu-paper"))
         engines = (config.generator.engine, config.judge.engine)
         assert sum(engine.gpu_memory_utilization for engine in engines) <= 0.9
         # Each would measure what the other is just taking.
@@ -95,7 +113,7 @@ class TestShippedConfigurations:
         ],
     )
     def test_models_are_sampled_as_their_cards_say(self, name, model, sampling):
-        config = load_config(resolve_config(name))
+        config = load_config(resolve_config(f"{name}-paper"))
         generator = config.generator
         assert generator.engine.model == model
         assert config.judge.engine.model == JUDGE
@@ -103,7 +121,7 @@ class TestShippedConfigurations:
         assert sampling == (chosen.temperature, chosen.top_p, chosen.top_k, chosen.max_tokens)
         assert generator.engine.max_model_len >= chosen.max_tokens + 1024  # and the prompt
 
-    @pytest.mark.parametrize("name", ON_GPUS)
+    @pytest.mark.parametrize("name", WITH_JUDGE)
     def test_they_write_out_what_the_paper_chose(self, name):
         written = yaml.safe_load(resolve_config(name).read_text())["policy"]
         assert written.pop("checkpoint") in ("tokens:500", "reasoning_words:25")
@@ -117,7 +135,7 @@ class TestShippedConfigurations:
             "singletons_finish": 32,
         }
 
-    @pytest.mark.parametrize("name", ON_GPUS)
+    @pytest.mark.parametrize("name", WITH_JUDGE)
     def test_they_cite_the_paper(self, name):
         text = resolve_config(name).read_text()
         assert "Section 4.2" in text and "Appendix C" in text
@@ -143,7 +161,8 @@ class TestNames:
             resolve_config(name)
         assert str(refusal.value) == (
             f"there is no configuration {name!r}: give a file, or one of a100x4, "
-            "a100x4-qwen3-32b, gpu, h20x8, h20x8-qwen3-32b, laptop, laptop-pairwise"
+            "a100x4-paper, a100x4-qwen3-32b, a100x4-qwen3-32b-paper, gpu, gpu-paper, h20x8, "
+            "h20x8-paper, h20x8-qwen3-32b, h20x8-qwen3-32b-paper, laptop, laptop-pairwise"
         )
 
 

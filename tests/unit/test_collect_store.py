@@ -22,7 +22,7 @@ from actors.driver.live_trace import LiveTrace
 from actors.driver.trace_collector import Collected, collect
 from actors.generators.abortable import AbortableGenerators
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
-from deepprune.config import LimitsConfig, SamplingConfig, load_config
+from deepprune.config import SamplingConfig, load_config
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES

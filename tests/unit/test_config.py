@@ -20,7 +20,7 @@ from deepprune.config import (
 )
 from deepprune.errors import UserError
 from deepprune.policies.deepprune import DEFAULT_TAU
-from deepprune.policy_config import ConsConfig, DeepPruneConfig
+from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
 
 
 def minimal(**changes: Any) -> dict[str, Any]:
@@ -58,9 +58,10 @@ def test_the_defaults_are_those_of_appendix_c():
     assert config.num_traces == ConsConfig().num_traces == 512
 
 
-def test_a_run_prunes_unless_told_otherwise():
-    config = parse_config(minimal(), "run.yaml")
-    assert config.policy == DeepPruneConfig()
+def test_a_run_stops_early_and_needs_no_judge_unless_told_otherwise():
+    config = parse_config(minimal(judge=None), "run.yaml")
+    assert config.policy == PlusConfig(name="deepprune+")
+    assert (config.policy.auroc, config.policy.base_rate) == (None, None)
     assert config.limits == LimitsConfig()
     assert config.seed == 0
 
@@ -156,8 +157,8 @@ def test_a_judge_of_features_is_a_folder():
         feature_judge(config.judge)
 
 
-def test_pruning_without_a_judge_is_refused():
-    assert "needs a judge section" in refusal(minimal(judge=None))
+def test_the_papers_rules_without_a_judge_are_refused():
+    assert "needs a judge section" in refusal(minimal(judge=None, policy={"name": "deepprune"}))
 
 
 @pytest.mark.parametrize("data", [None, [], ["nodes"], "nodes", 3])

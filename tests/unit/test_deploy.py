@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from ray.serve.schema import ApplicationStatus, DeploymentStatus, DeploymentStatusTrigger
 
-from actors.deploy import applications, startup
-from deepprune.config import ReplicasConfig
+from actors.deploy import startup
 from deepprune.errors import UserError
 
 RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"

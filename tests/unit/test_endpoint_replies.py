@@ -13,7 +13,7 @@ from actors.generators.endpoint import EndpointGenerators
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import EndpointGeneratorConfig, SamplingConfig
 from deepprune.errors import UserError
-from tests.support.served_endpoint import free_port
+from tests.support.free_port import free_port
 
 SAMPLING = SamplingConfig(temperature=1.0, top_p=1.0, max_tokens=300)
 

@@ -15,7 +15,7 @@ from deepprune.config import load_config
 from deepprune.feature_judge import FeatureJudge
 from deepprune.schemas import SCORES
 from jobs.cli import main
-from jobs.sweep.replay_judges import load_scores
+from jobs.sweep.recorded_scores import load_scores
 from training.config import PairsConfig
 from training.pairs.data import MANIFEST, PREFIXES, load_pairs
 from training.pairs.pair_up import pair_up, prefixes_of
@@ -40,11 +40,11 @@ def traces_of(number, rng, *, alike=False):
         }
 
 
-def write_pairs(folder, *, alike=()):
+def write_pairs(folder, *, alike=(), splits=SPLITS):
     """A folder as `deepprune pairs` writes it."""
     rng = np.random.default_rng(0)
     prefixes, pairs = [], []
-    for number, split in enumerate(SPLITS):
+    for number, split in enumerate(splits):
         rows = []
         for trace in traces_of(number, rng, alike=split in alike):
             rows += prefixes_of(trace, CONFIG)[0]
@@ -102,10 +102,10 @@ def test_report_and_plots_are_there_and_need_nothing_else(evaluated):
 def test_scores_serve_a_replay(pairs, evaluated):
     scores = load_scores([evaluated / "scores" / "features.parquet"])
     test = load_pairs(pairs, ["test"])
-    assert sum(len(known.p_same) for known in scores.values()) == len(test)
-    known = scores["made/8", "m", "tokens:20"]
-    assert known.reads == "nothing"
-    assert all(0 < p < 1 for p in known.p_same.values())
+    parts = [part for known in scores.values() for part in known.parts]
+    assert sum(len(p_same) for _, _, p_same in parts) == len(test)
+    assert scores["made/8", "m", "tokens:20"].reads == "nothing"
+    assert all(((p_same > 0) & (p_same < 1)).all() for _, _, p_same in parts)
 
 
 def test_of_scores_of_several_seeds_those_of_the_first_count(tmp_path):
@@ -124,7 +124,9 @@ def test_of_scores_of_several_seeds_those_of_the_first_count(tmp_path):
     ]
     pq.write_table(pa.Table.from_pylist(rows, SCORES), tmp_path / "scores.parquet")
     (scores,) = load_scores([tmp_path / "scores.parquet"]).values()
-    assert scores.p_same == pytest.approx({(0, 1): 0.2, (0, 3): 0.2})
+    matrix = scores.matrix_of([0, 1, 2, 3]).matrix
+    assert matrix[0, [1, 3]] == pytest.approx([0.2, 0.2])
+    assert np.isnan(matrix[0, 2])
 
 
 def test_nothing_is_scored_twice(pairs, evaluated):
@@ -154,6 +156,18 @@ def test_what_cannot_work_is_refused_in_one_line(tmp_path, capsys, split, alike,
     assert evaluate(pairs, tmp_path / "out", judge, options=["--split", split]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("deepprune: ") and message in error
+
+
+def test_a_judge_is_evaluated_on_pairs_that_all_are_test_pairs(pairs, tmp_path):
+    assert main(["cheap", str(pairs), "--out", str(tmp_path / "judge")]) == 0
+    all_test = write_pairs(tmp_path / "pairs", splits=["test"] * 6)
+    judge = str(tmp_path / "judge")
+    assert evaluate(all_test, tmp_path / "out", judge, "tfidf", "always-same") == 0
+    (file,) = (tmp_path / "out" / "scores").glob("*judge-*.parquet")
+    assert len(pq.read_table(file)) == len(load_pairs(all_test, ["test"]))
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    saved = json.loads((tmp_path / "judge" / "features.json").read_text())
+    assert [known["tau"] for known in data["judges"]] == [saved["tau"], 0.5, 0.5]
 
 
 def test_no_pairs_at_all(tmp_path, capsys):

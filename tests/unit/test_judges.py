@@ -77,7 +77,8 @@ def test_every_judge_says_the_same_of_a_pair_in_either_order(answers, seed):
 
 
 def test_recorded_scores_serve_for_both_orders_and_a_missing_pair_is_named():
-    scored = recorded([4, 7, 9], {(4, 7): 0.25, (9, 4): 0.75})
+    first, second = np.array([4, 9, 5]), np.array([7, 4, 4])  # 5 is none of the samples
+    scored = recorded([4, 9, 7], first, second, np.array([0.25, 0.75, 0.5]))
     assert scored.p_same(7, [4]) == [0.25]
     assert scored.p_same(4, [7, 9]) == [0.25, 0.75]
     with pytest.raises(KeyError, match="samples 7 and 9"):

@@ -17,7 +17,7 @@ from deepprune.config import EncoderJudgeConfig, load_config
 from deepprune.errors import UserError
 from deepprune.loading import find
 from deepprune.plan_config import LengthsConfig, PlanConfig, load_plan
-from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
+from deepprune.policy_config import ConsConfig, PlusConfig
 from deepprune.speed import Efficiency, SpeedConfig
 from deepprune.synthetic_traces import synthetic_recordings
 from jobs.cli import main
@@ -99,7 +99,7 @@ class TestModels:
 
     def test_all_models_of_the_shipped_runs_are_known(self):
         for name in ("a100x4", "a100x4-qwen3-32b", "h20x8", "h20x8-qwen3-32b"):
-            config = load_config(resolve_config(name))
+            config = load_config(resolve_config(f"{name}-paper"))
             assert config.generator.engine.model in MODEL_SHAPES
             assert config.judge.engine.model in MODEL_SHAPES
 
@@ -109,7 +109,7 @@ class TestConfiguration:
     def test_shipped_plans_parse(self, path):
         plan = load_plan(path)
         assert {name for mix in plan.mixes for name in mix} <= NODE_TYPES.keys()
-        assert load_config(resolve_config(plan.run)).judge is not None
+        assert (load_config(resolve_config(plan.run)).judge is None) == (plan.judge is None)
         assert find(path.stem, list(PLANS.glob("*.yaml"))) == path
 
     @pytest.mark.parametrize(
@@ -120,6 +120,7 @@ class TestConfiguration:
             ({"mixes": [{}]}, "a mix has no nodes"),
             ({"prices": {"h20x8": 3}}, "prices lack a100x4"),
             ({"judge": "tfidf"}, "no judge to plan with"),
+            ({"policies": [{"name": "deepprune"}]}, "deepprune asks a judge: set judge"),
             ({"efficiency": {"bandwidth": 2}}, "efficiency.bandwidth"),
         ],
     )
@@ -139,7 +140,8 @@ class TestConfiguration:
                 "policies": [{"name": "cons"}, {"name": "deepprune+", "num_traces": 32}],
             }
         )
-        cons, plus = plan.sized_policies()
+        (cons, _), (plus, judge) = plan.cells()
+        assert judge is None
         assert (cons.num_traces, plus.num_traces) == (64, 32)
         assert isinstance(cons, ConsConfig) and isinstance(plus, PlusConfig)
 
@@ -156,8 +158,9 @@ class TestConfiguration:
 
 def planner(judge: EncoderJudgeConfig | None = None, **changes) -> Planner:
     plan = {
-        "run": "a100x4",
+        "run": "a100x4-paper",
         "mixes": [{"a100x4": 1}],
+        "judge": "noisy:0.87",
         "num_problems": 3,
         "num_traces": 48,
         "lengths": {"mean_tokens": 2000},
@@ -175,8 +178,8 @@ class TestPredictions:
     def predictions(self):
         ready = planner()
         return {
-            (policy.name, count): ready.predict(policy, {"a100x4": count})
-            for policy in ready.policies
+            (policy.name, count): ready.predict(policy, judge, {"a100x4": count})
+            for policy, judge in ready.cells
             for count in (1, 3)
         }
 
@@ -205,19 +208,19 @@ class TestPredictions:
         speed = SpeedConfig(streams=1000, step_s=3600, step_s_per_trace=0)
         ready = planner(speed=speed, num_problems=2)
         longest = max(max(dataset.lengths) for dataset in ready._datasets)
-        assert ready.predict(ready.policies[0], {"a100x4": 1}).hours == pytest.approx(longest)
+        assert ready.predict(*ready.cells[0], {"a100x4": 1}).hours == pytest.approx(longest)
 
     def test_an_encoder_judge_reads_each_prefix_once(self, predictions):
         folder = str(ROOT / "miniature" / "models" / "reasoner")
         judge = EncoderJudgeConfig(kind="encoder", folder=folder, gpus=1)
         ready = planner(judge)
-        found = ready.predict(ready.policies[1], {"a100x4": 1})
+        found = ready.predict(*ready.cells[1], {"a100x4": 1})
         pairwise = predictions["deepprune", 1]
         assert 0 < found.judge_tokens <= 3 * 48 * 500 < pairwise.judge_tokens
         assert found.num_judges == 1
         on_cpus = planner(judge.model_copy(update={"gpus": 0}))
         with pytest.raises(UserError, match=r"set judge\.gpus"):
-            on_cpus.predict(on_cpus.policies[1], {"a100x4": 1})
+            on_cpus.predict(*on_cpus.cells[1], {"a100x4": 1})
 
     def test_the_cheapest_is_in_time(self, predictions):
         slow, fast = predictions["cons", 1], predictions["cons", 3]
@@ -228,7 +231,7 @@ class TestPredictions:
 
     def test_prices_decide(self):
         ready = planner(mixes=[{"a100x4": 1}, {"h20x8": 1}], prices={"a100x4": 1, "h20x8": 100})
-        (best,) = cheapest([ready.predict(ready.policies[0], m) for m in ready.plan.mixes], None)
+        (best,) = cheapest([ready.predict(*ready.cells[0], m) for m in ready.plan.mixes], None)
         assert best.mix == {"a100x4": 1}
         assert best.cost == pytest.approx(best.hours)
 
@@ -237,7 +240,8 @@ class TestPredictions:
         [
             ({}, {"tpu": 1}, "no node type 'tpu'"),
             ({}, {"laptop": 1}, "nothing is known of the speed of a node of type 'laptop'"),
-            ({"run": "a100x4-qwen3-32b", "gpus_per_judge": 1}, {"a100x4": 1}, "has no room"),
+            ({"run": "a100x4"}, {"a100x4": 1}, "no judge to plan with"),
+            ({"run": "a100x4-qwen3-32b-paper", "gpus_per_judge": 1}, {"a100x4": 1}, "has no room"),
             (
                 {"policies": [{"name": "deepprune", "checkpoint": "reasoning_words:25"}]},
                 {"a100x4": 1},
@@ -248,14 +252,15 @@ class TestPredictions:
     def test_what_cannot_be_planned(self, changes, mix, words):
         def predict():
             ready = planner(**changes)
-            ready.predict(ready.policies[-1], mix)
+            ready.predict(*ready.cells[-1], mix)
 
         with pytest.raises(UserError, match=words):
             predict()
 
 
 class TestCommand:
-    def test_the_table_and_the_verdict(self, capsys, tmp_path):
+    def test_the_table_and_the_verdict(self, capsys, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "120")
         markdown = tmp_path / "plan.md"
         small = ("--set", "num_problems=2", "--set", "num_traces=24")
         assert main(["plan", "a100-or-h20", *small, "--markdown", str(markdown)]) == 0
@@ -263,7 +268,7 @@ class TestCommand:
         assert "Cheapest of all:" in said and "2×a100x4+1×h20x8" in said
         lines = markdown.read_text().splitlines()
         assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|")
-        assert sum(line.startswith("| ") for line in lines) == 2 + 18
+        assert sum(line.startswith("| ") for line in lines) == 2 + 24
 
     def test_json_and_a_recording(self, capsys, tmp_path):
         rows = [
@@ -284,10 +289,11 @@ class TestCommand:
         assert main(["plan", str(tmp_path / "mine.yaml"), "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
         cons, pruned = said["predictions"]
-        assert (cons["policy"], pruned["policy"]) == ("cons", "deepprune")
+        assert (cons["policy"], pruned["policy"]) == ("cons", "deepprune+")
+        assert (pruned["judge"], pruned["num_generators"], pruned["num_judges"]) == (None, 8, 0)
         assert 2 * 24 * 1200 <= cons["generated_tokens"] <= 2 * 24 * 1222
         assert cons["correct"] == 2
-        assert {p["policy"] for p in said["cheapest"]} == {"cons", "deepprune"}
+        assert {p["policy"] for p in said["cheapest"]} == {"cons", "deepprune+"}
 
     def test_a_mistake_costs_one_line(self, capsys):
         assert main(["plan", "nowhere"]) == 2
@@ -296,8 +302,11 @@ class TestCommand:
         assert "KEY=VALUE" in capsys.readouterr().err
 
 
-def test_pruned_policies_are_planned_with_the_papers_defaults():
-    assert PlanConfig(run="a100x4", mixes=({"a100x4": 1},)).policies == (
-        ConsConfig(),
-        DeepPruneConfig(),
-    )
+def test_a_plan_is_of_policies_without_a_judge_unless_told_otherwise():
+    plan = PlanConfig(run="a100x4", mixes=({"a100x4": 1},))
+    assert [(policy.name, judge) for policy, judge in plan.cells()] == [
+        ("cons", None),
+        ("deepprune+", None),
+    ]
+    judged = PlanConfig(run="a100x4", mixes=({"a100x4": 1},), judge="noisy:0.71")
+    assert [judge for _, judge in judged.cells()] == [None, None, "noisy:0.71"]

@@ -176,8 +176,29 @@ def test_tokens_and_answers_that_were_not_recorded_come_from_the_text(tmp_path):
 
 
 def test_an_answer_that_was_recorded_as_none_stays_none(tmp_path):
-    (recording,) = load_recordings(jsonl(tmp_path / "t.jsonl", [trace(answer=None)]))
-    assert recording.traces[0].answer is None
+    rows = [trace(answer=None), trace(sample=1)]
+    (recording,) = load_recordings(jsonl(tmp_path / "t.jsonl", rows))
+    assert [t.answer for t in recording.traces] == [None, "0"]
+
+
+def test_a_column_of_answers_that_is_null_throughout_is_left_and_warned_of(tmp_path, caplog):
+    rows = [trace(sample=sample, answer=None) for sample in range(3)]
+    (recording,) = load_recordings(parquet(tmp_path / "t.parquet", rows))
+    assert [t.answer for t in recording.traces] == ["0"] * 3
+    assert "null throughout" in caplog.text
+
+
+def test_answers_in_tags_are_read_off_the_texts_where_the_column_is_mostly_null(tmp_path, caplog):
+    rows = [
+        trace(sample=sample, text=f"So <answer>{sample}</answer>", answer=answer)
+        for sample, answer in enumerate(["0", None, None])
+    ]
+    path = jsonl(tmp_path / "t.jsonl", rows)
+    (recording,) = load_recordings(path)
+    assert [t.answer for t in recording.traces] == ["0", None, None]
+    assert "null for 2 of 3 traces" in caplog.text and "answers: texts" in caplog.text
+    (recording,) = load_recordings(path, answers="texts")
+    assert [t.answer for t in recording.traces] == ["0", "1", "2"]
 
 
 def test_configurations_are_one_recording_unless_their_samples_clash(tmp_path):

@@ -13,11 +13,11 @@ from actors.messages import TraceRequest, TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.errors import ApiError
 from actors.serving.request_runner import RequestRunner, ServedModel
-from actors.serving.spec import Offer, read_chat_request
+from actors.serving.spec import Offer
 from deepprune.config import SamplingConfig
 from deepprune.policy_config import ConsConfig
 from deepprune.serve_config import CeilingsConfig, QueueConfig, parse_serve_config
-from tests.unit.test_chat_request import body
+from tests.unit.test_chat_request import read
 
 CONFIG = parse_serve_config(
     {
@@ -68,7 +68,7 @@ def model(engines: Ticking, queue: QueueConfig | None = None) -> ServedModel:
 
 
 def start(served: ServedModel, **controls: Any) -> RequestRunner:
-    spec = read_chat_request(body(deepprune=controls), {"m": served.offer})
+    spec = read({"m": served.offer}, deepprune=controls)
     return RequestRunner("r1", "me", spec, served)
 
 

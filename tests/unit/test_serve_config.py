@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,10 @@ def test_two_ship():
         (config(models={}), "models"),
         (config(models={"m": MODEL | {"polcy": {}}}), "models.m.polcy: unknown key"),
         (config(models={"a b": MODEL}), "models.a b"),
-        (config(models={"m": {"generator": MODEL["generator"]}}), "needs a judge section"),
+        (
+            config(models={"m": MODEL | {"judge": None, "policy": {"name": "deepprune"}}}),
+            "needs a judge section",
+        ),
         (
             config(models={"m": MODEL | {"generator": {"engine": {"mdel": "x"}}}}),
             "generator.engine",
@@ -83,17 +87,23 @@ def test_loopback(host, expected):
 
 
 def test_models_that_do_not_fit_side_by_side_are_refused():
-    read = parse_serve_config(config(models={"a": MODEL, "b": MODEL}), "x")
-    runs = [read.run(name) for name in read.models]
+    other = copy.deepcopy(MODEL)
+    for part in ("generator", "judge"):
+        other[part]["engine"]["max_num_seqs"] = 7
+    read = parse_serve_config(config(models={"a": MODEL, "b": other, "c": MODEL}), "x")
+    first, second, third = (read.run(name) for name in read.models)
     with pytest.raises(UserError, match="no room"):
-        place_together(read.nodes, runs)
-    place_together({"gpu": 4}, runs)
+        place_together(read.nodes, [first, second])
+    place_together({"gpu": 4}, [first, second])
+    place_together(read.nodes, [first, third])  # equal engines are shared
 
 
 def test_a_model_offers_every_policy_that_its_parts_can_serve():
-    offer = offer_of(
-        load_serve_config(resolve_config("serve-laptop", shipped_serve_configs())), "miniature"
-    )
+    path = resolve_config("serve-laptop", shipped_serve_configs())
+    judge = {"kind": "encoder", "folder": "miniature/encoder"}
+    policy = {"name": "deepprune", "num_traces": 64, "checkpoint": "tokens:54"}
+    parts = {"models.miniature.judge": judge, "models.miniature.policy": policy}
+    offer = offer_of(load_serve_config(path, parts), "miniature")
     assert set(offer.policies) == {"deepprune", "cons", "esc", "adaptive", "deepprune+"}
     assert offer.default_policy == "deepprune"
     for policy in offer.policies.values():
@@ -102,10 +112,19 @@ def test_a_model_offers_every_policy_that_its_parts_can_serve():
             assert policy.checkpoint == "tokens:54", "the one its judge was trained on"
 
 
+@pytest.mark.parametrize("path", shipped_serve_configs(), ids=lambda path: path.stem)
+def test_a_shipped_endpoint_asks_no_judge(path):
+    config = load_serve_config(path)
+    for name, model in config.models.items():
+        offer = offer_of(config, name)
+        assert model.judge is None
+        assert offer.default_policy == "deepprune+" and "deepprune" not in offer.policies
+
+
 def test_without_a_judge_or_confidence_no_policy_that_needs_it_is_offered():
     model = {"generator": MODEL["generator"], "policy": {"name": "cons", "num_traces": 7}}
     offer = offer_of(parse_serve_config(config(models={"m": model}), "x"), "m")
-    assert set(offer.policies) == {"cons", "esc", "adaptive"}
+    assert set(offer.policies) == {"cons", "esc", "adaptive", "deepprune+"}
     confident = {"generator": MODEL["generator"] | {"confidence": True}, "policy": {"name": "cons"}}
     offer = offer_of(parse_serve_config(config(models={"m": confident}), "x"), "m")
     assert {"deepconf-low", "deepconf-high"} < set(offer.policies)

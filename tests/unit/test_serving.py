@@ -1,145 +1,31 @@
-"""The parts of the endpoint that need no server: keys, door, queue, results, events, metrics."""
+"""The parts of the endpoint that need no server: queue, results, events, metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from itertools import pairwise
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.driver.live_trace import LiveTrace
-from actors.messages import TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, representative, savings
 from actors.serving.errors import ApiError
-from actors.serving.keys import Keyring, read_keys
-from actors.serving.middleware import AccessMiddleware
 from actors.serving.prometheus import merged
 from actors.serving.request_history import HistoryUpdate, RequestHistory
-from actors.serving.request_log import RequestLog
-from actors.serving.spec import read_chat_request
-from deepprune.errors import UserError
 from deepprune.events import Decision
 from deepprune.ledger import Fate, Ledger, TraceEnd
-from deepprune.serve_config import HttpConfig, QueueConfig
+from deepprune.serve_config import QueueConfig
 from deepprune.session import Outcome
-from tests.unit.test_chat_request import OFFERS, body
+from tests.unit.test_chat_request import read
 
 ROOT = Path(__file__).parents[2]
-
-
-# --- keys -----------------------------------------------------------------------------------
-
-
-def test_keys_come_from_a_file_and_from_the_environment(tmp_path, monkeypatch):
-    path = tmp_path / "keys"
-    path.write_text("# ours\nfirst\n\n  second \n")
-    monkeypatch.setenv("KEYS", "third, fourth,")
-    keys = read_keys(HttpConfig(api_keys_file=path, api_keys_env="KEYS"))
-    owners = {keys.owner(f"Bearer {key}") for key in ("first", "second", "third", "fourth")}
-    assert len(owners) == 4 and None not in owners
-    assert not any(key in owner for owner in owners for key in ("first", "second", "third"))
-    assert keys.owner("bearer first") is not None
-    for wrong in (None, "", "first", "Bearer ", "Bearer # ours", "Basic first", "Bearer firs"):
-        assert keys.owner(wrong) is None
-
-
-@pytest.mark.parametrize("text", ["", "\n# nothing\n"])
-def test_keys_that_are_asked_for_must_be_there(tmp_path, text):
-    path = tmp_path / "keys"
-    path.write_text(text)
-    with pytest.raises(UserError, match="there is none"):
-        read_keys(HttpConfig(api_keys_file=path))
-    with pytest.raises(UserError, match="cannot read"):
-        read_keys(HttpConfig(api_keys_file=tmp_path / "absent"))
-    with pytest.raises(UserError):
-        read_keys(HttpConfig(api_keys_env="DEEPPRUNE_NO_SUCH_VARIABLE"))
-
-
-def test_without_keys_anybody_is_one_owner():
-    assert Keyring([]).owner(None) == Keyring([]).owner("Bearer x") == "anybody"
-
-
-# --- the middleware -------------------------------------------------------------------------------
-
-
-async def hello(scope, receive, send) -> None:
-    scope["state"]["log"]["model"] = "m"
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": scope["state"]["owner"].encode()})
-
-
-async def knock(tmp_path, path: str, keys: list[str], client: str = "127.0.0.1", **headers: Any):
-    """The response, and the line in the log if there is one."""
-    log = tmp_path / "log"
-    log.unlink(missing_ok=True)
-    counted: list[tuple[str, int]] = []
-    guarded = AccessMiddleware(
-        hello, Keyring(keys), RequestLog(log), lambda *seen: counted.append(seen)
-    )
-    transport = httpx.ASGITransport(app=guarded, client=(client, 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as web:
-        response = await web.get(path, headers=headers)
-    assert len(counted) == 1 and counted[0][1] == response.status_code
-    return response, json.loads(log.read_text() or "null")
-
-
-async def test_the_middleware_lets_in_who_has_a_key(tmp_path):
-    key = {"Authorization": "Bearer sesame"}
-    response, line = await knock(tmp_path, "/v1/models", ["sesame"], "192.0.2.7", **key)
-    assert response.status_code == 200 and response.text.startswith("key-")
-    assert line["status"] == 200 and line["model"] == "m" and line["path"] == "/v1/models"
-    assert "sesame" not in json.dumps(line)
-    assert response.headers["content-security-policy"].startswith("default-src 'self'")
-
-
-@pytest.mark.parametrize("authorization", ["", "Bearer wrong", "sesame", "Bearer \u00e9"])
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/metrics"])
-async def test_the_middleware_keeps_out_who_has_none(tmp_path, path, authorization):
-    header = {"Authorization": authorization.encode("latin-1")}
-    response, line = await knock(tmp_path, path, ["sesame"], **header)
-    assert response.status_code == 401
-    assert response.headers["www-authenticate"] == "Bearer"
-    assert response.json()["error"]["code"] == "invalid_api_key"
-    assert line is None or line["error"] == "invalid_api_key"
-
-
-async def test_the_page_and_the_health_need_no_key(tmp_path):
-    for path in ("/", "/healthz"):
-        response, _ = await knock(tmp_path, path, ["sesame"])
-        assert response.status_code == 200
-
-
-async def test_without_keys_only_this_machine_is_let_in(tmp_path):
-    for client, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)):
-        response, _ = await knock(tmp_path, "/v1/models", [], client)
-        assert response.status_code == status, client
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Host": "127.0.0.1:8000", "Origin": "http://localhost:8000"}, 200),
-        ({"Host": "[::1]:8000"}, 200),
-        ({"Host": "evil.example"}, 403),
-        ({"Origin": "https://evil.example"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Host": "["}, 403),
-    ],
-    ids=str,
-)
-async def test_without_keys_no_page_of_another_site_is_let_in(tmp_path, headers, status):
-    response, _ = await knock(tmp_path, "/v1/models", [], **headers)
-    assert response.status_code == status
-    response, _ = await knock(tmp_path, "/v1/models", ["k"], Authorization="Bearer k", **headers)
-    assert response.status_code == 200, "a key is proof enough"
 
 
 # --- admission ------------------------------------------------------------------------------
@@ -151,7 +37,7 @@ async def test_more_than_may_wait_are_told_when_to_come_back():
 
     async def request() -> str:
         try:
-            async with admission.turn():
+            async with admission.turn("me"):
                 await leave.wait()
                 return "served"
         except ApiError as error:
@@ -167,14 +53,44 @@ async def test_more_than_may_wait_are_told_when_to_come_back():
 
 async def test_who_leaves_the_queue_leaves_a_place():
     admission = Admission(QueueConfig(max_running=1, max_waiting=1))
-    async with admission.turn():
-        waiting = asyncio.create_task(admission.turn().__aenter__())
+    async with admission.turn("me"):
+        waiting = asyncio.create_task(admission.turn("me").__aenter__())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
         assert admission.num_waiting == 0
-    async with admission.turn():
+    async with admission.turn("me"):
         assert admission.num_running == 1
+
+
+async def test_no_key_takes_every_place_or_jumps_the_queue():
+    admission = Admission(QueueConfig(max_running=1, max_waiting=5), num_keys=2)
+    leave = asyncio.Event()
+    served: list[str] = []
+
+    async def request(owner: str) -> None:
+        async with admission.turn(owner):
+            await leave.wait()
+            served.append(owner)
+
+    tasks = [asyncio.create_task(request("a")) for _ in range(4)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(ApiError, match="with this key") as refused:
+        await tasks[3]
+    assert refused.value.status == 429 and int(refused.value.headers["Retry-After"]) >= 1
+    tasks[3] = asyncio.create_task(request("b"))
+    await asyncio.sleep(0.01)
+    leave.set()
+    await asyncio.gather(*tasks)
+    assert served == ["a", "b", "a", "a"], "the key that runs the fewest is next"
+
+
+async def test_a_single_key_may_take_every_place():
+    admission = Admission(QueueConfig(max_running=16, max_waiting=0), num_keys=1)
+    async with AsyncExitStack() as stack:
+        for _ in range(16):
+            await stack.enter_async_context(admission.turn("me"))
+        assert admission.num_running == 16
 
 
 # --- results --------------------------------------------------------------------------------
@@ -185,7 +101,7 @@ def trace(text: str, num_tokens: int, finish_reason: str | None = "stop") -> Liv
 
 
 def solution(stopped_by: str | None = None, **fields: Any) -> Solution:
-    spec = read_chat_request(body(deepprune={"n": 4}, **fields), OFFERS)
+    spec = read(deepprune={"n": 4}, **fields)
     traces = {0: trace("so 7", 10), 1: trace("so 3", 30), 2: trace("thus 3", 20), 3: trace("", 4)}
     ends = tuple(TraceEnd(sample, Fate.FINISHED, "", t.num_tokens) for sample, t in traces.items())
     ledger = Ledger(

@@ -7,6 +7,7 @@ from deepprune.errors import UserError
 from deepprune.loading import find
 from deepprune.sweep_config import SweepConfig, load_sweep
 from jobs.sweep.command import SWEEPS
+from jobs.sweep.replay_judges import JudgeSpec
 
 SHIPPED = sorted(SWEEPS.glob("*.yaml"))
 
@@ -34,8 +35,8 @@ def test_settings_are_combined_with_each_other_and_only_where_they_apply():
     cells = config.cells()
     by_name = {name: [c for c in cells if c.policy.name == name] for name in ("cons", "deepprune")}
     assert len(by_name["cons"]) == 2  # no judge, no checkpoint, no tau
-    assert len(by_name["deepprune"]) == 2 * 2 * 2 * 2
-    assert len(cells) == 2 + 16 + 8  # deepprune+ knows no tau
+    assert len(by_name["deepprune"]) == 3 * 2 * 2 * 2  # both judges, and a blind one
+    assert len(cells) == 2 + 24 + 16  # deepprune+ knows no tau, and can do without a judge
 
 
 def test_what_a_policy_sets_itself_stays():
@@ -46,7 +47,7 @@ def test_what_a_policy_sets_itself_stays():
         tau=[0.5],
     )
     settings = [(c.policy.name, c.policy.num_traces) for c in config.cells()]
-    assert settings == [("deepprune", 8), ("cons", 16), ("cons", 32)]
+    assert settings == [*2 * [("deepprune", 8)], ("cons", 16), ("cons", 32)]
     assert config.cells()[0].policy.tau == 0.9
 
 
@@ -61,9 +62,51 @@ def test_the_oracle_is_given_no_other_judge_and_the_same_cell_is_there_once():
     ]
 
 
+def test_who_credits_a_judge_is_also_run_blind_and_without():
+    policies = [{"name": "cons"}, {"name": "deepprune"}, {"name": "deepprune+"}]
+    pairs = [
+        (c.policy.name, c.judge) for c in sweep(policies=policies, judges=["features"]).cells()
+    ]
+    assert pairs == [
+        ("cons", None),
+        *(("deepprune", judge) for judge in ("features", "blind")),
+        *(("deepprune+", judge) for judge in ("features", None, "blind")),
+    ]
+    bare = sweep(policies=policies, judges=["features"], controls=False).cells()
+    assert [c.judge for c in bare] == [None, "features", "features"]
+
+
+def test_a_policy_that_asks_no_judge_is_crossed_with_none():
+    plus = [{"name": "deepprune+", "trust": 0.0}, {"name": "deepprune+"}]
+    cells = sweep(policies=plus, judges=["features", "noisy:0.8"]).cells()
+    assert [c.judge for c in cells if c.policy.trust == 0] == [None]
+    assert [c.judge for c in sweep(policies=plus[1:], judges=["none"]).cells()] == [None]
+
+
+def test_a_live_sweep_runs_what_can_do_without_a_judge_also_so():
+    live = {"recordings": [], "runs": ["laptop"], "benchmarks": ["miniature"]}
+    cells = sweep(policies=[{"name": "deepprune"}, {"name": "deepprune+"}], **live).cells()
+    found = [(c.policy.name, c.judge, getattr(c.policy, "trust", None)) for c in cells]
+    assert found == [
+        ("deepprune", "model", None),
+        ("deepprune+", "model", 0.8),
+        ("deepprune+", None, 0.0),
+    ]
+
+
+def test_a_judge_learned_elsewhere_is_a_folder_beside_the_sweep(tmp_path):
+    (tmp_path / "cheap").mkdir()
+    (cell, *_) = sweep(policies=[{"name": "deepprune"}], judges=["features:cheap"]).cells()
+    spec = JudgeSpec.of(cell).resolved(tmp_path)
+    assert spec.name == f"features:{tmp_path / 'cheap'}"
+    with pytest.raises(UserError, match="no folder elsewhere"):
+        spec._replace(name="encoder:elsewhere").resolved(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
+        ({"policies": [{"name": "deepprune"}], "judges": ["none"]}, "asks a judge"),
         ({"policies": [{"name": "cons"}], "speeed": {}}, "speeed: unknown key"),
         ({"policies": []}, "policies"),
         ({"policies": [{"name": "magic"}]}, "'magic'"),

@@ -29,12 +29,12 @@ async function call(path, options = {}) {
 }
 
 const listed = async (path) => (await (await call(path)).json()).data;
-export const models = () => listed("/v1/models");
-export const requests = () => listed("/v1/deepprune/requests");
+export const models = () => listed("v1/models");
+export const requests = () => listed("v1/deepprune/requests");
 
 // Start a request. Return its id, and the promise `ended` of the end of the response.
 export async function ask(body, signal) {
-  const response = await call("/v1/chat/completions", {
+  const response = await call("v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ ...body, stream: true }),
@@ -56,7 +56,7 @@ export async function* events(id, signal) {
   for (let failures = 0; ; ) {
     try {
       const headers = last === null ? {} : { "Last-Event-ID": last };
-      const path = `/v1/deepprune/requests/${encodeURIComponent(id)}/events`;
+      const path = `v1/deepprune/requests/${encodeURIComponent(id)}/events`;
       for await (const message of messages(await call(path, { headers, signal }))) {
         const event = JSON.parse(message.data);
         if (event.error) throw new ApiError(0, event.error.message);

@@ -53,7 +53,9 @@ JUDGED = pa.schema(
     ]
 )
 """One row per judge: its own threshold or else the one chosen on the validation pairs, the figures
-of those pairs, and the cost of scoring."""
+of those pairs (null where all pairs are test pairs), and the cost of scoring."""
+UNMEASURED_TAU = 0.5
+"""The threshold of a judge that brings none along, where all pairs are test pairs."""
 
 Row = dict[str, Any]
 
@@ -98,6 +100,10 @@ def evaluate_judges(options: Options) -> None:
     folders = {name: judge_folder(name) for name in options.judges}
     if options.save_threshold:
         _refuse_without_settings(folders)
+        if not len(held_out):
+            raise UserError(
+                "--save-threshold needs training or validation pairs, and all pairs are test pairs"
+            )
     judged = []
     with RunDir(options.out, written) as folder:
         for name in options.judges:
@@ -136,24 +142,26 @@ def _score(
     with Progress(f"judging with {name}", len(held_out) + len(wanted)) as progress:
         progress.phase("getting ready")
         judge = open_judge(name, training, options.max_tokens)
-        held = judge.score(held_out, progress.step)
+        held = judge.score(held_out, progress.step) if len(held_out) else np.zeros(0)
         begun, before = time.monotonic(), judge.num_tokens
         logits = judge.score(wanted, progress.step)
         seconds, num_tokens = time.monotonic() - begun, judge.num_tokens - before
     if not np.isfinite(logits).all():
         raise UserError(f"judge {name}: some scores are no numbers; its weights are damaged")
-    scale = fit_platt(held, held_out.same)
+    scale = fit_platt(held, held_out.same) if len(held_out) else Platt()
     if not judge.is_probability:
         held, logits, scale = scale.logits(held), scale.logits(logits), Platt()
     p_held, p_same = sigmoid(held), sigmoid(logits)
-    chosen = chosen_tau(held_out.same, p_held, options.target_error)
+    chosen = judge.tau or UNMEASURED_TAU
+    if len(held_out):
+        chosen = chosen_tau(held_out.same, p_held, options.target_error)
     folder.write("scores", part(name), _rows(name, judge.reads, wanted, p_same, checkpoint), SCORES)
     return {
         "judge": name,
         "tau": chosen if judge.tau is None else judge.tau,
         "chosen_tau": chosen,
-        "base_rate": float(held_out.same.mean()),
-        "auroc": mean_auroc(held_out.same, p_held, held_out.problem),
+        "base_rate": float(held_out.same.mean()) if len(held_out) else None,
+        "auroc": mean_auroc(held_out.same, p_held, held_out.problem) if len(held_out) else None,
         "slope": scale.slope,
         "shift": scale.shift,
         "seconds": seconds,

@@ -19,14 +19,15 @@ ALL, UNFINISHED = "all pairs", "neither trace ended"
 class Judged:
     """A judge, and the P(same) it gave the pairs.
 
-    `tau` is its threshold, `base_rate` the share of validation pairs that agree, `scale` what these
-    say its log-odds mean; `num_tokens` is what its language model read, before any cache.
+    `tau` is its threshold, `base_rate` the share of validation pairs that agree (None where there
+    are none), `scale` what these say its log-odds mean; `num_tokens` is what its language model
+    read, before any cache.
     """
 
     name: str
     p_same: Floats
     tau: float
-    base_rate: float
+    base_rate: float | None
     scale: Platt
     seconds: float
     num_tokens: int

@@ -71,7 +71,8 @@ def write_evaluation(
 
 def _steps(judged: Sequence[Judged], pairs: PairSet) -> list[Step]:
     cheap, expensive = judged
-    base_rate = min(max(cheap.base_rate, 0.01), 0.99)
+    known = 0.5 if cheap.base_rate is None else cheap.base_rate
+    base_rate = min(max(known, 0.01), 0.99)
     return cascade(pairs.same, cheap.logits, expensive.logits, pairs.problem, base_rate)
 
 
