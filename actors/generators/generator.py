@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from ray import serve
-
+from actors.channels import server
 from actors.channels.replica import ChannelReplica
 from actors.generators.detokenizer import Detokenizer
 from actors.generators.trace_work import TraceWork
@@ -48,7 +47,7 @@ class Generator(ChannelReplica):
         )
         # All traces of a problem share its prompt.
         self._prompt = lru_cache(maxsize=64)(self._encode)
-        self._replica = serve.get_replica_context().replica_id.unique_id
+        self._replica = server.replica_name()
         self._to_abort: list[str] = []
         self._aborting: asyncio.Task[None] | None = None
 
