@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deepprune.config import SamplingConfig
-from deepprune.traces import Message
+from deepprune.traces import PLAIN_PROMPT, Message, PromptOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,14 @@ class TraceRequest:
     reasoning_words: tuple[str, ...] | None = None
     pause: bool = False
     messages: tuple[Message, ...] = ()
+<<<<<<< HEAD
     replica: str | None = None
     """The replica whose cache holds the prefix."""
     priority: int = 0
     """The engine decodes requests with a lower number first."""
+=======
+    prompt_options: PromptOptions = PLAIN_PROMPT
+>>>>>>> main
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -102,6 +106,22 @@ class JudgeReply:
         """Count the pairs of a call that was not aborted."""
         if self.num_pairs < 0:
             object.__setattr__(self, "num_pairs", len(self.p_same))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFacts:
+    """What a generator knows of a prompt: its length, and that of the model's context, in tokens.
+
+    `begins_in_thought` says that it ends in the mark that begins a thought.
+    """
+
+    num_tokens: int
+    context: int
+    begins_in_thought: bool
+
+
+class PromptRefused(ValueError):
+    """The model cannot honour a prompt; the arguments are the reason and the parameter at fault."""
 
 
 class EngineGone(Exception):

@@ -8,9 +8,10 @@ vocabulary, and transformers 5 then replaces its pre-tokenizer and loses every s
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,11 @@ def prompt_token_ids(
     chat: Sequence[Message],
     kwargs: Mapping[str, Any] | None = None,
     date: datetime.date | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> list[int]:
     """Encode a conversation through the model's chat template, or as plain text without one.
 
-    `kwargs` go to the template; `date` replaces today's date in it.
+    `kwargs` and `tools` go to the template; `date` replaces today's date in it.
 
     Raises:
         jinja2.TemplateError: the template refuses the conversation, such as its system message.
@@ -64,7 +66,8 @@ def prompt_token_ids(
         return ids
     today = {} if date is None else {"strftime_now": date.strftime}
     text: str = tokenizer.apply_chat_template(
-        [asdict(message) for message in chat],
+        [_template_turn(message) for message in chat],
+        tools=list(tools) or None,
         add_generation_prompt=True,
         tokenize=False,
         **(kwargs or {}),
@@ -72,6 +75,15 @@ def prompt_token_ids(
     )
     ids = tokenizer.encode(text, add_special_tokens=False)
     return ids
+
+
+def _template_turn(message: Message) -> dict[str, Any]:
+    """A turn as chat templates take it: with the arguments of tool calls as objects."""
+    turn = message.as_dict()
+    for call in turn.get("tool_calls", ()):
+        with suppress(ValueError):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"] or "{}")
+    return turn
 
 
 def load_file(load: Callable[..., Any], model: str) -> Any:

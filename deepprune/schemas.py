@@ -115,6 +115,7 @@ OUTCOMES = pa.schema(
         ("ends", pa.list_(_END)),
         ("events", pa.list_(_EVENT)),
         ("rounds", pa.int32()),
+        ("sequential_tokens", pa.int64()),
         *LEDGER_FIELDS,
     ]
 )
@@ -125,6 +126,7 @@ which `num_traces`, `checkpoint` and `tau` are repeated as columns; `judge` is n
 judged. Samples are those of the traces table, also where a replay drew them in another order.
 `votes` come with the weight they carried; `ends` holds each launched trace; `events` the order in
 which the policy was told what happened (empty in a replay: it follows from the seed); `rounds` is
-the longest chain of generations each of which had to wait for the one before. The ledger's entries
-are columns, its seconds virtual in a replay.
+the longest chain of generations each of which had to wait for the one before, `sequential_tokens`
+the tokens of the longest such chain (null in runs from before it was recorded). The ledger's
+entries are columns, its seconds virtual in a replay.
 """

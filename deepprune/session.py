@@ -66,6 +66,8 @@ class Outcome:
     complete: bool
     rounds: int = 0
     """Length of the longest chain of generations that each waited for the one before."""
+    sequential_tokens: int = 0
+    """Tokens of the longest such chain, up to the last event: what cannot be run in parallel."""
     events: tuple[tuple[str, int], ...] = ()
     """The policy's events in order: kind and sample index."""
 
@@ -89,11 +91,13 @@ class Session:
         self._bill: dict[str, float] = asdict(Ledger())
         self._interrupted = False
         self._rounds: dict[int, int] = {}
+        self._waited_tokens: dict[int, int] = {}  # of the chain before each trace
+        self._sequential_tokens = 0
         self._events: list[tuple[str, int]] = []
 
     def start(self) -> list[Command]:
         """Return the first commands."""
-        return self._apply(self._policy.start(), 1)
+        return self._apply(self._policy.start(), 1, 0)
 
     def handle(self, event: Event) -> list[Command]:
         """Handle an event and return the commands to carry out."""
@@ -123,14 +127,16 @@ class Session:
             case Failed(sample=sample, error=error):
                 self._end(sample, Fate.LOST, error or "lost")
         self._events.append((type(event).__name__, event.sample))
-        return self._apply(self._policy.handle(event), self._rounds[event.sample] + 1)
+        chain = self._waited_tokens[event.sample] + self._tokens_of(event.sample)
+        self._sequential_tokens = max(self._sequential_tokens, chain)
+        return self._apply(self._policy.handle(event), self._rounds[event.sample] + 1, chain)
 
     def interrupt(self, reason: str) -> list[Command]:
         """Stop early: cancel every trace in flight and keep the vote so far."""
         if self.stopped:
             return []
         self._interrupted = True
-        return self._apply([Stop(reason)], 0)
+        return self._apply([Stop(reason)], 0, 0)
 
     def settle(self, sample: int, num_tokens: int, late_tokens: int) -> None:
         """Correct the tokens of a cancelled trace to `num_tokens`, as its engine reports them.
@@ -186,6 +192,7 @@ class Session:
             self.ledger,
             complete=not self._interrupted,
             rounds=max(self._rounds.values(), default=0),
+            sequential_tokens=self._sequential_tokens,
             events=tuple(self._events),
         )
 
@@ -197,7 +204,11 @@ class Session:
         # A trace may end before its checkpoint and be judged on its whole text.
         return end.fate is Fate.FINISHED and isinstance(event, Judged | JudgeLost)
 
-    def _apply(self, commands: list[Command], round_: int) -> list[Command]:
+    def _tokens_of(self, sample: int) -> int:
+        trace = self._in_flight.get(sample)
+        return self.ends[sample].num_tokens if trace is None else trace.num_tokens
+
+    def _apply(self, commands: list[Command], round_: int, chain: int) -> list[Command]:
         carried: list[Command] = []
         for command in commands:
             match command:
@@ -207,11 +218,14 @@ class Session:
                     self._in_flight[sample] = _InFlight(state)
                     self._states[state.value] += 1
                     self._rounds[sample] = round_
+                    self._waited_tokens[sample] = chain
                 case Continue(sample=sample):
                     if self._in_flight[sample].state is not TraceState.PAUSED:
                         continue  # it never stopped
                     self._move(self._in_flight[sample], TraceState.FINISHING)
                     self._rounds[sample] = max(self._rounds[sample], round_)
+                    before = chain - self._in_flight[sample].num_tokens
+                    self._waited_tokens[sample] = max(self._waited_tokens[sample], before)
                 case Cancel(sample=sample, reason=reason):
                     self._cancel(sample, reason)
                 case Stop(reason=reason):

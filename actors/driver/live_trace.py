@@ -57,6 +57,7 @@ class LiveTrace:
             request_id=f"{name}/{attempt}",
             problem=problem.text,
             messages=problem.messages,
+            prompt_options=problem.prompt_options,
             sampling=sampling,
             # A resumed trace is a new draw from the same distribution: its own seed, recorded.
             seed=stable_seed(self.seed, attempt) if self.num_tokens else self.seed,

@@ -22,7 +22,6 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +131,14 @@ class EndpointGenerators(AbortableGenerators):
         # Extensions, which servers that do not know them ignore: revealed tokens, and a count of
         # them in every chunk.
         extra: dict[str, Any] = {"return_token_ids": True}
-        arguments = self._config.chat_template_kwargs
+        options = request.prompt_options
+        arguments = self._config.chat_template_kwargs | dict(options.template_kwargs)
         if arguments:
             extra["chat_template_kwargs"] = arguments
-        if "reasoning_effort" in arguments:  # servers that have no template of their own
-            extra["reasoning_effort"] = arguments["reasoning_effort"]
+        # Servers that have no template of their own know the effort only.
+        effort = options.reasoning_effort or arguments.get("reasoning_effort")
+        if effort:
+            extra["reasoning_effort"] = effort
         if sampling.top_k:
             extra["top_k"] = sampling.top_k
         asked: dict[str, Any] = {
@@ -154,7 +156,7 @@ class EndpointGenerators(AbortableGenerators):
         prefix, prompt = request.prefix_token_ids, self._prompts.get(request.chat)
         if prompt and prefix and len(prefix) == request.prefix_num_tokens:
             return await self._client.completions.create(prompt=[*prompt, *prefix], **asked)
-        messages: list[Any] = [asdict(message) for message in request.chat]
+        messages: list[Any] = [message.as_dict() for message in request.chat]
         if request.prefix_text:
             messages.append({"role": "assistant", "content": request.prefix_text})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from itertools import count
 
 from actors.serving.errors import overloaded
-from actors.serving.fairness import FairGate
 from actors.serving.key_limits import KeyLimit
 from deepprune.serve_config import QueueConfig
 
@@ -18,18 +20,34 @@ LONGEST_RETRY_S = 120
 class Admission:
     """The bounded queue of one model in one ingress replica.
 
-    Of the waiting requests, the first one of the key that runs the fewest gets the next turn.
+    Of the waiting requests, the first one of the key that runs the fewest gets the next turn, and
+    of keys that run equally many the one whose last turn is longest ago.
     """
 
     def __init__(self, config: QueueConfig, num_keys: int = 1) -> None:
-        self.num_running = 0
-        self.num_waiting = 0
         self._config = config
+<<<<<<< HEAD
         self._gate = FairGate(config.max_running)
+=======
+>>>>>>> main
         places = config.max_running + config.max_waiting
         share = places if num_keys < 2 else -(-places // 2)
         self._per_key = KeyLimit(config.max_per_key or share, "requests run or wait")
+        self._running: Counter[str] = Counter()
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._turns = count(1)
+        self._last_turn: dict[str, int] = {}
         self._mean_s = 1.0
+
+    @property
+    def num_running(self) -> int:
+        """Requests at work."""
+        return self._running.total()
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
@@ -38,29 +56,51 @@ class Admission:
         Raises:
             ApiError: the queue is full, or the owner's share of it is, 429.
         """
-        is_full = self.num_running + self.num_waiting >= (
-            self._config.max_running + self._config.max_waiting
-        )
-        if is_full:
+        running, waiting = self.num_running, self.num_waiting
+        if running >= self._config.max_running and waiting >= self._config.max_waiting:
             raise overloaded(
-                f"{self.num_running} requests run and {self.num_waiting} wait, the most that this "
-                "server takes for this model; retry later.",
+                f"{running} requests run and {waiting} wait, the most that this server takes for "
+                "this model; retry later.",
                 self.retry_after_s,
             )
         with self._per_key.place(owner, self.retry_after_s):
-            async with AsyncExitStack() as stack:
-                self.num_waiting += 1
-                try:
-                    await stack.enter_async_context(self._gate.slot(owner))
-                finally:
-                    self.num_waiting -= 1
-                self.num_running += 1
-                started = time.monotonic()
-                try:
-                    yield
-                finally:
-                    self.num_running -= 1
-                    self._mean_s += 0.2 * (time.monotonic() - started - self._mean_s)
+            await self._wait(owner)
+            started = time.monotonic()
+            try:
+                yield
+            finally:
+                self._release(owner)
+                self._mean_s += 0.2 * (time.monotonic() - started - self._mean_s)
+
+    async def _wait(self, owner: str) -> None:
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((owner, granted))
+        self._grant()
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if not granted.cancelled():  # granted at the same moment
+                self._release(owner)
+            elif (owner, granted) in self._waiting:
+                self._waiting.remove((owner, granted))
+            raise
+
+    def _grant(self) -> None:
+        while self._waiting and self.num_running < self._config.max_running:
+            owner, granted = min(self._waiting, key=self._urgency)
+            self._waiting.remove((owner, granted))
+            if not granted.cancelled():
+                granted.set_result(None)
+                self._running[owner] += 1
+                self._last_turn[owner] = next(self._turns)
+
+    def _urgency(self, waiting: tuple[str, asyncio.Future[None]]) -> tuple[int, int]:
+        return self._running[waiting[0]], self._last_turn.get(waiting[0], 0)
+
+    def _release(self, owner: str) -> None:
+        self._running[owner] -= 1
+        self._running += Counter()  # forget who runs nothing
+        self._grant()
 
     @property
     def retry_after_s(self) -> int:

@@ -45,6 +45,9 @@ _STOP = {"type": "string", "minLength": 1}
 _NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 
 
+TemplateArgument = Annotated[str, Field(max_length=256)] | int | float | bool | None
+
+
 class FunctionCall(Body):
     """The function that an assistant's turn called, with its arguments as JSON."""
 
@@ -146,8 +149,11 @@ class ChatRequest(InertParameters):
     tools: Annotated[Any, Only([])] = None
     tool_choice: Annotated[Any, Only("none", "auto")] = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Annotated[Any, Only()] = None
-    chat_template_kwargs: Annotated[Any, Only({})] = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
+    chat_template_kwargs: dict[str, TemplateArgument] | None = Field(None, max_length=16)
+    """Arguments of the chat template, such as `enable_thinking`."""
     include_reasoning: bool | None = None
     """False leaves the thought out of the response; vLLM's parameter."""
     separate_reasoning: bool | None = None

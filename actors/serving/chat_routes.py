@@ -13,9 +13,9 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from actors.serving.access import Owner
 from actors.serving.chat import ChatRequest
-from actors.serving.completion import Completion
 from actors.serving.errors import ERRORS, ApiError, unknown_model
 from actors.serving.request_runner import RequestRunner
+from actors.serving.responses import Completion
 from actors.serving.service import RequestService, Service
 from actors.serving.spec import read_chat_request
 

@@ -7,100 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from pydantic import BaseModel
+from typing import Any
 
 from actors.driver.live_trace import LiveTrace
+from actors.serving.responses import (
+    AnswerMessage,
+    Choice,
+    Completion,
+    FinishReason,
+    TokenDetails,
+    Usage,
+    VoteResult,
+    VoteShare,
+)
 from actors.serving.spec import RequestSpec
+from deepprune.answers.reply import Spoken, spoken_parts
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 
 CHUNK_CHARS = 512
 """Characters of the answer in one chunk of a stream."""
-
-FinishReason = Literal["stop", "length"]
-
-
-class AnswerMessage(BaseModel):
-    """The text of a trace that gave the winning answer."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-class Choice(BaseModel):
-    """The only choice."""
-
-    index: Literal[0] = 0
-    message: AnswerMessage
-    finish_reason: FinishReason
-    logprobs: None = None
-
-
-class TokenDetails(BaseModel):
-    """The tokens that the request cost."""
-
-    generated_tokens: int
-    """By all traces."""
-    pruned_tokens: int
-    """Of them, by traces that were cancelled."""
-    late_tokens: int
-    """Of them, between the decision to cancel and its effect."""
-    lost_tokens: int
-    """Of them, by traces whose replica died."""
-    judge_tokens: int
-    """Prompt tokens that the judge computed."""
-    judge_cached_tokens: int
-    """Prompt tokens that the judge read from its prefix cache."""
-
-
-class Usage(BaseModel):
-    """`completion_tokens` are those of the answer; `deepprune` has the tokens of all traces."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    deepprune: TokenDetails
-
-
-class VoteShare(BaseModel):
-    """An answer and the number of traces that gave it."""
-
-    answer: str
-    count: int
-    share: float
-
-
-class VoteResult(BaseModel):
-    """How the answer came about."""
-
-    answer: str | None
-    vote_share: float | None
-    votes: list[VoteShare]
-    policy: str
-    stop_reason: str
-    complete: bool
-    num_traces: int
-    finished_traces: int
-    pruned_traces: int
-    num_clusters: int
-    clusters: list[list[int]] | None
-    savings: float | None
-    wall_s: float
-
-
-class Completion(BaseModel):
-    """The body of a successful response."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-    deepprune: VoteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +40,8 @@ class Solution:
     traces: Mapping[int, LiveTrace]
     num_prompt_tokens: int
     stopped_by: str | None = None
+    begins_in_thought: bool = False
+    """Whether the prompt ends in the mark that begins a thought."""
 
     @property
     def answer_trace(self) -> LiveTrace | None:
@@ -173,16 +101,31 @@ class Solution:
         )
 
     @property
+    def spoken(self) -> Spoken:
+        """Thought and answer of the answer's trace, as the client wants them."""
+        trace = self.answer_trace
+        if trace is None:
+            return Spoken(None, "")
+        if not self.spec.separate_reasoning:
+            return Spoken(None, trace.text)
+        spoken = spoken_parts(trace.text, begins_in_thought=self.begins_in_thought)
+        return spoken if self.spec.include_reasoning else Spoken(None, spoken.answer)
+
+    @property
     def completion(self) -> Completion:
         """The response in one piece."""
-        trace = self.answer_trace
+        spoken = self.spoken
         return Completion(
             id=completion_id(self.request_id),
             created=self.created,
             model=self.spec.model,
             choices=[
                 Choice(
-                    message=AnswerMessage(content=trace.text if trace else ""),
+                    message=AnswerMessage(
+                        content=spoken.answer,
+                        reasoning_content=spoken.thought,
+                        reasoning=spoken.thought,
+                    ),
                     finish_reason=self.finish_reason,
                 )
             ],
@@ -208,16 +151,25 @@ class Solution:
         }
 
     def chunks(self) -> Iterator[dict[str, Any]]:
-        """The last chunks of a stream: answer in pieces, finish reason, usage if wanted."""
-        trace = self.answer_trace
-        text = trace.text if trace else ""
-        for start in range(0, len(text), CHUNK_CHARS):
-            yield self._chunk({"content": text[start : start + CHUNK_CHARS]})
-        yield self._chunk({}, self.finish_reason) | {
-            "deepprune": {"result": self.result.model_dump()}
-        }
+        """The last chunks of a stream: thought, answer, finish reason, usage if wanted."""
+        spoken = self.spoken
+        deltas = [{"reasoning_content": p, "reasoning": p} for p in _pieces(spoken.thought)]
+        deltas += [{"content": piece} for piece in _pieces(spoken.answer)]
+        usage = self.usage
+        for number, delta in enumerate(deltas, 1):
+            yield self._chunk(delta) | self._usage_so_far(usage, number / len(deltas))
+        last = self._chunk({}, self.finish_reason) | self._usage_so_far(usage)
+        yield last | {"deepprune": {"result": self.result.model_dump()}}
         if self.spec.include_usage:
-            yield self._chunk(None) | {"usage": self.usage.model_dump()}
+            yield self._chunk(None) | {"usage": usage.model_dump()}
+
+    def _usage_so_far(self, usage: Usage, share: float = 1.0) -> dict[str, Any]:
+        """The usage after a share of the answer's trace, where the client wants it all the time."""
+        if not self.spec.continuous_usage:
+            return {}
+        completion = round(usage.completion_tokens * share)
+        counts = {"completion_tokens": completion, "total_tokens": usage.prompt_tokens + completion}
+        return {"usage": usage.model_copy(update=counts).model_dump()}
 
     def _chunk(self, delta: dict[str, Any] | None, reason: str | None = None) -> dict[str, Any]:
         return chunk(self.request_id, self.created, self.spec.model, delta, reason)
@@ -239,6 +191,11 @@ def chunk(
         "model": model,
         "choices": choices if delta is not None else [],
     }
+
+
+def _pieces(text: str | None) -> list[str]:
+    text = text or ""
+    return [text[start : start + CHUNK_CHARS] for start in range(0, len(text), CHUNK_CHARS)]
 
 
 def completion_id(request_id: str) -> str:

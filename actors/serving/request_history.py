@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,7 @@ class _Record:
     tokens: dict[int, int] = field(default_factory=dict)
     version: int = 0
     done: bool = False
+    cancelled: bool = False
     updated: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -61,8 +63,8 @@ class RequestHistory:
         self._num_kept = num_kept
         self._records: dict[str, _Record] = {}
 
-    async def write(self, updates: list[HistoryUpdate]) -> None:
-        """Add updates."""
+    async def write(self, updates: list[HistoryUpdate], running: Sequence[str] = ()) -> list[str]:
+        """Add updates of an ingress replica; return those of its `running` requests to cancel."""
         for update in updates:
             record = self._records.setdefault(update.request_id, _Record(update.owner))
             record.summary |= update.summary
@@ -74,6 +76,19 @@ class RequestHistory:
             record.updated.set()
             record.updated = asyncio.Event()
         self._forget()
+        records = self._records
+        return [name for name in running if name in records and records[name].cancelled]
+
+    async def cancel(self, request_id: str, owner: str) -> dict[str, Any] | None:
+        """Have a request cancelled by its ingress replica; return its summary.
+
+        None if the owner has no such request.
+        """
+        record = self._records.get(request_id)
+        if record is None or record.owner != owner:
+            return None
+        record.cancelled = not record.done
+        return record.summary
 
     async def list(self, owner: str) -> list[dict[str, Any]]:
         """Return summaries of the owner's requests, newest first."""

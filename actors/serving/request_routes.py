@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
 
 from actors.channels.pool import REPLICA_GONE, await_reply
 from actors.serving.access import Owner
@@ -17,6 +18,15 @@ from actors.serving.service import RequestService, Service
 POLL_S = 10.0
 """Seconds after which a read of the history without news is repeated."""
 
+
+class CancelledRequest(BaseModel):
+    """The response to a cancel; `status` is that of the request if it had ended before."""
+
+    id: str
+    object: Literal["deepprune.request"] = "deepprune.request"
+    status: str
+
+
 router = APIRouter(prefix="/v1/deepprune/requests", responses=ERRORS)
 
 
@@ -24,6 +34,20 @@ router = APIRouter(prefix="/v1/deepprune/requests", responses=ERRORS)
 async def requests(service: Service, owner: Owner) -> dict[str, Any]:
     """List the requests of the caller's key, newest first."""
     return {"data": await _call(service.history.list, owner)}
+
+
+@router.delete("/{request_id}")
+async def cancel(request_id: str, service: Service, owner: Owner) -> CancelledRequest:
+    """Cancel a request: whoever waits for its answer gets the vote as it stands."""
+    if service.cancel(request_id, owner):
+        return CancelledRequest(id=request_id, status="cancelling")
+    summary = await _call(service.history.cancel, request_id, owner)
+    if summary is None:
+        raise _unknown(request_id)
+    status = summary["status"]
+    return CancelledRequest(
+        id=request_id, status="cancelling" if status in ("queued", "running") else status
+    )
 
 
 def _start(last_event_id: Annotated[str | None, Header()] = None) -> int:
@@ -76,9 +100,13 @@ async def _read_page(
     read = service.history.read
     page: HistoryPage | None = await _call(read, request_id, owner, start, version, POLL_S)
     if page is None:
-        message = f"There is no request {request_id!r}, or it is too long ago."
-        raise ApiError(404, message, param="request_id", code="not_found")
+        raise _unknown(request_id)
     return page
+
+
+def _unknown(request_id: str) -> ApiError:
+    message = f"There is no request {request_id!r}, or it is too long ago."
+    return ApiError(404, message, param="request_id", code="not_found")
 
 
 async def _call(method: Any, *arguments: Any) -> Any:

@@ -9,17 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+<<<<<<< HEAD
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+=======
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+>>>>>>> main
 from typing import Any
 
 from actors.channels.pool import REPLICA_GONE, ReplicaPool, await_reply
 from actors.driver.live import LiveProblem
+<<<<<<< HEAD
 from actors.messages import Generators, Judges
+=======
+from actors.driver.serve_client import REPLICA_GONE, await_reply
+from actors.messages import Generators, Judges, PromptFacts, PromptRefused
+>>>>>>> main
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
-from actors.serving.errors import ApiError, bad_request, internal, overloaded, unavailable
+from actors.serving.errors import ApiError, bad_request, internal, unavailable
 from actors.serving.event_log import EventLog
 from actors.serving.spec import Offer, RequestSpec
 from deepprune.config import RunConfig, confidence_window
@@ -80,7 +91,6 @@ class RequestRunner:
         self.admitted: asyncio.Future[None] = loop.create_future()
         self._model = model
         self._deadline = loop.time() + spec.deadline_s
-        self._num_prompt_tokens = 0
         self.task = asyncio.create_task(self._run(), name=request_id)
         self.task.add_done_callback(self._ended)
 
@@ -90,7 +100,7 @@ class RequestRunner:
         return self.admitted.done() and self.admitted.exception() is None
 
     def stop(self, reason: str) -> None:
-        """Stop: with the vote so far, or without one before admission."""
+        """Stop with the vote so far. Before admission it is empty, and nobody gets one who left."""
         if self.task.done() or self.stopped_by is not None or self.live.session.stopped:
             return
         self.stopped_by = reason
@@ -145,11 +155,10 @@ class RequestRunner:
             raise
 
     async def _run(self) -> Solution:
-        loop = asyncio.get_running_loop()
-        async with self._turn() as clock:
-            self._num_prompt_tokens = await self._check_prompt()
-            clock.reschedule(None)  # from here on the deadline stops the vote, not the request
+        async with AsyncExitStack() as turn:
+            facts = await self._start(turn)
             self.admitted.set_result(None)
+<<<<<<< HEAD
             timer = loop.call_at(self._deadline, self.stop, "deadline")
             try:
                 outcome = await self.live.run()
@@ -160,6 +169,9 @@ class RequestRunner:
                 raise ApiError(502, message, type="server_error", code="refused") from None
             finally:
                 timer.cancel()
+=======
+            outcome = await self._vote() if facts else self.live.session.outcome()
+>>>>>>> main
         if outcome.ledger.lost_traces and not outcome.ledger.finished_traces:
             raise unavailable("The engines were lost while they worked on this request.")
         return Solution(
@@ -168,63 +180,89 @@ class RequestRunner:
             self.spec,
             outcome,
             self.live.traces,
-            self._num_prompt_tokens,
+            facts.num_tokens if facts else 0,
             self.stopped_by,
+            facts is not None and facts.begins_in_thought,
         )
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[asyncio.Timeout]:
-        """Wait in the model's queue until the request may run.
+    async def _start(self, turn: AsyncExitStack) -> PromptFacts | None:
+        """Wait for a place in the model's queue and check the prompt.
+
+        None if the deadline passed or the request was cancelled before: its vote is empty.
 
         Raises:
-            ApiError: the queue is full, or the deadline passed.
+            ApiError: the queue is full, or the model refuses the prompt.
         """
-        admission = self._model.admission
         clock = asyncio.timeout_at(self._deadline)
         try:
-            async with clock, admission.turn(self.owner):
-                yield clock
+            async with clock:
+                await turn.enter_async_context(self._model.admission.turn(self.owner))
+                facts = await self._check_prompt()
+            if asyncio.get_running_loop().time() < self._deadline:
+                return facts
+            self.stopped_by = "deadline"
         except TimeoutError:
             if not clock.expired():
                 raise
-            raise overloaded(
-                "deadline_s passed while the request waited for its turn.",
-                admission.retry_after_s,
-            ) from None
+            self.stopped_by = "deadline"
+        except asyncio.CancelledError:
+            if self.stopped_by != "cancelled":
+                raise
+        self.live.session.interrupt(self.stopped_by)
+        return None
 
-    async def _check_prompt(self) -> int:
-        """Count the prompt's tokens; 0 where the generator is an endpoint.
+    async def _vote(self) -> Outcome:
+        """Drive the traces to their vote, or to the vote so far at the deadline."""
+        timer = asyncio.get_running_loop().call_at(self._deadline, self.stop, "deadline")
+        try:
+            outcome = await self.live.run()
+        except UserError as error:
+            # The error may have the endpoint's address, which clients must not see.
+            logger.warning("%s: %s", self.request_id, error)
+            message = "The endpoint that generates for this model refused the request."
+            raise ApiError(502, message, type="server_error", code="refused") from None
+        finally:
+            timer.cancel()
+            gates = (self._model.trace_gate, self._model.judge_gate)
+            waited_s = [gate.take_waited_s(self.request_id) for gate in gates]
+        return _without_waiting(outcome, *waited_s)
+
+    async def _check_prompt(self) -> PromptFacts:
+        """Measure the prompt; nothing is known of it where the generator is an endpoint.
 
         Raises:
             ApiError: the model refuses the prompt, or its context is too short.
         """
         if self._model.replica is None:
-            return 0
+            return PromptFacts(0, 0, begins_in_thought=False)
         try:
-            num_tokens, context = await self._count_prompt_tokens()
-        except ValueError as error:
-            message = getattr(error, "cause", None) or error
-            raise bad_request(str(message), "messages", "invalid_prompt") from None
+            facts = await self._ask_generator()
+        except PromptRefused as error:
+            message, param = getattr(error, "cause", error).args
+            raise bad_request(message, param, "invalid_prompt") from None
         except REPLICA_GONE:
             raise unavailable("No replica of the generator answers.") from None
         room = self.spec.sampling.max_tokens if self.spec.max_tokens_given else 1
-        if num_tokens + room > context:
+        if facts.num_tokens + room > facts.context:
             raise bad_request(
-                f"The prompt has {num_tokens} tokens and {room} are to be generated at least, but "
-                f"the model's context holds {context}.",
+                f"The prompt has {facts.num_tokens} tokens and {room} are to be generated at "
+                f"least, but the model's context holds {facts.context}.",
                 "messages",
                 "context_length_exceeded",
             )
-        return num_tokens
+        return facts
 
-    async def _count_prompt_tokens(self) -> tuple[int, int]:
+    async def _ask_generator(self) -> PromptFacts:
         """Call a generator, again if its reply is lost; the deadline ends the retries."""
+        problem = self.spec.problem
         while True:
             try:
                 async with asyncio.timeout(COUNT_S):
-                    call = self._model.replica.num_prompt_tokens.remote(self.spec.problem.chat)
-                    counted: tuple[int, int] = await await_reply(call)
-                    return counted
+                    check = self._model.replica.check_prompt
+                    facts: PromptFacts = await await_reply(
+                        check.remote(problem.chat, problem.prompt_options)
+                    )
+                    return facts
             except TimeoutError:
                 logger.warning("%s: no generator counted its prompt in time", self.request_id)
 

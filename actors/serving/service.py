@@ -56,6 +56,8 @@ class RequestService:
         self._name = name
         self._runners: dict[str, RequestRunner] = {}
         self._updates: list[HistoryUpdate] = []
+        self._told: set[str] = set()
+        """The requests that the history knows, and that have not ended."""
 
     def start(self, spec: RequestSpec, owner: str) -> RequestRunner:
         """Start a request."""
@@ -68,21 +70,42 @@ class RequestService:
         return runner
 
     @property
+<<<<<<< HEAD
     def num_generators(self) -> dict[str, int]:
         """Generator replicas that this ingress replica is connected to, by model."""
         return {name: m.pool.num_replicas if m.pool else 1 for name, m in self.models.items()}
+=======
+    def running(self) -> list[str]:
+        """The ids of the requests that run or wait here."""
+        return list(self._runners)
+
+    def cancel(self, request_id: str, owner: str) -> bool:
+        """Stop a request with the vote so far; False if the owner runs none of this id here."""
+        runner = self._runners.get(request_id)
+        if runner is None or runner.owner != owner:
+            return False
+        self._stop(request_id)
+        return True
+
+    def _stop(self, request_id: str) -> None:
+        runner = self._runners.get(request_id)
+        if runner is not None:
+            runner.stop("cancelled")
+>>>>>>> main
 
     async def write_history(self) -> None:
-        """Send the history what is new, for ever."""
+        """Send the history what is new, and stop what it says is cancelled, for ever."""
         while True:
             await asyncio.sleep(HISTORY_S)
             for runner in self._runners.values():
-                if runner.is_admitted:
-                    self._add_update(runner, done=False)
+                self._add_update(runner, done=False)
             updates, self._updates = self._updates, []
+            running = self.running
             try:
-                if updates:
-                    await await_reply(self.history.write.remote(updates))
+                if updates or running:
+                    write = self.history.write.remote(updates, running)
+                    for request_id in await await_reply(write):
+                        self._stop(request_id)
             except REPLICA_GONE as error:
                 logger.warning("the request history died: %d updates lost: %s", len(updates), error)
 
@@ -103,8 +126,11 @@ class RequestService:
 
     def _finished(self, runner: RequestRunner) -> None:
         del self._runners[runner.request_id]
-        if not runner.is_admitted:
-            return  # refused: the log line of the HTTP request has the reason
+        if not runner.is_admitted:  # refused: the log line of the HTTP request has the reason
+            if runner.request_id in self._told:
+                runner.event_log.end(None, runner.stopped_by or "refused")
+                self._add_update(runner, done=True)
+            return
         solution = None
         if not runner.task.cancelled() and runner.task.exception() is None:
             solution = runner.task.result()
@@ -136,9 +162,11 @@ class RequestService:
             "policy": runner.spec.policy.name,
             "n": runner.spec.policy.num_traces,
             "question": runner.spec.problem.text[:QUESTION_CHARS],
-            "status": "running",
+            "status": "running" if runner.is_admitted else "queued",
         }
+        self._told.add(runner.request_id)
         if done:
+            self._told.discard(runner.request_id)
             end = events[-1]
             result = end.get("result", {})
             summary |= {"status": end["status"], "stop_reason": end["stop_reason"]}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from actors.deploy.preflight import with_calibration
-from actors.serving.chat import ChatRequest, Controls
+from actors.serving.chat import ChatMessage, ChatRequest, Controls, StreamOptions
 from actors.serving.errors import bad_request, unknown_model
 from deepprune.config import RunConfig, SamplingConfig
 from deepprune.policy_config import POLICY_NAMES, ConsConfig, PolicyConfig
 from deepprune.serve_config import CeilingsConfig, ServeConfig
-from deepprune.traces import Message, Problem
+from deepprune.traces import Message, Problem, PromptOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ class RequestSpec:
     return_clusters: bool
     stream: bool
     include_usage: bool
+    continuous_usage: bool
+    separate_reasoning: bool
+    include_reasoning: bool
 
 
 def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> RequestSpec:
@@ -81,7 +87,7 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
     if request.messages[-1].role not in ("user", "tool"):
         raise bad_request("The last message must be the user's or a tool's.", "messages")
     controls = request.deepprune or Controls()
-    ceilings = offer.ceilings
+    ceilings, options = offer.ceilings, request.stream_options or StreamOptions()
     sampling, max_tokens_given = _sampling(request, offer.sampling)
     _at_most(controls.n, ceilings.n, "deepprune.n")
     _at_most(controls.max_total_tokens, ceilings.max_total_tokens, "deepprune.max_total_tokens")
@@ -100,7 +106,10 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
         max_tokens_given=max_tokens_given,
         return_clusters=bool(controls.return_clusters),
         stream=bool(request.stream),
-        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        include_usage=bool(options.include_usage),
+        continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
+        separate_reasoning=request.separate_reasoning is not False,
+        include_reasoning=request.include_reasoning is not False,
     )
 
 
@@ -156,14 +165,35 @@ def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
 
 
 def _problem(request: ChatRequest) -> Problem:
-    messages = tuple(
-        Message("system" if m.role == "developer" else m.role, m.content or "")
-        for m in request.messages
-    )
+    messages = tuple(map(_message, request.messages))
     said = [message for message in messages if message.role != "system"]
     if len(said) == 1:
         text = said[0].content
     else:  # the judge needs the conversation
         text = "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in said)
     # One id for all requests: the traces' seeds follow from it and the request's seed.
-    return Problem(f"chat/{request.model}", text, messages=messages)
+    return Problem(
+        f"chat/{request.model}", text, messages=messages, prompt_options=_prompt_options(request)
+    )
+
+
+def _prompt_options(request: ChatRequest) -> PromptOptions:
+    return PromptOptions(
+        template_kwargs=tuple((request.chat_template_kwargs or {}).items()),
+        reasoning_effort=request.reasoning_effort,
+    )
+
+
+def _message(turn: ChatMessage) -> Message:
+    return Message(
+        role="system" if turn.role == "developer" else turn.role,
+        content=turn.content or "",
+        name=turn.name,
+        reasoning=turn.reasoning_content or turn.reasoning,
+        tool_calls=_as_json(turn.tool_calls) if turn.tool_calls else "",
+        tool_call_id=turn.tool_call_id,
+    )
+
+
+def _as_json(items: Sequence[BaseModel]) -> str:
+    return json.dumps([item.model_dump(exclude_none=True, exclude={"index"}) for item in items])

@@ -65,7 +65,8 @@ def bars_figure(num_bars: int) -> tuple[Figure, Any]:
 def legend_below(figure: Figure, axes: Any) -> None:
     """The legend in rows under the plot."""
     handles, names = axes.get_legend_handles_labels()
-    columns = max(1, min(4, len(names), 130 // max(map(len, names), default=1)))
+    # 130 letters are about the width of a figure, and the mark of an entry takes that of 8.
+    columns = max(1, min(4, len(names), 130 // (8 + max(map(len, names), default=0))))
     style = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 1.2}
     legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, **style)
     for text in legend.get_texts():

@@ -19,11 +19,12 @@ from jobs.render.html import Section
 from jobs.render.table import Table
 from jobs.render.text import common_part, markdown_text, one_line
 from jobs.render.theme import FATE_NAMES
+from jobs.report.controls import credit_table, smaller_table
 from jobs.report.load import Run, load_runs
 from jobs.report.pages import Pages, build_pages
 from jobs.report.scenario import Scenario
 from jobs.report.summary import summarise
-from jobs.report.tables import figures, judge_bill, paper_form, problems_and_seeds, variant_table
+from jobs.report.tables import bill, figures, paper_form, problems_and_seeds, variant_table
 from jobs.report.thresholds import similarity_table, threshold_table
 from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.verdict import RULE, Verdict, overall, verdict_of
@@ -107,7 +108,13 @@ class _Tables:
         self.scenarios = [
             [
                 table
-                for table in (figures(s), judge_bill(s), threshold_table(s, runs, texts))
+                for table in (
+                    figures(s),
+                    smaller_table(s),
+                    credit_table(s),
+                    bill(s),
+                    threshold_table(s, runs, texts),
+                )
                 if table is not None
             ]
             for s in scenarios

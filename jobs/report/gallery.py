@@ -36,7 +36,8 @@ def draw(
             lambda: _pareto_words(scenario),
             "Accuracy and tokens of each variant. Bars: 95% intervals of the difference to cons on "
             "the same problems (of the figure itself where there is no cons). Dashed: the Pareto "
-            "front of variants with real judges; hollow: the judge knew the answers.",
+            "front of variants with real judges; hollow: the judge knew the answers. Grey line: "
+            "plain votes of fewer traces.",
         ),
         (
             "judge-curve",
@@ -83,6 +84,12 @@ def _pareto_words(scenario: Scenario) -> str:
         for s in scenario.compared
         if s.accuracy and s.tokens
     ]
+    if scenario.smaller:
+        points += [
+            f"{vote.label} {percent(vote.accuracy.value)} at {amount(vote.tokens.value)}"
+            for vote in scenario.smaller.curve
+            if vote.accuracy
+        ]
     return f"Accuracy against tokens per problem: {'; '.join(points)}."
 
 

@@ -18,7 +18,7 @@ from deepprune.schemas import LEDGER_FIELDS, OUTCOMES
 REQUIRED = ("problem_id", "policy", "answer")
 NESTED = ("votes", "clusters", "ends", "events")
 TOKENS = tuple(f"{fate.value}_tokens" for fate in Fate)
-NUMBERS = ("rounds", *(name for name, _ in LEDGER_FIELDS))
+NUMBERS = ("rounds", "sequential_tokens", *(name for name, _ in LEDGER_FIELDS))
 """Columns that become figures."""
 
 

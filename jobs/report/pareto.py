@@ -17,6 +17,7 @@ from jobs.render.format import percent, points, tick
 from jobs.render.text import one_line
 from jobs.render.theme import FAINT, PAPER, QUIET, policy_colour
 from jobs.report.scenario import Scenario, Summary
+from jobs.report.smaller_votes import SmallerVote
 
 MAX_LABEL = 40
 
@@ -48,7 +49,9 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     for number, s in enumerate(sorted(shown, key=lambda s: _point(s).tokens), start=1):
         _draw_variant(axes, s, number)
     axes.set_xscale("log")
-    _limits(axes, shown)
+    votes = scenario.smaller.curve if scenario.smaller else ()
+    _draw_smaller_votes(axes, votes)
+    _limits(axes, shown, votes)
     line = front([_point(s) for s in shown if not s.variant.is_limit])
     if line:
         xs = [p.tokens for p in line] + [axes.get_xlim()[1]]
@@ -171,8 +174,27 @@ def _draw_variant(axes: Any, s: Summary, number: int) -> None:
     axes.text(p.tokens, p.accuracy, str(number), **middle, **dark)
 
 
-def _limits(axes: Any, shown: Sequence[Summary]) -> None:
+def _draw_smaller_votes(axes: Any, votes: Sequence[SmallerVote]) -> None:
+    """The curve of plain votes of fewer traces, which every policy has to beat."""
+    known = [(v.size, v.tokens.value, v.accuracy.value) for v in votes if v.accuracy]
+    if not known:
+        return
+    sizes, xs, ys = zip(*known, strict=True)
+    label = f"cons@{sizes[0]}, {', '.join(map(str, sizes[1:3]))}, ... {sizes[-1]}: smaller votes"
+    style = {"color": QUIET, "linewidth": 1.3, "marker": "o", "markersize": 3.5, "zorder": 3}
+    axes.plot(xs, ys, label=label, **style)
+    for size, x, y in known:
+        below = {"textcoords": "offset points", "xytext": (0, -11), "ha": "center", "fontsize": 7.5}
+        axes.annotate(f"@{size}", (x, y), zorder=3, **below, **(PLAIN | {"color": QUIET}))
+
+
+def _limits(axes: Any, shown: Sequence[Summary], votes: Sequence[SmallerVote]) -> None:
     bars = [bar for s in shown for bar in _bars(s)]
+    bars += [
+        (v.tokens.value, v.accuracy.value, v.tokens.value, v.accuracy.value)
+        for v in votes
+        if v.accuracy
+    ]
     low, high = max(1e-9, min(bar[0] for bar in bars)), max(bar[2] for bar in bars)
     spread = max(np.log(high / low), 0.5)
     axes.set_xlim(low * np.exp(-0.08 * spread), high * np.exp(0.12 * spread))

@@ -9,6 +9,7 @@ from deepprune.ledger import Fate
 from deepprune.statistics import Estimate
 from jobs.render.text import one_line
 from jobs.report.load import Row
+from jobs.report.smaller_votes import SmallerVotes
 from jobs.report.variants import Variant
 
 NAME_CHARS = 80
@@ -27,7 +28,10 @@ class Comparison:
     """Difference, positive where the variant is right more often."""
     tokens: Estimate | None
     """Its tokens as a share of the baseline's, the judge's not counted."""
+    sequential_tokens: Estimate | None
+    """Likewise of the tokens that had to wait for each other."""
     same_answer: Estimate | None
+    same_by_problem: Mapping[str, float]
     changed: Mapping[str, tuple[float, float]]
     """Accuracy of the variant and of the baseline on problems where these differ."""
 
@@ -47,6 +51,9 @@ class Summary:
     tokens: Estimate | None
     costs: Mapping[str, Estimate]
     """Of each recorded column of NUMBERS."""
+    bill: Estimate | None
+    """Tokens generated, and those that were read (by the judge, and of prompts and prefixes that
+    no cache had) at `JUDGE_PRICE`."""
     judge_tokens: Estimate | None
     judge_share: Estimate | None
     """Tokens the judge read, computed or cached, for each token generated."""
@@ -81,6 +88,8 @@ class Scenario:
     notes: tuple[str, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Problems that a variant lacks, by its label."""
+    smaller: SmallerVotes | None = None
+    """Votes of fewer traces than the largest plain self-consistency, out of its own."""
 
     @property
     def name(self) -> str:
@@ -91,7 +100,7 @@ class Scenario:
     def compared(self) -> tuple[Summary, ...]:
         """The variants to compare: without noisy judges, if there are others."""
         sharp = tuple(s for s in self.summaries if not s.variant.is_noisy)
-        judged = any(s.variant.judge for s in sharp)
+        judged = any(s.variant.judge and not s.variant.is_control for s in sharp)
         return sharp if judged or len(sharp) == len(self.summaries) else self.summaries
 
     def baseline(self) -> Summary | None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
 from deepprune import statistics
+from deepprune.policy_config import JUDGE_PRICE
 from deepprune.statistics import Floats
 from deepprune.voting import same_answer
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
 from jobs.report.scenario import Comparison, Key, Rows, Scenario, Summary
+from jobs.report.smaller_votes import smaller_votes
 from jobs.report.variants import Variant, VariantReader, in_order, labels
 
 
@@ -46,10 +48,19 @@ def summarise(runs: Sequence[Run]) -> list[Scenario]:
     """All scenarios of some runs, in order of model and benchmark."""
     grouped = _grouped(runs)
     named = labels(in_order(variant for of in grouped.values() for variant in of))
-    return [
+    scenarios = (
         _scenario(model, benchmark, grouped[model, benchmark], named)
         for model, benchmark in sorted(grouped)
-    ]
+    )
+    return [_with_smaller_votes(scenario, runs) for scenario in scenarios]
+
+
+def _with_smaller_votes(scenario: Scenario, runs: Sequence[Run]) -> Scenario:
+    plain = scenario.baseline()
+    if plain is None:
+        return scenario
+    votes = smaller_votes(plain.variant.num_traces or 0, tuple(plain.rows.values()), runs)
+    return replace(scenario, smaller=votes)
 
 
 def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Variant, _Group]]:
@@ -121,6 +132,7 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
         accuracy=statistics.mean(accuracy),
         tokens=statistics.mean(tokens),
         costs={name: estimate for name, estimate in means.items() if estimate is not None},
+        bill=statistics.mean(_by_problem({key: _bill(row) for key, row in rows.items()}, problems)),
         judge_tokens=statistics.mean(judge),
         judge_share=statistics.ratio(judge, tokens),
         by_problem={
@@ -141,6 +153,7 @@ def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None
     problems = tuple(sorted({problem for problem, _ in keys}))
     ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
     same = {key: float(_same(ours[key].answer, theirs[key].answer)) for key in keys}
+    same_share = _by_problem(same, problems)
     right, plain_right = (_by_problem(_accuracies(of), problems) for of in (ours, theirs))
     spent, plain_spent = (_by_problem(_tokens(of), problems) for of in (ours, theirs))
     return Comparison(
@@ -148,7 +161,11 @@ def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None
         num_problems=len(problems),
         accuracy=statistics.difference(right, plain_right),
         tokens=statistics.ratio(spent, plain_spent),
-        same_answer=statistics.mean(_by_problem(same, problems)),
+        sequential_tokens=statistics.ratio(
+            *(_by_problem(_sequential(of), problems) for of in (ours, theirs))
+        ),
+        same_answer=statistics.mean(same_share),
+        same_by_problem=dict(zip(problems, same_share.tolist(), strict=True)),
         changed={
             problem: (float(a), float(b))
             for problem, a, b in zip(problems, right, plain_right, strict=True)
@@ -196,6 +213,16 @@ def _accuracies(rows: Rows) -> dict[Key, float | None]:
 
 def _tokens(rows: Rows) -> dict[Key, float | None]:
     return {key: row.tokens for key, row in rows.items()}
+
+
+def _sequential(rows: Rows) -> dict[Key, float | None]:
+    return {key: row.values.get("sequential_tokens") for key, row in rows.items()}
+
+
+def _bill(row: Row) -> float | None:
+    names = ("judge_computed_tokens", "prompt_computed_tokens")
+    read = sum(row.values.get(name, 0.0) for name in names)
+    return None if row.tokens is None else row.tokens + JUDGE_PRICE * read
 
 
 def _judge_tokens(row: Row) -> float | None:

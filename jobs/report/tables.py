@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from deepprune.policy_config import JUDGE_PRICE
 from deepprune.statistics import Estimate
 from jobs.render.format import (
     amount,
@@ -18,7 +19,6 @@ from jobs.render.format import (
     points_range,
     published_tokens,
     rate,
-    rate_range,
     seconds,
 )
 from jobs.render.table import NOTHING, Cell, Kind, Table
@@ -31,15 +31,17 @@ def figures(scenario: Scenario) -> Table:
     """Everything about a scenario, a row for each variant."""
     headings = (
         *("variant", "accuracy", "Δ accuracy", "tokens / problem", "Δ tokens"),
-        *("rounds", _time_heading(scenario), "judge tokens", "same answer as cons"),
+        *("rounds", "Δ sequential tokens", _time_heading(scenario), "judge tokens", "bill"),
+        "same answer as cons",
         *("better / worse", "problems × seeds"),
     )
     rows = tuple(_figures_row(summary) for summary in scenario.summaries)
     notes = (
         "Below each figure: its 95% bootstrap interval over problems. Δ is against cons of the "
         "same size on the same problems and seeds, in percentage points for accuracy; tokens are "
-        "those generated, the judge's not counted. Better / worse: problems on which the variant "
-        "was right more or less often than cons.",
+        "those generated, the judge's not counted; sequential tokens those of the longest chain of "
+        "traces that waited for each other; the bill adds what was read (see its table). Better / "
+        "worse: problems on which the variant was right more or less often than cons.",
         *scenario.notes,
     )
     return Table(scenario.name, headings, rows, notes)
@@ -83,39 +85,37 @@ def paper_form(scenarios: Sequence[Scenario]) -> Table:
     )
 
 
-def judge_bill(scenario: Scenario) -> Table | None:
-    """What the judges of a scenario were asked and what they read, per problem."""
-    asked = {s.label: _cost(s, "judge_pairs") for s in scenario.summaries}
-    judging = [
-        s
-        for s in scenario.summaries
-        if s.variant.judge or ((pairs := asked[s.label]) is not None and pairs.value > 0)
-    ]
-    if not judging:
+def bill(scenario: Scenario) -> Table | None:
+    """What each variant read beside what it generated, per problem, and all of it as one price."""
+    reading = ("judge_pairs", "prompt_computed_tokens", "prompt_cached_tokens")
+    if not any((cost := _cost(s, n)) and cost.value for s in scenario.summaries for n in reading):
         return None
-    rows = []
-    for s in judging:
-        computed = _cost(s, "judge_computed_tokens")
-        cached = _cost(s, "judge_cached_tokens")
-        rows.append(
-            (
-                Cell(s.label, kind=_kind(s)),
-                estimated(_cost(s, "judge_pairs"), amount, amount_range),
-                estimated(computed, amount, amount_range),
-                estimated(cached, amount, amount_range),
-                estimated(s.judge_share, rate, rate_range),
-                estimated(_cost(s, "judge_s"), seconds),
-            )
+    rows = tuple(
+        (
+            Cell(s.label, kind=_kind(s)),
+            estimated(s.tokens, amount, amount_range),
+            estimated(_cost(s, "judge_pairs"), amount, amount_range),
+            estimated(_cost(s, "judge_computed_tokens"), amount, amount_range),
+            estimated(_cost(s, "judge_cached_tokens"), amount, amount_range),
+            estimated(_cost(s, "prompt_computed_tokens"), amount, amount_range),
+            estimated(_cost(s, "prompt_cached_tokens"), amount, amount_range),
+            estimated(s.bill, amount, amount_range),
+            estimated(_cost(s, "judge_s"), seconds),
         )
+        for s in scenario.summaries
+    )
     headings = (
-        *("variant", "pairs", "tokens computed", "tokens cached"),
-        *("read per token generated", "judge time"),
+        *("variant", "tokens", "pairs", "computed", "cached", "computed", "cached"),
+        *("bill", "judge time"),
     )
+    groups = (("", 1), ("generated", 1), ("read by the judge", 3))
+    more = (("prompts and re-read prefixes", 2), ("", 2))
     note = (
-        "Per problem. A token the judge reads is prefill of its model; it is never added to the "
-        "tokens generated, since the two cost differently."
+        "Per problem. Prompts are read once for each trace, and its prefix again where a paused "
+        f"trace goes on. The bill adds {JUDGE_PRICE:g} of a generated token for each token that "
+        "reading computed, and nothing for cached ones."
     )
-    return Table(f"Judge bill: {scenario.name}", headings, tuple(rows), (note,))
+    return Table(f"Bill: {scenario.name}", headings, rows, (note,), (*groups, *more))
 
 
 def variant_table(scenarios: Sequence[Scenario]) -> Table:
@@ -157,8 +157,10 @@ def _figures_row(summary: Summary) -> tuple[Cell, ...]:
         estimated(summary.tokens, amount, amount_range),
         _change(summary),
         estimated(costs.get("rounds"), rate),
+        estimated(comparison.sequential_tokens if comparison else None, change, change_range),
         estimated(costs.get("wall_s"), seconds),
         _judge_cell(summary),
+        estimated(summary.bill, amount, amount_range),
         estimated(same, percent, percent_range),
         turned,
         Cell(covered, left_out),

@@ -21,6 +21,12 @@ from jobs.report.load import Row
 COLUMNS = ("name", "num_traces", "checkpoint", "tau")
 """Settings that are columns of their own."""
 LIMITS = ("oracle", "noisy:")
+BLIND = "blind"
+"""The judge of controls: it gives every pair the same score."""
+ABOUT_THE_JUDGE = ("auroc", "base_rate", "trust")
+"""Settings of a policy that say something about its judge, and nothing where there is none."""
+CAN_DO_WITHOUT = "deepprune+"
+"""The policy that may have a judge, or none."""
 """Judges that know the answers: limits to learn from, not candidates."""
 MAX_CHARS = 60
 
@@ -51,6 +57,11 @@ class Variant:
         """Whether a judge took part that knew the answers, which no real one does."""
         judge = self.judge or ""
         return self.policy == "oracle" or judge.startswith(LIMITS)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its judge is blind: a row to compare with, and no candidate."""
+        return self.judge == BLIND
 
     @property
     def is_noisy(self) -> bool:
@@ -137,7 +148,7 @@ def _made_different(labelled: dict[Variant, str]) -> dict[Variant, str]:
 def _traits(variant: Variant) -> dict[str, str]:
     """What a variant shows under each name; empty where it need not be said."""
     traits = {
-        "judge": _short(variant.judge),
+        "judge": _short(variant.judge) or ("no judge" if variant.policy == CAN_DO_WITHOUT else ""),
         "num_traces": "" if variant.num_traces is None else f"n={variant.num_traces}",
         "checkpoint": _short(variant.checkpoint),
         "tau": "" if variant.tau is None else f"τ={variant.tau:g}",
@@ -145,7 +156,8 @@ def _traits(variant: Variant) -> dict[str, str]:
     defaults = dict(_settings(_defaults(variant.policy)))
     for name, value in variant.settings:
         shown = name if value == "true" else f"{name}={_short(value)}"
-        traits[name] = "" if defaults.get(name) == value else shown
+        idle = variant.judge is None and name in ABOUT_THE_JUDGE
+        traits[name] = "" if idle or defaults.get(name) == value else shown
     traits["driver"] = _short(variant.driver)
     traits["run"] = _short(variant.run)
     return traits

@@ -25,6 +25,7 @@ from jobs.render.format import (
     rate,
     seconds,
 )
+from jobs.report.controls import judge_fact, smaller_vote_fact
 from jobs.report.scenario import Scenario, Summary
 
 MARGIN = 0.01
@@ -33,7 +34,8 @@ MARGIN = 0.01
 RULE = (
     f"The highlighted variant generates the fewest tokens among variants within "
     f"{100 * MARGIN:.0f} point of plain self-consistency of the same size, the largest there is. "
-    "Variants that lack problems, and variants whose judge knew the answers, are never highlighted."
+    "Variants that lack problems, that have a blind judge, or whose judge knew the answers, are "
+    "never highlighted."
 )
 Kind = Literal["saves", "open", "none", "unknown"]
 
@@ -82,7 +84,13 @@ def verdict_of(scenario: Scenario) -> Verdict:
     if cheaper:
         pick = cheaper[0]
         clear = _share(pick).high < 1 and _accuracy(pick).low >= -MARGIN
-        facts = (*_doubts(pick), *_next_best(pick, cheaper[1:]), *_costs(pick, plain))
+        facts = (
+            *_doubts(pick),
+            *smaller_vote_fact(scenario, pick),
+            *judge_fact(scenario, pick),
+            *_next_best(pick, cheaper[1:]),
+            *_costs(pick, plain),
+        )
         headline = _saving(pick, plain)
         kind: Kind = "saves" if clear else "open"
     else:
@@ -114,7 +122,7 @@ def _rivals(scenario: Scenario, plain: Summary) -> list[Summary]:
     rivals = [
         s
         for s in scenario.summaries
-        if not (s.variant.is_baseline or s.variant.is_limit)
+        if not (s.variant.is_baseline or s.variant.is_limit or s.variant.is_control)
         and s.variant.num_traces == plain.variant.num_traces
         and s.label not in scenario.missing
         and s.accuracy_change is not None
@@ -195,7 +203,11 @@ def _costs(pick: Summary, plain: Summary) -> tuple[str, ...]:
             f"generated{part}."
         )
     latency = []
-    for name, show, unit in (("rounds", rate, " rounds"), ("wall_s", seconds, "")):
+    for name, show, unit in (
+        ("rounds", rate, " rounds"),
+        ("sequential_tokens", amount, " sequential tokens"),
+        ("wall_s", seconds, ""),
+    ):
         ours, theirs = pick.costs.get(name), plain.costs.get(name)
         if ours and theirs:
             latency.append(f"{show(ours.value)}{unit} against {show(theirs.value)}")

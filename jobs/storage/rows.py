@@ -95,6 +95,7 @@ def outcome_row(
         ],
         "events": [{"kind": kind, "sample": sample} for kind, sample in outcome.events],
         "rounds": outcome.rounds,
+        "sequential_tokens": outcome.sequential_tokens,
         **{name: getattr(outcome.ledger, name) for name, _ in LEDGER_FIELDS},
     }
 

@@ -17,7 +17,7 @@ import httpx
 import ray
 from ray import serve
 
-from tests.support.served_endpoint import free_port
+from tests.support.free_port import free_port
 
 KEY = "sesame"
 ASK = {"model": "voted", "messages": [{"role": "user", "content": "Which way?"}]}

@@ -83,7 +83,7 @@ def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestServic
     run = load_config("cluster/laptop-pairwise.yaml", {"policy.num_traces": 32})
     config = parse_serve_config(configuration(folder, run, free_port()), "stand")
     kept = RequestHistory(config.history)
-    methods = ("write", "list", "read")
+    methods = ("write", "list", "read", "cancel")
     history = SimpleNamespace(
         **{name: SimpleNamespace(remote=getattr(kept, name)) for name in methods}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -60,8 +61,8 @@ def test_without_keys_anybody_is_one_owner():
 class Knocker:
     """The app of one ingress replica, and its log."""
 
-    def __init__(self, folder: Any, keys: list[str]) -> None:
-        stand = service(folder, keys, tokens_per_s=100_000)
+    def __init__(self, folder: Any, keys: list[str], tokens_per_s: float = 100_000) -> None:
+        stand = self.service = service(folder, keys, tokens_per_s)
         self.app = build_http_app(stand)
         self.log = stand.config.http.request_log
         self.routes = [route for route in self.app.app.routes if isinstance(route, APIRoute)]
@@ -216,3 +217,31 @@ async def test_any_bytes_are_refused_in_good_order(tmp_path_factory, raw):
     response = await guarded.knock(path, "POST", key="sesame", content=raw, headers=headers)
     assert response.status_code == 400
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+# --- cancelling ---------------------------------------------------------------------------------
+
+
+async def test_a_request_is_cancelled_by_its_id_and_only_by_its_owner(tmp_path):
+    guarded = Knocker(tmp_path, ["sesame", "other"], tokens_per_s=100)
+    ask = ASK | {"messages": [{"role": "user", "content": "Is it slow?"}]}
+    waiting = asyncio.create_task(
+        guarded.knock("/v1/chat/completions", "POST", key="sesame", json=ask)
+    )
+    for _ in range(10_000):
+        if guarded.service.running:
+            break
+        await asyncio.sleep(0.01)
+    (request_id,) = guarded.service.running
+    path = f"/v1/deepprune/requests/{request_id}"
+    foreign = await guarded.knock(path, "DELETE", key="other")
+    assert foreign.status_code == 404
+    ours = await guarded.knock(path, "DELETE", key="sesame")
+    assert ours.json() == {
+        "id": request_id,
+        "object": "deepprune.request",
+        "status": "cancelling",
+    }
+    answer = (await waiting).json()
+    assert answer["deepprune"]["stop_reason"] == "cancelled"
+    assert not answer["deepprune"]["complete"]

@@ -18,7 +18,7 @@ from actors.serving.validation import explained
 from deepprune.config import SamplingConfig
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
 from deepprune.serve_config import CeilingsConfig
-from deepprune.traces import Message
+from deepprune.traces import PLAIN_PROMPT, Message
 
 OFFERS = {
     "m": Offer(
@@ -100,6 +100,55 @@ def test_a_conversation_goes_to_the_model_whole_and_to_the_judge_in_words():
     assert problem.chat[1].content == "1 +1"
     assert problem.text == "User: 1 +1\n\nAssistant: 2\n\nUser: And 2 + 2?"
     assert read(messages=[turns[0], turns[3]]).problem.text == "And 2 + 2?"
+
+
+def test_turns_of_reasoning_models_and_their_tools_come_back():
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    turns = [
+        {"role": "user", "content": "3+4?", "name": "bob"},
+        {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": ""},
+        {"role": "assistant", "content": "7", "reasoning": "so", "reasoning_details": []},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]},
+        {"role": "user", "content": "Sure?"},
+    ]
+    chat = read(messages=turns).problem.chat
+    assert chat[0] == Message("user", "3+4?", name="bob")
+    assert chat[1].as_dict() == {
+        "role": "assistant",
+        "content": "",
+        "reasoning": "hm",
+        "reasoning_content": "hm",
+        "tool_calls": [call],
+    }
+    assert chat[2].as_dict() == {"role": "tool", "content": "", "tool_call_id": "c1"}
+    assert chat[3].reasoning == "so"
+    assert read(messages=turns[:3]).problem.chat[-1].role == "tool"
+
+
+def test_arguments_of_the_chat_template_come_with_the_prompt():
+    spec = read(chat_template_kwargs={"enable_thinking": False}, reasoning_effort="low")
+    options = spec.problem.prompt_options
+    assert dict(options.template_kwargs) == {"enable_thinking": False}
+    assert options.reasoning_effort == "low"
+    assert read(chat_template_kwargs={}).problem.prompt_options == PLAIN_PROMPT
+    assert refused(chat_template_kwargs={"a": {"b": 1}}).detail.param.startswith("chat_template")
+    assert refused(reasoning_effort="huge").detail.param == "reasoning_effort"
+
+
+def test_vllms_extras_at_values_that_change_nothing_are_accepted():
+    spec = read(
+        top_k=-1,
+        min_tokens=0,
+        stop_token_ids=None,
+        best_of=1,
+        use_beam_search=False,
+        chat_template_kwargs=None,
+        add_generation_prompt=True,
+        stream_options={"include_usage": True, "continuous_usage_stats": True},
+        return_token_ids=True,
+    )
+    assert spec.sampling.top_k == 0 and spec.continuous_usage
 
 
 INERT = {

@@ -95,6 +95,17 @@ def test_a_judge_known_to_be_useless_is_never_asked_and_whole_traces_are_launche
         assert outcome.ledger.launched_traces <= adaptive.ledger.launched_traces + 3
 
 
+def test_a_judge_that_was_never_measured_is_not_asked():
+    """No judge, one whose AUROC or base rate is unknown, and one that is not trusted are alike."""
+    plans = long_traces(*["1", "7", "7", "7"] * 16)
+    known = [{}, {"auroc": 0.99}, {"base_rate": 0.7}, {"trust": 0.0}]
+    drivers = [Driver(plus(64, **options), plans, perfect(plans)) for options in known]
+    outcomes = [driver.run() for driver in drivers]
+    assert not any(driver.commanded(Judge) for driver in drivers)
+    assert all(driver.commands == drivers[0].commands for driver in drivers)
+    assert all(outcome.ledger == outcomes[0].ledger for outcome in outcomes)
+
+
 def test_with_a_perfect_judge_few_finish():
     answers = ["7", "1", "7", "7", "2", "7", "7", "1", "7", "7", "7", "7"] * 6
     plans = long_traces(*answers)

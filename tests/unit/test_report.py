@@ -85,7 +85,7 @@ def test_a_whole_report(tmp_path, capsys):
     assert {"main", "nav", "header", "footer", "noscript", "caption", "dialog"} <= set(page.tags)
     assert len(unpacked(text)) == 12
     written = (tmp_path / "papers" / "r.md").read_text()
-    assert "Table 2" in written and "Judge bill" in written and "| total pairs |" in written
+    assert "Table 2" in written and "## Bill" in written and "| total pairs |" in written
 
 
 def test_it_is_the_same_every_time(tmp_path):

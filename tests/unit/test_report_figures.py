@@ -4,6 +4,7 @@ import pytest
 from deepprune import statistics
 from deepprune.statistics import Estimate
 from jobs.report import published
+from jobs.report.controls import credit_table, smaller_table
 from jobs.report.load import load_runs
 from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
@@ -11,7 +12,7 @@ from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.variants import VariantReader, labels
 from jobs.report.verdict import verdict_of
-from tests.support.sample_runs import outcome, trace, write_run
+from tests.support.sample_runs import end, outcome, trace, write_run
 
 
 def scenarios_of(folder, rows):
@@ -263,6 +264,77 @@ def test_without_a_baseline_nothing_is_claimed(tmp_path):
     (scenario,) = scenarios_of(tmp_path / "run", [outcome(1, "esc")])
     assert verdict_of(scenario).kind == "unknown"
     assert "no plain self-consistency" in verdict_of(scenario).headline
+
+
+# --- controls -------------------------------------------------------------------------------------
+
+
+def votes_of(*answers):
+    """Votes and ends of traces, in order of samples, each of 100 tokens times its number."""
+    samples = {answer: [i for i, a in enumerate(answers) if a == answer] for answer in answers}
+    votes = [
+        {"answer": answer, "count": len(of), "samples": of, "weight": float(len(of))}
+        for answer, of in sorted(samples.items(), key=lambda item: (-len(item[1]), item[1]))
+        if answer is not None
+    ]
+    ends = [end(sample, 100 * (1 + sample)) for sample in range(len(answers))]
+    return {"votes": votes, "ends": ends, "answer": votes[0]["answer"], "tokens": 1000}
+
+
+def test_smaller_votes_by_hand(tmp_path):
+    rows = [outcome(1, "cons", **votes_of("42", "42", "41", None))]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    one, two, four = scenario.smaller.curve
+    assert [vote.label for vote in (one, two, four)] == ["cons@1", "cons@2", "cons@4"]
+    assert one.accuracy.value == one.same_answer.value == pytest.approx(0.5, abs=0.15)
+    # Of the six pairs only 41 and None, and half of 42 and 41 (a tie), are not right.
+    assert two.accuracy.value == pytest.approx(4 / 6, abs=0.15)
+    assert (four.accuracy.value, four.same_answer.value) == (1, 1)
+    assert [vote.tokens.value for vote in (one, two, four)] == [250, 500, 1000]
+    assert one.sequential_tokens.value == pytest.approx(250, abs=40)
+    assert four.sequential_tokens.value == 400
+    assert scenario.smaller.at(0.3) is one and scenario.smaller.at(1.7) is four
+    shown = [row[0].text for row in smaller_table(scenario).rows]
+    assert shown == ["cons@1", "cons@2", "cons@4"]
+
+
+def test_the_verdict_says_what_a_smaller_vote_of_equal_tokens_gives(tmp_path):
+    rows = []
+    for p in range(20):
+        hard = p % 2
+        answers = ("42", "42", "41", "41") if hard else ("42",) * 4
+        rows += [
+            outcome(p, "cons", **votes_of(*answers)),
+            outcome(p, "esc", tokens=250),
+        ]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    fact = verdict_of(scenario).facts[0]
+    assert fact.startswith("A plain vote of about as many tokens, cons@1, is right on 7")
+    assert fact.endswith("esc is right on 100.0% and gives it on 100.0%.")
+
+
+def test_a_judge_is_credited_against_a_blind_one_and_none(tmp_path):
+    rows = []
+    for p in range(20):
+        rows += [
+            outcome(p, "cons", tokens=1000),
+            outcome(p, "deepprune", tokens=300 + p % 3, judge="features"),
+            outcome(p, "deepprune", tokens=300 + (p + 1) % 3, judge="blind"),
+            outcome(p, "deepprune+", tokens=100 + p % 3, judge="features"),
+            outcome(p, "deepprune+", tokens=200 + p % 3),
+            outcome(p, "deepprune+", tokens=90 + p % 3, judge="blind"),
+        ]
+    (scenario,) = scenarios_of(tmp_path / "run", rows)
+    found = {(row[0].text, row[1].text): row[4].text for row in credit_table(scenario).rows}
+    assert found == {
+        ("deepprune (features)", "deepprune (blind)"): "not told apart",
+        ("deepprune+ (features)", "deepprune+ (no judge)"): "fewer tokens",
+        ("deepprune+ (features)", "deepprune+ (blind)"): "more tokens",
+    }
+    answer = verdict_of(scenario)
+    assert answer.pick.label == "deepprune+ (features)", "a blind judge is no candidate"
+    (beside, _) = [fact for fact in answer.facts if fact.startswith("Beside")]
+    assert "Beside deepprune+ (no judge), its judge makes a difference: fewer tokens" in beside
 
 
 # --- plots and tables -----------------------------------------------------------------------------

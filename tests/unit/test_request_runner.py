@@ -142,15 +142,34 @@ async def test_who_leaves_the_queue_never_reaches_the_engines():
     await first.solution()
 
 
-async def test_a_deadline_that_passes_in_the_queue_is_an_overload():
+async def test_a_deadline_that_passes_before_the_start_leaves_an_empty_vote():
     served = model(Ticking(None), QueueConfig(max_running=1, max_waiting=1))
+    alone = await start(served, deadline_s=1e-9).solution()
     first = start(served)
     await first.admitted
-    with pytest.raises(ApiError) as refused:
-        await start(served, deadline_s=0.02).solution()
-    assert refused.value.status == 429 and "deadline_s" in str(refused.value)
+    queued = await start(served, deadline_s=0.02).solution()
+    for found in (alone, queued):
+        assert (found.stopped_by, found.finish_reason) == ("deadline", "length")
+        assert found.result.num_traces == 0 and not found.result.complete
+        assert found.completion.choices[0].message.content == ""
     first.stop("deadline")
     await first.solution()
+    assert served.admission.num_running == served.admission.num_waiting == 0
+
+
+async def test_whoever_waits_for_a_cancelled_request_gets_the_vote_as_it_stands():
+    served = model(Ticking(None), QueueConfig(max_running=1, max_waiting=1))
+    first, queued = start(served), start(served)
+    await first.admitted
+    waiting = [asyncio.create_task(runner.solution()) for runner in (first, queued)]
+    await asyncio.sleep(0.02)
+    for runner in (queued, first):
+        runner.stop("cancelled")
+    found, empty = await asyncio.gather(*waiting)
+    assert found.stopped_by == empty.stopped_by == "cancelled"
+    assert found.completion.choices[0].message.content.startswith("so so")
+    assert empty.result.num_traces == 0 and queued.is_admitted
+    assert served.admission.num_running == served.admission.num_waiting == 0
 
 
 async def test_a_defect_is_said_to_be_one(caplog):

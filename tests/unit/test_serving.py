@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,17 +144,74 @@ def test_a_bound_that_was_met_is_said(reason):
     assert found.completion.choices[0].message.content == "so 3", "the best vote so far"
 
 
+def said(found: Solution, field: str) -> str:
+    deltas = [chunk["choices"][0]["delta"] for chunk in found.chunks() if chunk["choices"]]
+    return "".join(delta.get(field, "") for delta in deltas)
+
+
 @given(st.text(max_size=2000))
 def test_the_chunks_of_a_stream_add_up_to_the_answer(text):
-    found = solution(stream=True, stream_options={"include_usage": True})
+    found = solution(stream=True, stream_options={"include_usage": True}, separate_reasoning=False)
     found.traces[1].text = text
     chunks = list(found.chunks())
-    deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
-    assert "".join(delta.get("content", "") for delta in deltas) == text
+    assert said(found, "content") == text
     assert [c["choices"][0]["finish_reason"] for c in chunks[:-1]][-1] == "stop"
     assert chunks[-2]["deepprune"]["result"]["answer"] == "3"
     assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["total_tokens"] == 35
     assert len({chunk["id"] for chunk in chunks}) == 1
+    assert not any("usage" in chunk for chunk in chunks[:-1])
+
+
+MARKED = {
+    "<think>\nhm\n</think>\n\n3": ("hm", "3"),
+    "hm</think>3": ("hm", "3"),
+    "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>3": (
+        "hm",
+        "3",
+    ),
+    "analysisHm.assistantfinal3": ("Hm.", "3"),
+    "<think>hm": ("hm", None),
+    "<think></think>3": (None, "3"),
+    "so 3": (None, "so 3"),
+}
+
+
+@pytest.mark.parametrize("text", MARKED)
+def test_thought_and_answer_are_apart_under_both_names(text):
+    thought, answer = MARKED[text]
+    found = solution()
+    found.traces[1].text = text
+    message = found.completion.choices[0].message
+    assert (message.reasoning_content, message.content) == (thought, answer)
+    assert message.reasoning == message.reasoning_content
+    assert said(found, "reasoning_content") == said(found, "reasoning") == (thought or "")
+    assert said(found, "content") == (answer or "")
+
+
+def test_a_thought_that_began_in_the_prompt_is_one_even_where_it_was_cut():
+    found = replace(solution(), begins_in_thought=True)
+    message = found.completion.choices[0].message
+    assert (message.reasoning_content, message.content) == ("so 3", None)
+
+
+def test_a_client_may_want_one_text_or_no_thought():
+    text = "<think>hm</think>3"
+    for options, expected in (
+        ({"separate_reasoning": False}, (None, text)),
+        ({"include_reasoning": False}, (None, "3")),
+    ):
+        found = solution(**options)
+        found.traces[1].text = text
+        message = found.completion.choices[0].message
+        assert (message.reasoning_content, message.content) == expected
+
+
+def test_usage_so_far_grows_to_the_usage_where_it_is_wanted():
+    both = {"include_usage": True, "continuous_usage_stats": True}
+    found = solution(stream=True, stream_options=both)
+    found.traces[1].text = "a" * 2000 + "</think>" + "b" * 2000
+    usages = [chunk["usage"]["completion_tokens"] for chunk in found.chunks()]
+    assert usages == sorted(usages) and usages[0] > 0 and usages[-1] == 30
 
 
 def test_without_votes_the_best_there_is_is_shown():
@@ -191,6 +249,18 @@ async def test_the_history_forgets_all_but_the_last():
         await history.write([HistoryUpdate(name, "me", {"id": name}, [{"type": "end"}], done=True)])
     await history.write([HistoryUpdate("running", "me", {"id": "running"})])
     assert [summary["id"] for summary in await history.list("me")] == ["running", "d", "c"]
+
+
+async def test_the_history_hands_on_a_cancel_to_the_replica_that_runs_the_request():
+    history = RequestHistory(num_kept=2)
+    await history.write([HistoryUpdate("a", "me", {"status": "running"})])
+    assert await history.cancel("a", "another") is None
+    assert await history.cancel("none", "me") is None
+    assert await history.write([], ["a", "b"]) == []
+    assert await history.cancel("a", "me") == {"status": "running"}
+    assert await history.write([], ["a", "b"]) == ["a"]
+    await history.write([HistoryUpdate("a", "me", {"status": "stopped"}, done=True)])
+    assert await history.cancel("a", "me") == {"status": "stopped"}
 
 
 async def test_a_reader_of_the_history_waits_for_news():

@@ -20,8 +20,8 @@ from deepprune.events import (
     Stop,
 )
 from deepprune.ledger import Fate, Ledger
-from deepprune.policies import Cons, DeepPrune
-from deepprune.policy_config import ConsConfig, DeepPruneConfig
+from deepprune.policies import Cons, DeepPrune, Esc
+from deepprune.policy_config import ConsConfig, DeepPruneConfig, EscConfig
 from deepprune.session import Session
 from tests.support.memory_driver import PROBLEM, Driver, SimulatedTrace
 
@@ -62,12 +62,24 @@ def test_a_pruned_problem_event_by_event():
     assert outcome.complete
     assert outcome.policy == "deepprune"
     assert outcome.problem is PROBLEM
+    assert (outcome.rounds, outcome.sequential_tokens) == (2, 30)
     assert outcome.decision.clusters == ((1, 0), (2,))
     assert [(end.sample, end.fate, end.num_tokens) for end in outcome.ends] == [
         (0, Fate.FINISHED, 20),
         (1, Fate.FINISHED, 30),
         (2, Fate.CANCELLED_AFTER_CHECKPOINT, 5),
     ]
+
+
+def test_sequential_tokens_are_those_of_the_longest_chain_of_traces():
+    policy = Esc(EscConfig(name="esc", num_traces=6, window=2))
+    session = Session(PROBLEM, policy, "esc")
+    session.start()
+    for sample, num_tokens in ((0, 20), (1, 50), (3, 10), (2, 30), (4, 5)):
+        session.handle(Finished(sample, str(sample), num_tokens))
+    session.handle(Finished(5, "4", 40))
+    outcome = session.outcome()
+    assert (outcome.rounds, outcome.sequential_tokens) == (3, 50 + 30 + 40)
 
 
 def test_the_states_of_all_traces_are_counted():

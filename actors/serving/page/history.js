@@ -11,7 +11,7 @@ function facts(request) {
 }
 
 function link(request) {
-  const result = request.status === "running" ? "…" : format.answer(request.answer, 16);
+  const result = ["queued", "running"].includes(request.status) ? "…" : format.answer(request.answer, 16);
   const node = make(
     "a",
     "",
