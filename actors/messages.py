@@ -31,14 +31,11 @@ class TraceRequest:
     reasoning_words: tuple[str, ...] | None = None
     pause: bool = False
     messages: tuple[Message, ...] = ()
-<<<<<<< HEAD
+    prompt_options: PromptOptions = PLAIN_PROMPT
     replica: str | None = None
     """The replica whose cache holds the prefix."""
     priority: int = 0
     """The engine decodes requests with a lower number first."""
-=======
-    prompt_options: PromptOptions = PLAIN_PROMPT
->>>>>>> main
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -120,10 +117,6 @@ class PromptFacts:
     begins_in_thought: bool
 
 
-class PromptRefused(ValueError):
-    """The model cannot honour a prompt; the arguments are the reason and the parameter at fault."""
-
-
 class EngineGone(Exception):
     """A generator or judge died, hung or dropped the connection; a retry may succeed.
 
@@ -149,6 +142,10 @@ class RequestRefused(Exception):
 
 class PromptTooLong(RequestRefused):
     """A problem leaves no room for prefixes in the judge's prompt."""
+
+
+class PromptRefused(RequestRefused):
+    """The model cannot honour a prompt; the arguments are the reason and the parameter at fault."""
 
 
 class Generators(Protocol):

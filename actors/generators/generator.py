@@ -7,37 +7,19 @@ the end, and one about every second in between.
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
 from collections.abc import AsyncIterator
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.channels import server
 from actors.channels.replica import ChannelReplica
 from actors.generators.detokenizer import Detokenizer
-from actors.generators.trace_work import TraceWork
-from actors.messages import TraceRequest
-=======
-import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING
-
-from actors.generators.confidence import ConfidenceMeter
-from actors.generators.detokenizer import Decoder, Detokenizer
 from actors.generators.prompts import Prompts
-from actors.messages import PromptFacts, TraceRequest, TraceUpdate
-from actors.replica.caller_watch import CallerWatch
->>>>>>> main
+from actors.generators.trace_work import TraceWork
+from actors.messages import PromptFacts, TraceRequest
 from actors.replica.engine import check_engine, exit_replica, start_engine
 from actors.replica.stall_detector import StallDetector
-<<<<<<< HEAD
-from actors.tokenizer import load_tokenizer, prompt_token_ids
-=======
 from actors.tokenizer import load_tokenizer
-from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
->>>>>>> main
 from deepprune.config import VllmGeneratorConfig
 from deepprune.traces import Message, PromptOptions
 
@@ -64,14 +46,9 @@ class Generator(ChannelReplica):
             config.chat_template_kwargs,
             config.chat_template_date,
         )
-<<<<<<< HEAD
-        # All traces of a problem share its prompt.
-        self._prompt = lru_cache(maxsize=64)(self._encode)
         self._replica = server.replica_name()
         self._to_abort: list[str] = []
         self._aborting: asyncio.Task[None] | None = None
-=======
->>>>>>> main
 
     async def check_health(self) -> None:
         """Exit the replica if its engine failed. Called by Serve, which then replaces it."""
@@ -90,10 +67,10 @@ class Generator(ChannelReplica):
         # Not on the engine's event loop: the prompt may be far too long.
         return await asyncio.to_thread(self._prompts.check, chat, options)
 
-<<<<<<< HEAD
     def _open(self, request: TraceRequest) -> TraceWork:
         """Make the work of a trace."""
-        prompt = [*self._prompt(request.chat), *request.prefix_token_ids]
+        encoded = self._prompts.encode(request.chat, request.prompt_options)
+        prompt = [*encoded, *request.prefix_token_ids]
         return TraceWork(
             request,
             self._config,
@@ -102,22 +79,6 @@ class Generator(ChannelReplica):
             partial(self._generate, request, prompt),
             partial(self._abort, request.request_id),
         )
-=======
-    async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
-        """Generate one trace, as `Generators.stream` describes."""
-        encoded = self._prompts.encode(request.chat, request.prompt_options)
-        prompt = [*encoded, *request.prefix_token_ids]
-        trace = _Trace(request, self._config, self._detokenizer.decoder(prompt))
-        if trace.num_tokens >= request.sampling.max_tokens:  # its replica died on its last token
-            yield TraceUpdate("", (), trace.num_tokens, finish_reason="length")
-            return
-        # A request may wait in the engine, at its start or when memory runs out.
-        async with aclosing(
-            with_heartbeats(self._updates(request, prompt, trace), self._stall_s)
-        ) as news:
-            async for update in news:
-                yield update or trace.heartbeat()
->>>>>>> main
 
     async def _generate(
         self, request: TraceRequest, prompt: list[int], params: SamplingParams

@@ -26,10 +26,6 @@ class Admission:
 
     def __init__(self, config: QueueConfig, num_keys: int = 1) -> None:
         self._config = config
-<<<<<<< HEAD
-        self._gate = FairGate(config.max_running)
-=======
->>>>>>> main
         places = config.max_running + config.max_waiting
         share = places if num_keys < 2 else -(-places // 2)
         self._per_key = KeyLimit(config.max_per_key or share, "requests run or wait")

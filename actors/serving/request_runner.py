@@ -9,25 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-<<<<<<< HEAD
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-=======
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
->>>>>>> main
+from dataclasses import dataclass
 from typing import Any
 
 from actors.channels.pool import REPLICA_GONE, ReplicaPool, await_reply
 from actors.driver.live import LiveProblem
-<<<<<<< HEAD
-from actors.messages import Generators, Judges
-=======
-from actors.driver.serve_client import REPLICA_GONE, await_reply
 from actors.messages import Generators, Judges, PromptFacts, PromptRefused
->>>>>>> main
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, unavailable
@@ -36,6 +25,7 @@ from actors.serving.spec import Offer, RequestSpec
 from deepprune.config import RunConfig, confidence_window
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
+from deepprune.session import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -158,20 +148,7 @@ class RequestRunner:
         async with AsyncExitStack() as turn:
             facts = await self._start(turn)
             self.admitted.set_result(None)
-<<<<<<< HEAD
-            timer = loop.call_at(self._deadline, self.stop, "deadline")
-            try:
-                outcome = await self.live.run()
-            except UserError as error:
-                # The error may have the endpoint's address, which clients must not see.
-                logger.warning("%s: %s", self.request_id, error)
-                message = "The endpoint that generates for this model refused the request."
-                raise ApiError(502, message, type="server_error", code="refused") from None
-            finally:
-                timer.cancel()
-=======
             outcome = await self._vote() if facts else self.live.session.outcome()
->>>>>>> main
         if outcome.ledger.lost_traces and not outcome.ledger.finished_traces:
             raise unavailable("The engines were lost while they worked on this request.")
         return Solution(
@@ -215,7 +192,7 @@ class RequestRunner:
         """Drive the traces to their vote, or to the vote so far at the deadline."""
         timer = asyncio.get_running_loop().call_at(self._deadline, self.stop, "deadline")
         try:
-            outcome = await self.live.run()
+            return await self.live.run()
         except UserError as error:
             # The error may have the endpoint's address, which clients must not see.
             logger.warning("%s: %s", self.request_id, error)
@@ -223,9 +200,6 @@ class RequestRunner:
             raise ApiError(502, message, type="server_error", code="refused") from None
         finally:
             timer.cancel()
-            gates = (self._model.trace_gate, self._model.judge_gate)
-            waited_s = [gate.take_waited_s(self.request_id) for gate in gates]
-        return _without_waiting(outcome, *waited_s)
 
     async def _check_prompt(self) -> PromptFacts:
         """Measure the prompt; nothing is known of it where the generator is an endpoint.

@@ -70,11 +70,11 @@ class RequestService:
         return runner
 
     @property
-<<<<<<< HEAD
     def num_generators(self) -> dict[str, int]:
         """Generator replicas that this ingress replica is connected to, by model."""
         return {name: m.pool.num_replicas if m.pool else 1 for name, m in self.models.items()}
-=======
+
+    @property
     def running(self) -> list[str]:
         """The ids of the requests that run or wait here."""
         return list(self._runners)
@@ -91,7 +91,6 @@ class RequestService:
         runner = self._runners.get(request_id)
         if runner is not None:
             runner.stop("cancelled")
->>>>>>> main
 
     async def write_history(self) -> None:
         """Send the history what is new, and stop what it says is cancelled, for ever."""
