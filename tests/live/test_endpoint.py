@@ -138,7 +138,7 @@ async def test_a_paused_trace_has_exactly_its_checkpoint_and_goes_on_from_there(
 async def test_a_seeded_trace_repeats(server, problems):
     texts = []
     for seed in (5, 5, 6):
-        updates = await collect(server.generators(), replace(request(problems), seed=seed))
+        updates = await collect(server.generators(), replace(request(problems), request_id=f"r{seed}", seed=seed))
         texts.append("".join(update.text for update in updates))
     assert texts[0] == texts[1] != texts[2]
 
@@ -187,7 +187,7 @@ async def test_closing_the_streams_ends_the_work(server, problems):
     generators = server.generators(progress_s=0.001)
 
     async def follow(seed: int, *, to_end: bool) -> None:
-        trace = replace(request(problems), seed=seed)
+        trace = replace(request(problems), request_id=f"r{seed}", seed=seed)
         async with aclosing(generators.stream(trace)) as updates:
             async for _ in updates:
                 if not to_end:
@@ -249,7 +249,7 @@ async def test_a_server_that_dies_is_gone(server, problems):
     begun = asyncio.Event()
 
     async def follow(seed: int) -> None:
-        async for _ in generators.stream(replace(request(problems), seed=seed)):
+        async for _ in generators.stream(replace(request(problems), request_id=f"r{seed}", seed=seed)):
             begun.set()
 
     traces = [asyncio.create_task(follow(seed)) for seed in range(32)]
