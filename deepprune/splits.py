@@ -68,9 +68,9 @@ class Tally:
     are mean ranks by length, from -0.5, the shortest trace of the problem, to 0.5, the longest.
     """
 
-    leader: int
-    runner_up: int
-    answered: int
+    leader: float
+    runner_up: float
+    answered: float
     unseen: float
     running: float = 0.0
     ended_rank: float = 0.0
@@ -91,10 +91,12 @@ class Tally:
         )
 
 
-def weigh(tally: Tally) -> tuple[Floats, Floats]:
+def weigh(tally: Tally, judged: Floats | None = None) -> tuple[Floats, Floats]:
     """Log likelihood of a tally under each split, and P(another answer wins the full vote).
 
-    Both (splits,). The full vote has the `answered` traces and those still to come.
+    Both (splits,). The full vote has the `answered` traces, those still to come, and those that
+    wait and have been `judged`: (traces, 3), the likelihood of what the judge said of each if it
+    gives the leader's answer, the runner-up's, or neither. Rows may be scaled at will.
     """
     from scipy.special import ndtr  # the distribution function of a normal variable
 
@@ -112,6 +114,11 @@ def weigh(tally: Tally) -> tuple[Floats, Floats]:
     to_come = [(tally.unseen, unseen), (tally.running, running)][: 2 if tally.running else 1]
     to_runner_up = [(traces, cases.to_runner_up) for traces, cases in to_come]
     to_others = [(traces, cases.to_others) for traces, cases in to_come]
+    if judged is not None and len(judged):
+        told, by_runner_up, by_others = _told(judged, unseen)
+        log_likelihood = log_likelihood + told
+        to_runner_up.append((1, by_runner_up))
+        to_others.append((1, by_others))
     stays = _stays_ahead(lead - second, to_runner_up)
     stays = stays * _stays_ahead(lead - np.minimum(second, mean), to_others).prod(axis=-1)
 
@@ -174,6 +181,22 @@ def _cases(shares: Floats, log_weight: Floats) -> _Cases:
 def _race(ours: Floats, theirs: Floats) -> _Race:
     drift = ours - theirs
     return _Race(drift, ours + theirs - drift**2)
+
+
+def _told(judged: Floats, cases: _Cases) -> tuple[Floats, _Race, _Race]:
+    """Log likelihood of what a judge said, and what all judged traces add to the margins."""
+    leader, runner_up, rest = (
+        likelihood * np.exp(log_share)[..., None]
+        for likelihood, log_share in zip(
+            judged.T, (cases.log_leader, cases.log_runner_up, cases.log_rest), strict=True
+        )
+    )
+    either = leader + runner_up + rest  # (slopes, splits, cases, traces)
+    ours, theirs, neither = leader / either, runner_up / either, rest / either
+    others = neither[..., None, :] * cases.part[..., None]
+    races = (_race(ours, theirs), _race(ours[..., None, :], others))
+    summed = (_Race(race.mean.sum(axis=-1), race.variance.sum(axis=-1)) for race in races)
+    return np.log(either).sum(axis=-1), *summed
 
 
 _ALIKE = _cases(SPLITS[None], np.zeros((1, 1, 1)))
