@@ -510,13 +510,17 @@ def test_a_lost_judge_leaves_no_cluster_privileged():
 
 def test_after_a_lost_judge_the_largest_cluster_keeps_its_share_of_the_sample():
     """Its redundant traces were cancelled; others of the cluster vote in their place."""
-    answers = ["A" if sample % 4 else f"B{sample}" for sample in range(80)]
+    shares = [_share_after_a_lost_judge(seed) for seed in range(200)]
+    assert sum(shares) / 200 == pytest.approx(0.75, abs=0.03), "three in four traces say A"
+
+
+def _share_after_a_lost_judge(seed: int) -> float:
+    answers = ["A" if sample % 4 else f"B{sample % 8}" for sample in range(80)]
     config = DeepPruneConfig(
-        num_traces=80, max_finish=10, wave=4, singletons_finish=16, stop_when_decided=False
+        num_traces=80, max_finish=10, wave=4, singletons_finish=12, stop_when_decided=False
     )
-    policy = DeepPrune(config, 0)
-    session, num_placed, lost = Session(PROBLEM, policy, "deepprune"), 0, False
-    commands = session.start()
+    session = Session(PROBLEM, DeepPrune(config, seed), "deepprune")
+    lost, commands = False, session.start()
     while commands and not session.stopped:
         match commands.pop(0):
             case Launch(sample=sample, to_end=False):
@@ -524,8 +528,7 @@ def test_after_a_lost_judge_the_largest_cluster_keeps_its_share_of_the_sample():
             case Launch(sample=sample) | Continue(sample=sample):
                 commands += session.handle(Finished(sample, answers[sample], 10))
             case Judge(sample=sample, members=members) if not lost:
-                num_placed += 1
-                if num_placed <= 60:
+                if sample < 45:
                     same = {m: 0.99 * (answers[m] == answers[sample]) for m in members}
                     commands += session.handle(Judged(sample, same))
                 else:
@@ -533,8 +536,7 @@ def test_after_a_lost_judge_the_largest_cluster_keeps_its_share_of_the_sample():
                     commands += session.handle(JudgeLost(sample))
     assert lost and session.stopped
     votes = session.decision().votes
-    share = sum(len(samples) for answer, samples in votes if answer == "A") / 16
-    assert share >= 0.6, "three in four traces say A; eleven of them are left to say so"
+    return sum(len(samples) for answer, samples in votes if answer == "A") / 12
 
 
 def test_a_judge_is_lost_only_once():
