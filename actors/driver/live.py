@@ -39,7 +39,7 @@ from deepprune.events import (
     Launch,
     PrefixReady,
 )
-from deepprune.policies import make_policy
+from deepprune.policies import Policy, make_policy
 from deepprune.policy_config import PolicyConfig
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome, Session
@@ -77,6 +77,8 @@ class LiveProblem:
     pairs_per_call: int = 256
     seed: int = 0
     report_to: Any = None
+    wrap_policy: Callable[[Policy], Policy] = lambda policy: policy
+    """Wraps the policy that `policy` describes."""
     on_step: OnStep | None = None
     """Called after each event with the event and the commands that follow; first with None."""
     traces: dict[int, LiveTrace] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class LiveProblem:
 
     def __post_init__(self) -> None:
         policy = make_policy(self.policy, stable_seed(self.seed, self.problem.problem_id))
-        self.session = Session(self.problem, policy, self.policy.name)
+        self.session = Session(self.problem, self.wrap_policy(policy), self.policy.name)
         self._streams = TraceStreams(
             name=self.key,
             problem=self.problem,

@@ -22,6 +22,7 @@ from actors.serving.responses import (
 )
 from actors.serving.spec import RequestSpec
 from deepprune.answers.reply import Spoken, spoken_parts
+from deepprune.certificate import p_full_vote
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 
@@ -49,6 +50,11 @@ class Solution:
         return representative(self.outcome, self.traces)
 
     @property
+    def stop_reason(self) -> str:
+        """What ended the request: its vote, or `no_answer`, or the limit that was met."""
+        return self.stopped_by or ("vote" if self.outcome.decision.votes else "no_answer")
+
+    @property
     def finish_reason(self) -> FinishReason:
         """`length` if a limit of the request or of the answer's trace ended it, else `stop`."""
         trace = self.answer_trace
@@ -64,8 +70,9 @@ class Solution:
             answer=decision.answer,
             vote_share=votes[0].share if votes else None,
             votes=votes,
+            p_full_vote=p_full_vote(self.outcome, self.spec.policy.num_traces),
             policy=self.outcome.policy,
-            stop_reason=self.stopped_by or "vote",
+            stop_reason=self.stop_reason,
             complete=self.outcome.complete,
             num_traces=ledger.launched_traces,
             finished_traces=ledger.finished_traces,
@@ -139,6 +146,7 @@ class Solution:
         result = self.result
         values = {
             "vote-share": result.vote_share,
+            "p-full-vote": result.p_full_vote,
             "clusters": result.num_clusters,
             "savings": result.savings,
             "stop-reason": result.stop_reason,

@@ -26,6 +26,8 @@ from actors.serving.spec import Offer, RequestSpec
 from deepprune.config import RunConfig
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
+from deepprune.policies import Policy
+from deepprune.policies.first_trace import FirstTrace
 from deepprune.session import Outcome
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class RequestRunner:
             pairs_per_call=model.config.judge.pairs_per_call if model.config.judge else 1,
             seed=spec.seed,
             report_to=report_to if model.replica is not None else None,
+            wrap_policy=self._watched,
             on_step=self._step,
         )
         self.event_log = EventLog(self.live)
@@ -244,6 +247,15 @@ class RequestRunner:
                     return facts
             except TimeoutError:
                 logger.warning("%s: no generator counted its prompt in time", self.request_id)
+
+    def _watched(self, policy: Policy) -> Policy:
+        """Stop the policy where traces give no answer to compare, unless one was asked for."""
+        if self.spec.expects_answer:
+            return policy
+        return FirstTrace(policy, ask_first=self.spec.ask_first, is_cut=self._is_cut)
+
+    def _is_cut(self, sample: int) -> bool:
+        return self.live.traces[sample].finish_reason != "stop"
 
     def _step(self, event: Event | None, commands: list[Command]) -> None:
         self.event_log.step(event, commands)

@@ -72,6 +72,8 @@ class VoteResult(BaseModel):
     answer: str | None
     vote_share: float | None
     votes: list[VoteShare]
+    p_full_vote: float | None
+    """P(the vote over all n traces gives the same answer)."""
     policy: str
     stop_reason: str
     complete: bool

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from actors.deploy.preflight import with_calibration
 from actors.serving.chat import ChatMessage, ChatRequest, Controls, StreamOptions
 from actors.serving.errors import bad_request, unknown_model
+from deepprune.answers.question import asks_for_a_value
 from deepprune.config import RunConfig, SamplingConfig
 from deepprune.policy_config import POLICY_NAMES, ConsConfig, PolicyConfig
 from deepprune.serve_config import CeilingsConfig, ServeConfig
@@ -57,7 +58,11 @@ def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """A validated request."""
+    """A validated request.
+
+    `expects_answer` says that each trace has an answer to compare, for sure. `ask_first` says that
+    the question does not seem to have one: its first trace runs alone.
+    """
 
     model: str
     problem: Problem
@@ -73,6 +78,8 @@ class RequestSpec:
     continuous_usage: bool
     separate_reasoning: bool
     include_reasoning: bool
+    expects_answer: bool
+    ask_first: bool
 
 
 def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> RequestSpec:
@@ -110,6 +117,8 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
         continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
         separate_reasoning=request.separate_reasoning is not False,
         include_reasoning=request.include_reasoning is not False,
+        expects_answer=False,
+        ask_first=not _asks_for_a_value(request),
     )
 
 
@@ -175,6 +184,13 @@ def _problem(request: ChatRequest) -> Problem:
     return Problem(
         f"chat/{request.model}", text, messages=messages, prompt_options=_prompt_options(request)
     )
+
+
+def _asks_for_a_value(request: ChatRequest) -> bool:
+    """Guess from the instructions and the last question; other turns say nothing about it."""
+    instructions = [m.content or "" for m in request.messages if m.role in ("system", "developer")]
+    questions = [m.content or "" for m in request.messages if m.role == "user"]
+    return asks_for_a_value("\n".join(questions[-1:]), "\n".join(instructions))
 
 
 def _prompt_options(request: ChatRequest) -> PromptOptions:
