@@ -196,8 +196,8 @@ async def test_a_question_without_an_answer_to_compare_costs_one_trace():
 async def test_the_certificate_of_a_vote_is_certain_once_all_traces_have_voted():
     found = await start(model(Ticking(3))).solution()
     assert found.result.p_full_vote == 1.0
-    partial = await start(model(Ticking(3)), n=200, max_total_tokens=2_000).solution()
-    assert 0.9 < partial.result.p_full_vote < 1.0
+    partial = await start(model(Ticking(3)), n=40, max_total_tokens=130).solution()
+    assert 0.5 < partial.result.p_full_vote < 1.0
 
 
 async def test_a_defect_is_said_to_be_one(caplog):
