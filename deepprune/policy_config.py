@@ -8,6 +8,7 @@ from pydantic import Field, Tag, TypeAdapter, field_validator, model_validator
 
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.section import Section, tag
+from deepprune.stopping_config import AheadConfig, CertificateConfig, Latency, ShortConfig
 
 JUDGE_PRICE = 0.02
 """Cost of a token that is read, in generated tokens, where nothing else is set."""
@@ -22,8 +23,11 @@ class ConsConfig(Section):
     """Cancel the rest once the vote cannot change. Off: the plain baseline pays for every trace."""
 
 
-class EscConfig(Section):
-    """Early-Stopping Self-Consistency (Li et al. 2024): stop after a window that agrees."""
+class EscConfig(AheadConfig):
+    """Early-Stopping Self-Consistency (Li et al. 2024): stop after a window that agrees.
+
+    With `latency` or `ahead`, windows are counted as published, and traces of later ones run ahead.
+    """
 
     name: Literal["esc"]
     num_traces: int = Field(512, ge=1)
@@ -31,8 +35,11 @@ class EscConfig(Section):
     """Traces sampled at a time; sampling stops when all of one window give the same answer."""
 
 
-class AdaptiveConfig(Section):
-    """Adaptive-Consistency (Aggarwal et al. 2023): stop when the leader is safe, by a Beta rule."""
+class AdaptiveConfig(AheadConfig):
+    """Adaptive-Consistency (Aggarwal et al. 2023): stop when the leader is safe, by a Beta rule.
+
+    With `latency` or `ahead`, the rule is applied to the traces that have ended, whenever one does.
+    """
 
     name: Literal["adaptive"]
     num_traces: int = Field(512, ge=1)
@@ -151,17 +158,28 @@ class OracleConfig(PaperRules):
     name: Literal["oracle"]
 
 
-class PlusConfig(JudgingConfig):
+class PlusConfig(JudgingConfig, AheadConfig):
     """`deepprune+`: a judged prefix is a vote at a fraction of the price.
 
     Prefixes are launched a few at a time, and what the judge says of each is weighed as evidence
     of which answer leads. At each step the action that tells most per token is taken: launch
-    prefixes, let a trace finish, or stop. See `deepprune/policies/plus.py`.
+    prefixes, let a trace finish, or stop. See `deepprune/policies/plus.py`. Without a judge,
+    `deepprune/policies/voting_plus.py` samples whole traces until the vote is safe.
     """
 
     name: Literal["deepprune+"]
     risk: float = Field(0.05, gt=0, lt=0.5)
-    """Accepted probability that another answer leads."""
+    """Without a judge: share of problems on which another answer may win the vote of all traces, on
+    average over problems. With a judge: accepted probability of that for each problem."""
+    latency: Latency = "balanced"
+    """Without a judge: `tokens` runs no trace that one at a time would have saved, `balanced` twice
+    as many, and `fast` three times."""
+    prior: tuple[float, ...] | None = None
+    """How votes split, before any is in: a file of `deepprune prior`, or its weights. Absent: the
+    shipped prior."""
+    learns: bool = True
+    """In a sweep of recordings, adapt the prior to the problems already answered, and let the next
+    use what they left of the risk."""
     base_rate: float | None = Field(None, gt=0, lt=1)
     """P(same) of two random traces, where the judge was calibrated: a score equal to it is no
     evidence. Absent: the judge's own; a judge without one is not asked."""
@@ -183,16 +201,35 @@ class PlusConfig(JudgingConfig):
     """Cost of a token the judge reads, in generated tokens: prefill of a small model against
     decoding with a large one."""
 
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _weights(cls, prior: Any) -> Any:
+        from deepprune import split_prior  # loads numpy, which a command line does not need
+
+        if isinstance(prior, str):
+            return split_prior.read(prior)
+        if prior is not None:
+            return split_prior.checked(prior, "prior")
+        return None
+
     @property
     def asks_judge(self) -> bool:
         """Whether it asks a judge that it is given."""
         return self.trust > 0
+
+    @property
+    def votes_only(self) -> bool:
+        """Whether no judge is asked: unwanted, never measured, or no better than chance."""
+        measured = self.base_rate is not None and self.auroc is not None and self.auroc > 0.5
+        return not (self.asks_judge and measured)
 
 
 PolicyConfig = Annotated[
     Annotated[ConsConfig, Tag("cons")]
     | Annotated[EscConfig, Tag("esc")]
     | Annotated[AdaptiveConfig, Tag("adaptive")]
+    | Annotated[ShortConfig, Tag("short-m@k")]
+    | Annotated[CertificateConfig, Tag("mmc")]
     | Annotated[DeepConfConfig, Tag("deepconf-low")]
     | Annotated[DeepConfConfig, Tag("deepconf-high")]
     | Annotated[DeepPruneConfig, Tag("deepprune")]
@@ -205,6 +242,8 @@ POLICY_NAMES = (
     "cons",
     "esc",
     "adaptive",
+    "short-m@k",
+    "mmc",
     "deepconf-low",
     "deepconf-high",
     "deepprune",

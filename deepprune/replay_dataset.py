@@ -12,6 +12,7 @@ from deepprune.errors import UserError
 from deepprune.fleet import Fleet
 from deepprune.policies import make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
+from deepprune.promise import Terms
 from deepprune.replay import PairJudge, Replay, ReplayTrace
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome
@@ -77,13 +78,14 @@ class ReplayDataset:
         judge: PairJudge | None = None,
         speed: SpeedConfig | None = None,
         seed: int | None = None,
+        terms: Terms | None = None,
     ) -> Outcome:
-        """Replay the problem under a policy.
+        """Replay the problem under a policy, of a sweep on its `terms` or by itself.
 
         Raises:
             UserError: fewer traces are recorded than the policy may launch.
         """
-        return self.prepared(policy, judge=judge, speed=speed, seed=seed).run()
+        return self.prepared(policy, judge=judge, speed=speed, seed=seed, terms=terms).run()
 
     def prepared(
         self,
@@ -94,6 +96,7 @@ class ReplayDataset:
         fleet: Fleet | None = None,
         seed: int | None = None,
         prompt_tokens: int | None = None,
+        terms: Terms | None = None,
     ) -> Replay:
         """A replay that has not begun, of an engine of its own or on a `fleet`.
 
@@ -106,7 +109,7 @@ class ReplayDataset:
         return Replay(
             self.problem,
             self.replay_traces(self.draw(policy.num_traces, seed), spec),
-            make_policy(policy, stable_seed(seed or 0, self.problem.problem_id)),
+            make_policy(policy, stable_seed(seed or 0, self.problem.problem_id), terms),
             policy.name,
             judge=judge,
             speed=speed,

@@ -8,7 +8,10 @@ from deepprune.policies.cons import Cons
 from deepprune.policies.deepconf import DeepConf
 from deepprune.policies.deepprune import DeepPrune
 from deepprune.policies.esc import Esc
+from deepprune.policies.mmc import Certificate
 from deepprune.policies.plus import DeepPrunePlus
+from deepprune.policies.short import Short
+from deepprune.policies.voting_plus import VotingPlus
 from deepprune.policy_config import (
     AdaptiveConfig,
     ConsConfig,
@@ -18,21 +21,28 @@ from deepprune.policy_config import (
     PlusConfig,
     PolicyConfig,
 )
+from deepprune.promise import Promise, Terms
+from deepprune.split_prior import shipped
+from deepprune.stopping_config import CertificateConfig, ShortConfig
 
 __all__ = [
     "Adaptive",
+    "Certificate",
     "Cons",
     "DeepConf",
     "DeepPrune",
     "DeepPrunePlus",
     "Esc",
     "Policy",
+    "Short",
+    "VotingPlus",
     "make_policy",
+    "promise_of",
 ]
 
 
-def make_policy(config: PolicyConfig, seed: int) -> Policy:
-    """Build the policy object for one problem."""
+def make_policy(config: PolicyConfig, seed: int, terms: Terms | None = None) -> Policy:
+    """Build the policy object for one problem, of a sweep on its `terms` or by itself."""
     match config:
         case ConsConfig():
             return Cons(config)
@@ -40,9 +50,20 @@ def make_policy(config: PolicyConfig, seed: int) -> Policy:
             return Esc(config)
         case AdaptiveConfig():
             return Adaptive(config)
+        case ShortConfig():
+            return Short(config)
+        case CertificateConfig():
+            return Certificate(config)
         case DeepConfConfig():
             return DeepConf(config)
         case PaperRules():
             return DeepPrune(config, seed)
+        case PlusConfig() if config.votes_only:
+            return VotingPlus(config, terms or promise_of(config).terms)
         case PlusConfig():
             return DeepPrunePlus(config)
+
+
+def promise_of(config: PlusConfig) -> Promise:
+    """The promise of a sweep, or of a problem by itself."""
+    return Promise(config.risk, config.prior or shipped())

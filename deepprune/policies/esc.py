@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from deepprune.events import Command, Decision, Event, Failed, Finished, Launch, Stop
+from deepprune.events import Command, Decision, Event, Failed, Finished, Stop
+from deepprune.policies.sampling import Sampling, size_ahead
 from deepprune.policy_config import EscConfig
 from deepprune.voting import Vote
 
@@ -10,53 +11,59 @@ from deepprune.voting import Vote
 class Esc:
     """Samples a window at a time and stops after one whose traces all give the same answer.
 
-    A trace without an answer agrees with none. All traces sampled so far vote.
+    A trace without an answer agrees with none. All traces of the windows so far vote. Running
+    `ahead`, it has started on later windows, but looks at them in turn: the answer is the same.
     """
 
     pauses = False
 
     def __init__(self, config: EscConfig) -> None:
         self._config = config
-        self._vote = Vote()
-        self._unlaunched = range(config.num_traces)
-        self._window: dict[int, str | None] = {}
-        self._missing = 0
+        self._ballots: list[tuple[int, str | None]] = []
+        self._sampling = Sampling(config.num_traces)
+        self._windows = [
+            range(config.num_traces)[first : first + config.window]
+            for first in range(0, config.num_traces, config.window)
+        ]
+        self._answers: dict[int, str | None] = {}  # of the windows not yet looked at
 
     def start(self) -> list[Command]:
         """Launch the first window."""
-        return self._next_window()
+        return self._launch()
 
     def handle(self, event: Event) -> list[Command]:
-        """Count each trace that ends; look at the window when it is complete."""
+        """Count each trace that ends; look at the next window when it is complete."""
         match event:
-            case Finished(sample=sample, answer=answer):
-                self._window[sample] = answer
+            case Finished(sample=sample, answer=answer, num_tokens=num_tokens):
+                self._sampling.finished(sample, num_tokens)
+                self._answers[sample] = answer
             case Failed(sample=sample):
-                self._window[sample] = None
+                self._sampling.failed(sample)
+                self._answers[sample] = None
             case _:
                 return []
-        self._vote.add(event.sample, self._window[event.sample])
-        self._missing -= 1
-        if self._missing:
+        while self._windows and all(sample in self._answers for sample in self._windows[0]):
+            if self._agrees(self._windows.pop(0)):
+                self._answers.clear()  # of later windows: they have no vote
+                return [Stop("window agrees")]
+        if not self._windows:
+            return [Stop("all sampled")]
+        if self._sampling.num_running and self._config.traces_ahead is None:
             return []
-        if self._window_agrees:
-            return [Stop("window agrees")]
-        return self._next_window()
+        return self._launch()
 
     def decision(self) -> Decision:
-        """The majority so far."""
-        return Decision(self._vote.answer, self._vote.groups)
+        """The majority of the windows so far, and of what has ended of the next."""
+        vote = Vote([*self._ballots, *self._answers.items()])
+        return Decision(vote.answer, vote.groups)
 
-    @property
-    def _window_agrees(self) -> bool:
-        groups = Vote(self._window.items()).groups
-        return len(groups) == 1 and len(groups[0][1]) == len(self._window)
+    def _agrees(self, window: range) -> bool:
+        """Count the votes of a window; whether all its traces gave the same answer."""
+        ballots = [(sample, self._answers.pop(sample)) for sample in window]
+        self._ballots += ballots
+        groups = Vote(ballots).groups
+        return len(groups) == 1 and len(groups[0][1]) == len(window)
 
-    def _next_window(self) -> list[Command]:
-        size = self._config.window
-        window, self._unlaunched = self._unlaunched[:size], self._unlaunched[size:]
-        if not window:
-            return [Stop("all sampled")]
-        self._window.clear()
-        self._missing = len(window)
-        return [Launch(sample, to_end=True) for sample in window]
+    def _launch(self) -> list[Command]:
+        ahead = self._config.traces_ahead
+        return self._sampling.fill(size_ahead(ahead or 1, self._config.window))

@@ -14,7 +14,15 @@ from deepprune.errors import UserError
 
 AnswerKind = Literal["auto", "choice", "math"]
 LivePolicy = Literal[
-    "cons", "esc", "adaptive", "deepconf-low", "deepconf-high", "deepprune", "deepprune+"
+    "cons",
+    "esc",
+    "adaptive",
+    "short-m@k",
+    "mmc",
+    "deepconf-low",
+    "deepconf-high",
+    "deepprune",
+    "deepprune+",
 ]
 """All policies but `oracle`, which knows how traces end. Named here: pydantic is slow to import."""
 

@@ -313,6 +313,7 @@ def judges(draw: st.DrawFn, plans: list[SimulatedTrace]) -> PSame:
 @given(data=st.data(), plans=worlds(), seed=SEEDS)
 def test_it_always_comes_to_an_end_whatever_happens(data, plans, seed):
     chosen = data.draw(options())
+    votes_only = chosen["trust"] == 0 or chosen["auroc"] == 0.5
     driver = Driver(
         plus(len(plans), **chosen),
         plans,
@@ -330,7 +331,7 @@ def test_it_always_comes_to_an_end_whatever_happens(data, plans, seed):
     assert {sample for sample, _ in voters} <= finished
     assert len(voters) == len(set(voters))
     assert all(driver.traces[sample].plan.answer == answer for sample, answer in voters)
-    assert len(decision.weights) == len(decision.votes)
+    assert len(decision.weights) == (0 if votes_only else len(decision.votes))
     assert list(decision.weights) == sorted(decision.weights, reverse=True)
     placed = [sample for cluster in decision.clusters for sample in cluster]
     assert len(placed) == len(set(placed))

@@ -98,13 +98,16 @@ def test_models_that_do_not_fit_side_by_side_are_refused():
     place_together(read.nodes, [first, third])  # equal engines are shared
 
 
+WITHOUT_A_JUDGE = {"cons", "esc", "adaptive", "short-m@k", "mmc", "deepprune+"}
+
+
 def test_a_model_offers_every_policy_that_its_parts_can_serve():
     path = resolve_config("serve-laptop", shipped_serve_configs())
     judge = {"kind": "encoder", "folder": "miniature/encoder"}
     policy = {"name": "deepprune", "num_traces": 64, "checkpoint": "tokens:54"}
     parts = {"models.miniature.judge": judge, "models.miniature.policy": policy}
     offer = offer_of(load_serve_config(path, parts), "miniature")
-    assert set(offer.policies) == {"deepprune", "cons", "esc", "adaptive", "deepprune+"}
+    assert set(offer.policies) == {"deepprune", *WITHOUT_A_JUDGE}
     assert offer.default_policy == "deepprune"
     for policy in offer.policies.values():
         assert policy.num_traces == 64
@@ -124,7 +127,7 @@ def test_a_shipped_endpoint_asks_no_judge(path):
 def test_without_a_judge_or_confidence_no_policy_that_needs_it_is_offered():
     model = {"generator": MODEL["generator"], "policy": {"name": "cons", "num_traces": 7}}
     offer = offer_of(parse_serve_config(config(models={"m": model}), "x"), "m")
-    assert set(offer.policies) == {"cons", "esc", "adaptive", "deepprune+"}
+    assert set(offer.policies) == WITHOUT_A_JUDGE
     confident = {"generator": MODEL["generator"] | {"confidence": True}, "policy": {"name": "cons"}}
     offer = offer_of(parse_serve_config(config(models={"m": confident}), "x"), "m")
     assert {"deepconf-low", "deepconf-high"} < set(offer.policies)

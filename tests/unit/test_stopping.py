@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from random import Random
 
 import pytest
@@ -8,8 +9,15 @@ from hypothesis import strategies as st
 
 from deepprune.belief import p_ahead
 from deepprune.events import Cancel, Failed, Finished, Launch, Progress, Stop
+from deepprune.ledger import Fate
 from deepprune.policies import make_policy
-from deepprune.policy_config import AdaptiveConfig, EscConfig
+from deepprune.policies.mmc import log_wealth
+from deepprune.policy_config import (
+    AdaptiveConfig,
+    EscConfig,
+    PlusConfig,
+)
+from deepprune.stopping_config import CertificateConfig, ShortConfig
 from tests.support.memory_driver import Driver, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
@@ -217,3 +225,148 @@ def test_adaptive_always_comes_to_an_end_and_a_safe_leader_is_safe(plans, seed, 
     if outcome.complete:
         assert (reason(driver) == "leader is safe") == (p_ahead(*counts[:2]) > 0.95)
         assert reason(driver) == "leader is safe" or outcome.ledger.launched_traces == len(plans)
+
+
+# --- running ahead ------------------------------------------------------------------------------
+
+
+def vote_until_safe(num_traces: int, **options: object):
+    config = PlusConfig(name="deepprune+", num_traces=num_traces, trust=0, **options)
+    return make_policy(config, 0)
+
+
+AHEAD = {
+    "esc": lambda n, ahead: make_policy(EscConfig(name="esc", num_traces=n, ahead=ahead), 0),
+    "adaptive": lambda n, ahead: adaptive(n, ahead=ahead),
+    "deepprune+": lambda n, ahead: vote_until_safe(n, ahead=ahead),
+}
+
+
+@pytest.mark.parametrize(("latency", "running"), [("tokens", 4), ("balanced", 8), ("fast", 12)])
+def test_latency_says_how_many_traces_run_at_first(latency, running):
+    assert len(adaptive(64, latency=latency).start()) == running
+    config = EscConfig(name="esc", num_traces=64, window=4, latency=latency)
+    assert len(make_policy(config, 0).start()) == running
+
+
+def test_ahead_replaces_latency_and_nothing_waits_for_a_wave():
+    policy = adaptive(64, latency="fast", ahead=1.5)
+    assert policy.start() == [Launch(sample, to_end=True) for sample in range(6)]
+    assert policy.handle(Finished(4, "7", 5)) == []  # three more could settle it: five run
+    assert policy.handle(Finished(2, "1", 6)) == [  # one each: five more could settle it
+        Launch(sample, to_end=True) for sample in (6, 7, 8, 9)
+    ]
+
+
+def test_the_rest_is_cancelled_at_the_stop():
+    driver = run(adaptive(64, latency="balanced"), ["7"] * 64)
+    outcome = driver.session.outcome()
+    assert outcome.ledger.finished_traces == 4
+    assert outcome.ledger.launched_traces == 8
+
+
+@untimed
+@given(plans=worlds(), seed=SEEDS, window=st.integers(1, 8), ahead=st.floats(1, 4))
+def test_esc_that_runs_ahead_comes_to_the_answer_of_esc(plans, seed, window, ahead):
+    plans = [SimulatedTrace(plan.answer, plan.num_tokens) for plan in plans]
+    options = {"name": "esc", "num_traces": len(plans), "window": window}
+    waves, ahead_ = (
+        Driver(make_policy(EscConfig(**options, ahead=value), 0), plans, seed=seed).run()
+        for value in (None, ahead)
+    )
+    assert ahead_.decision == waves.decision
+    assert ahead_.ledger.launched_traces >= waves.ledger.launched_traces
+
+
+@untimed
+@pytest.mark.parametrize("name", AHEAD)
+@given(
+    plans=worlds(),
+    seed=SEEDS,
+    ahead=st.floats(1, 5),
+    interrupt_at=st.none() | st.integers(0, 200),
+)
+def test_running_ahead_always_comes_to_an_end(name, plans, seed, ahead, interrupt_at):
+    driver = Driver(AHEAD[name](len(plans), ahead), plans, seed=seed, interrupt_at=interrupt_at)
+    outcome = driver.run()
+    if outcome.complete and reason(driver) == "all sampled":
+        assert outcome.ledger.launched_traces == len(plans)
+        assert not driver.commanded(Cancel)
+    finished = {end.sample for end in outcome.ends if end.fate is Fate.FINISHED}
+    assert {sample for _, samples in outcome.decision.votes for sample in samples} <= finished
+
+
+def test_without_a_judge_whole_traces_run_until_the_vote_is_safe():
+    driver = run(vote_until_safe(64, latency="tokens"), ["7"] * 64)
+    outcome = driver.session.outcome()
+    assert reason(driver) == "leader is safe"
+    assert 2 <= outcome.ledger.launched_traces <= 6
+    split = run(vote_until_safe(64, latency="tokens"), ["7", "8"] * 32)
+    assert split.session.outcome().ledger.launched_traces > 40
+
+
+# --- short-m@k ----------------------------------------------------------------------------------
+
+
+def short(num_traces: int, m: int = 3):
+    return make_policy(ShortConfig(name="short-m@k", num_traces=num_traces, m=m), 0)
+
+
+def test_the_first_m_to_end_vote_and_the_rest_is_cancelled():
+    policy = short(5)
+    assert policy.start() == [Launch(sample, to_end=True) for sample in range(5)]
+    assert policy.handle(Finished(4, "7", 3)) == []
+    assert policy.handle(Finished(1, "2", 4)) == []
+    assert policy.handle(Finished(3, "2", 5)) == [Stop("first ended")]
+    assert policy.decision().votes == (("2", (1, 3)), ("7", (4,)))
+
+
+def test_a_tie_goes_to_the_answer_that_came_first():
+    policy = short(4, m=2)
+    policy.start()
+    policy.handle(Finished(3, "9", 3))
+    policy.handle(Finished(0, "1", 4))
+    assert policy.decision().answer == "9"
+
+
+def test_fewer_than_m_vote_where_the_others_are_lost():
+    policy = short(3)
+    policy.start()
+    assert policy.handle(Failed(0)) == []
+    assert policy.handle(Finished(1, "2", 4)) == []
+    assert policy.handle(Finished(2, None, 4)) == [Stop("all sampled")]
+    assert policy.decision().answer == "2"
+
+
+# --- martingale majority certificate ------------------------------------------------------------
+
+
+def certificate(num_traces: int, delta: float = 0.05):
+    return make_policy(CertificateConfig(name="mmc", num_traces=num_traces, delta=delta), 0)
+
+
+def test_a_bet_on_a_fair_coin_gains_nothing_on_average():
+    for rounds in (1, 4, 9):
+        mean = sum(
+            math.comb(rounds, votes) * 0.5**rounds * math.exp(log_wealth(votes, rounds - votes))
+            for votes in range(rounds + 1)
+        )
+        assert mean == pytest.approx(1)
+
+
+def test_the_certificate_is_wrong_less_often_than_it_says():
+    random, wrong = Random(0), 0
+    for _ in range(300):
+        driver = run(certificate(60, delta=0.2), [random.choice("12") for _ in range(60)])
+        wrong += reason(driver) == "certified"
+    assert wrong <= 60
+
+
+def test_the_certificate_needs_votes_against_the_runner_up_and_against_the_others():
+    unanimous = run(certificate(64), ["7"] * 64)
+    assert reason(unanimous) == "certified"
+    contested = run(certificate(64), ["7", "8", "7", "8", *["7"] * 60])
+    assert reason(contested) == "certified"
+    assert len(contested.commanded(Launch)) > len(unanimous.commanded(Launch)) + 2
+    assert contested.session.decision().answer == "7"
+    assert reason(run(certificate(64), ["7", "8", "9", "6"] * 16)) == "all sampled"
