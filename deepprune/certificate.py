@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepprune.belief import standing
-from deepprune.ledger import Fate
+from deepprune.policy_config import PlusConfig, PolicyConfig
+from deepprune.promise import MAX_THRESHOLD, Terms, tally_of
 from deepprune.session import Outcome
+from deepprune.split_prior import shipped
 
 
-def p_full_vote(outcome: Outcome, num_traces: int) -> float | None:
-    """P(the vote over all `num_traces` traces agrees); None before the first vote.
+def p_full_vote(outcome: Outcome, policy: PolicyConfig) -> float | None:
+    """P(the vote over all traces of a policy agrees); None before the first vote.
 
-    From the votes alone, by the belief that `deepprune+` stops by: traces that did not finish vote
-    like those that did, and give an answer as often.
+    It is the belief that `deepprune+` stops by without a judge: from the votes, and from how many
+    tokens the traces that were still running had generated. A judge's scores do not enter it.
     """
-    votes = np.array([float(len(samples)) for _, samples in outcome.decision.votes])
-    if not len(votes):
+    if not outcome.decision.votes:
         return None
-    ended = sum(end.fate in (Fate.FINISHED, Fate.LOST) for end in outcome.ends)
-    finished = sum(end.fate is Fate.FINISHED for end in outcome.ends)
-    rate = (votes.sum() + 1) / (finished + 1)
-    unseen = max(0, num_traces - ended) * rate
-    if unseen == 0:
-        return 1.0
-    nothing_judged = np.ones((0, len(votes) + 1))
-    return round(standing(votes, nothing_judged, unseen).p_leads, 4)
+    prior = policy.prior if isinstance(policy, PlusConfig) else None
+    terms = Terms(MAX_THRESHOLD, np.array(prior or shipped()))
+    return round(1 - terms.p_wrong(tally_of(outcome, policy.num_traces)), 4)

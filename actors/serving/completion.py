@@ -70,7 +70,7 @@ class Solution:
             answer=decision.answer,
             vote_share=votes[0].share if votes else None,
             votes=votes,
-            p_full_vote=p_full_vote(self.outcome, self.spec.policy.num_traces),
+            p_full_vote=p_full_vote(self.outcome, self.spec.policy),
             policy=self.outcome.policy,
             stop_reason=self.stop_reason,
             complete=self.outcome.complete,
