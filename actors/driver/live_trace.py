@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.messages import TraceRequest, TraceUpdate
 from deepprune.answers import extract_answer
+from deepprune.answers.forms import called_functions
 from deepprune.config import SamplingConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
@@ -30,6 +31,9 @@ class LiveTrace:
     confidence: list[float] = field(default_factory=list)
     num_reissued: int = 0
     stop: tuple[str, ...] = ()
+    tool_calls: str = ""
+    """What the trace calls, a JSON list in OpenAI's form; empty where it calls nothing."""
+    said_beside_calls: str = ""
 
     @property
     def prefix(self) -> str:
@@ -56,7 +60,10 @@ class LiveTrace:
         )
 
     def find_answer(self, problem: Problem, sampling: SamplingConfig) -> None:
-        """Read the answer off the text of a trace that has ended."""
+        """Read the answer off a trace that has ended: the functions that it calls, or its text."""
+        if self.tool_calls:
+            self.answer = called_functions(self.tool_calls)
+            return
         self.answer = extract_answer(
             self.text,
             problem.answer_kind,
@@ -77,6 +84,8 @@ class LiveTrace:
             self.prefix_chars, self.prefix_tokens = update.prefix_chars, update.num_tokens
         if update.finish_reason is not None:
             self.finish_reason = update.finish_reason
+            self.tool_calls = update.tool_calls
+            self.said_beside_calls = update.said_beside_calls
         self._cut_at_stop(len(update.text))
 
     def _cut_at_stop(self, num_new: int) -> None:
