@@ -60,7 +60,8 @@ def extract_answer(
     A trace of a reasoning model is a thought and an answer part (`split_reply`). Only the answer
     part is read, unless the trace was cut: then the last box of the thought counts, if the thought
     had ended or `truncated` is `last_box`. A trace was cut if its `finish_reason` says so (see
-    `CUT_OFF`), or if that is unknown and the text breaks off.
+    `CUT_OFF`), or if that is unknown and the text breaks off. A text that ends in `</answer>` was
+    not cut.
 
     In what is read, the last `\boxed{}` (or `\fbox{}`, `<answer>`) counts that is not empty, holds
     no placeholder and whose braces balance. Without a box, "the answer is ..." counts, and then a
@@ -81,6 +82,8 @@ def extract_answer(
         found = find_json(reply.content) if kind == "json" else find_pattern(reply.content, kind)
         return found
     if reply.content is None:
+        if text.rstrip().endswith("</answer>"):  # so the thought has ended, without its mark
+            return _of_box(_last_tagged(text), kind)
         return _of_box(last_box(text), kind) if truncated == "last_box" else None
     if not reply.reasoning and known_cut:  # the thought may have begun in the prompt
         return _of_box(last_box(reply.content), kind) if truncated == "last_box" else None

@@ -183,7 +183,7 @@ def _draw_smaller_votes(axes: Any, votes: Sequence[SmallerVote]) -> None:
     label = f"cons@{sizes[0]}, {', '.join(map(str, sizes[1:3]))}, ... {sizes[-1]}: smaller votes"
     style = {"color": QUIET, "linewidth": 1.3, "marker": "o", "markersize": 3.5, "zorder": 3}
     axes.plot(xs, ys, label=label, **style)
-    for size, x, y in known:
+    for size, x, y in known[:-1]:  # the last is the mark of cons itself
         below = {"textcoords": "offset points", "xytext": (0, -11), "ha": "center", "fontsize": 7.5}
         axes.annotate(f"@{size}", (x, y), zorder=3, **below, **(PLAIN | {"color": QUIET}))
 

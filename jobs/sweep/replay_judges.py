@@ -111,11 +111,11 @@ def judge_all(
         else:
             judgings.append(Judging(calibration.apply(scored), calibration))
     if name == "recorded":
-        judgings = _completed(judgings)
+        judgings = completed(judgings)
     return [ray.put(judging) for judging in judgings]
 
 
-def _completed(judgings: Sequence[Judging]) -> list[Judging]:
+def completed(judgings: Sequence[Judging]) -> list[Judging]:
     """Give pairs that were not scored the base rate, which says nothing; warn of them."""
     completed, num_missing, num_pairs = [], 0, 0
     for scored, calibration in judgings:

@@ -109,7 +109,7 @@ def test_tool_calls_vote_by_name_and_arguments():
     assert called_functions(calls(("add", "{bad"))) == '[{"arguments":"{bad","name":"add"}]'
     assert called_functions(calls(("now", ""))) == '[{"arguments":{},"name":"now"}]'
     trace = LiveTrace(0, text="<tool_call>…", finish_reason="stop", tool_calls=calls(("now", "")))
-    trace.find_answer(Problem("a/b", "?"), SamplingConfig())
+    trace.read_answer(Problem("a/b", "?"), SamplingConfig())
     assert trace.answer == '[{"arguments":{},"name":"now"}]'
 
 

@@ -137,6 +137,7 @@ class TestThoughtAndAnswer:
             (r"\boxed{7}, as \boxed{...} and \boxed{\text{your answer}}", "7"),
             (r"\boxed{\boxed{}}", None),
             ("<answer>42</answer>", "42"),
+            ("<think>So it is 41. \\end{think}\n<answer>42</answer>", "42"),
             ("The sum is 40.\n#### 42", "42"),
             ("The answer is 42 - 2x.", None),
             ("The answer is not 42.", None),
