@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,6 +174,24 @@ async def test_whoever_waits_for_a_cancelled_request_gets_the_vote_as_it_stands(
     assert served.admission.num_running == served.admission.num_waiting == 0
 
 
+class Talking(Ticking):
+    """Traces that end in words: nothing to compare."""
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        async for update in super().stream(request):
+            text = "The sea is wide." if update.finish_reason else update.text
+            yield replace(update, text=text)
+
+
+async def test_a_question_without_an_answer_to_compare_costs_one_trace():
+    served = model(Talking(3))
+    spec = read({"m": served.offer}, messages=[{"role": "user", "content": "A poem, please."}])
+    found = await RequestRunner("r1", "me", spec, served).solution()
+    assert (found.stop_reason, found.finish_reason) == ("no_answer", "stop")
+    assert found.result.num_traces == 1 and found.result.p_full_vote is None
+    assert found.completion.choices[0].message.content.endswith("The sea is wide.")
+
+
 async def test_a_defect_is_said_to_be_one(caplog):
     class Broken(Ticking):
         async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
@@ -182,3 +202,23 @@ async def test_a_defect_is_said_to_be_one(caplog):
         await start(model(Broken(1))).solution()
     assert failed.value.status == 500
     assert "r1 failed" in caplog.text
+
+
+async def test_the_events_of_a_vote_are_bounded_whatever_the_answers():
+    """One event a vote, and none repeats hundreds of long answers."""
+
+    class Verbose(AbortableGenerators):
+        async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+            sample = int(request.request_id.split("/")[1])
+            answer = f"\\text{{{sample:05d} {'x' * 2000}}}"
+            yield TraceUpdate(f"\\boxed{{{answer}}}", (1,), 1, finish_reason="stop")
+
+    engines = Verbose()
+    served = model(engines)
+    runner = start(served, n=200)
+    solution = await runner.solution()
+    events, _ = runner.event_log.take()
+    assert len(solution.result.votes) == 200
+    votes = [event for event in events if event["type"] == "vote"]
+    assert (votes[-1]["num_votes"], votes[-1]["num_answers"]) == (200, 200)
+    assert max(len(json.dumps(event)) for event in events) < 20_000
