@@ -2,11 +2,12 @@
 
     vllm serve ... --port 8001
     python -m benchmarks.endpoint_peers --server http://127.0.0.1:8001 \\
-        ours=http://127.0.0.1:8000,voted other=http://127.0.0.1:8109,reasoner
+        'ours=http://127.0.0.1:8000 {"model": "voted"}' \\
+        'other=http://127.0.0.1:8109 {"model": "reasoner", "budget": 16}'
 
-Each peer is NAME=URL,MODEL. All get the same questions, one after another. Prints a table: right
-answers, tokens that the server generated, seconds, and the requests that the server still ran a
-second after a client had left.
+Each peer is `NAME=URL BODY`, where BODY is the request without its messages. All get the same
+questions, one after another. Prints a table: right answers, tokens that the server generated,
+seconds, and the requests that the server still held a second after a client had left.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ class Peer:
 
     name: str
     url: str
-    model: str
+    fields: dict[str, Any]
 
     def body(self, question: str) -> dict[str, Any]:
         """A request for one answer."""
-        return {"model": self.model, "messages": [{"role": "user", "content": question}]}
+        return self.fields | {"messages": [{"role": "user", "content": question}]}
 
     def answer(self, question: str) -> str | None:
         """Ask, and read the answer off the response."""
@@ -115,15 +116,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", required=True, help="URL of the vLLM server")
     parser.add_argument("--questions", type=int, default=20)
-    parser.add_argument("peers", nargs="+", help="NAME=URL,MODEL")
+    parser.add_argument("peers", nargs="+", help="NAME=URL BODY")
     arguments = parser.parse_args()
     server = Server(arguments.server)
     print("| proxy | right | tokens a question | s a question | running 1 s after leaving |")
     print("|---|---|---|---|---|")
     for described in arguments.peers:
         name, _, rest = described.partition("=")
-        url, _, model = rest.rpartition(",")
-        print(measure(Peer(name, url, model), server, arguments.questions), flush=True)
+        url, _, body = rest.partition(" ")
+        print(measure(Peer(name, url, json.loads(body)), server, arguments.questions), flush=True)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Tool(Body):
     """A tool; only functions are supported."""
 
     type: Literal["function"]
-    function: FunctionDefinition
+    function: FunctionDefinition | None = None
 
 
 class NamedSchema(Body):

@@ -126,6 +126,10 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
             "tools",
             "unsupported_parameter",
         )
+    for number, tool in enumerate(_tools(request)):
+        if tool.function is None:
+            param = f"tools[{number}].function"
+            raise bad_request(f"Missing parameter: {param!r}.", param, "missing_parameter")
     if request.messages[-1].role not in ("user", "tool"):
         raise bad_request("The last message must be the user's or a tool's.", "messages")
     controls = request.deepprune or Controls()

@@ -179,7 +179,9 @@ def test_a_hostile_schema_is_refused(schema):
 def test_tools_are_refused_where_no_parser_reads_the_calls():
     assert refused(tools=[TOOL]).detail.param == "tools"
     assert read(tools=[TOOL], tool_choice="none").problem.prompt_options.tools == ""
+    assert refused(tools=[{"type": "function"}]).detail.code == "unsupported_parameter"
     offers = {"m": replace(OFFERS["m"], tools=True)}
+    assert refused(offers, tools=[{"type": "function"}]).detail.param == "tools[0].function"
     spec = read(offers, tools=[TOOL], tool_choice="auto", parallel_tool_calls=True)
     assert json.loads(spec.problem.prompt_options.tools) == [TOOL]
     assert not spec.ask_first, "a trace that calls a tool has an answer"
