@@ -260,6 +260,17 @@ async def test_without_a_deployment_requests_fail_instead_of_waiting_for_ever():
     await made.close()
 
 
+async def test_a_defect_of_the_discovery_is_not_hidden(monkeypatch):
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    made = ReplicaPool(Handle(Replica("one")), STALL_S)
+    monkeypatch.setattr(made, "_discover", broken)
+    with pytest.raises(ZeroDivisionError):
+        await result(made, Ask("r"))
+    await made.close()
+
+
 async def test_who_does_not_have_the_key_is_refused_before_anything_is_unpickled():
     replica = Replica("one")
     address = await replica.address()
