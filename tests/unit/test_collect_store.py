@@ -1,4 +1,4 @@
-"""None"""
+"""What is on disk of a recording, and what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""None"""
+"""Recordings: every format, and which traces make one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""None"""
+"""The report as a whole: page, files, and what is refused."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""None"""
+"""Figures of a report, by hand."""
 
 import pytest
 
