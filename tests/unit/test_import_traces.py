@@ -1,4 +1,4 @@
-"""None"""
+"""Imports of recorded traces: columns, paths, formats."""
 
 from __future__ import annotations
 
