@@ -39,7 +39,7 @@ def test_whatever_is_on_disk_exactly_the_rest_is_missing(tmp_path_factory, on_di
         while left:  # any number of earlier runs, each with any number of parts
             with opened(path) as store:
                 for _ in range(data.draw(st.integers(1, 2))):
-                    size = data.draw(st.integers(0, len(left)))
+                    size = data.draw(st.integers(min(1, len(left)), len(left)))
                     store.add([row(problem, sample) for problem, sample in left[:size]])
                     store.flush()
                     left = left[size:]
