@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from deepprune.config import SamplingConfig
 from deepprune.traces import PLAIN_PROMPT, Message, PromptOptions
@@ -25,15 +25,17 @@ class TraceRequest:
     sampling: SamplingConfig
     seed: int
     prefix_text: str = ""
-    prefix_token_ids: tuple[int, ...] = ()
+    prefix_token_ids: Sequence[int] = ()
     prefix_num_tokens: int = 0
     checkpoint: str | None = None
     reasoning_words: tuple[str, ...] | None = None
     pause: bool = False
-    report_to: Any = None
-    """Handle of the actor that receives a cancelled trace's usage, through `settle`."""
     messages: tuple[Message, ...] = ()
     prompt_options: PromptOptions = PLAIN_PROMPT
+    replica: str | None = None
+    """The replica whose cache holds the prefix."""
+    priority: int = 0
+    """The engine decodes requests with a lower number first."""
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -48,17 +50,24 @@ class TraceUpdate:
     There is one about every second, one at the checkpoint and one at the end. `num_tokens` counts
     all tokens of the trace, its prefix included. `token_ids` is empty where the generator does not
     reveal them. `prefix_chars` is set once, at the checkpoint: the length of the prefix in
-    characters. `finish_reason` (`stop`, `length`) is set on the last update of a finished trace.
+    characters. `finish_reason` is set on the last update of a trace that has ended: `stop`,
+    `length`, or `abort` for one that its driver aborted. `num_chars` is set where the trace's text
+    is shorter than what was sent: up to its stop text. `confidence` has one value for each token,
+    where it is measured. `engine_s` is set on the last update: seconds since the request's first
+    token.
     """
 
     text: str
-    token_ids: tuple[int, ...]
+    token_ids: Sequence[int]
     num_tokens: int
     prefix_chars: int | None = None
     finish_reason: str | None = None
-    confidence: tuple[float, ...] = ()
+    num_chars: int | None = None
+    confidence: Sequence[float] = ()
     prompt_computed_tokens: int = 0
     prompt_cached_tokens: int = 0
+    engine_s: float = 0.0
+    replica: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ class JudgeRequest:
     problem: str
     firsts: tuple[str, ...]
     second: str
-    report_to: Any = None
+    replica: str | None = None
+    priority: int = 0
 
     @property
     def vote(self) -> str:
@@ -79,11 +89,20 @@ class JudgeRequest:
 
 @dataclass(frozen=True, slots=True)
 class JudgeReply:
-    """P(same) for each of the request's `firsts`, in order, and the prompt tokens read for it."""
+    """P(same) for each of the request's `firsts`, in order, and the prompt tokens read for it.
+
+    An aborted call has no P(same), but the cost of what it did: `num_pairs` were scored.
+    """
 
     p_same: tuple[float, ...]
     computed_tokens: int
     cached_tokens: int
+    num_pairs: int = -1
+
+    def __post_init__(self) -> None:
+        """Count the pairs of a call that was not aborted."""
+        if self.num_pairs < 0:
+            object.__setattr__(self, "num_pairs", len(self.p_same))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,30 +117,53 @@ class PromptFacts:
     begins_in_thought: bool
 
 
-class PromptRefused(ValueError):
+class EngineGone(Exception):
+    """A generator or judge died, hung or dropped the connection; a retry may succeed.
+
+    With `back_off` the retry should wait.
+    """
+
+    def __init__(self, message: str, back_off: bool = False) -> None:
+        super().__init__(message)
+        self.back_off = back_off
+
+
+class Busy(EngineGone):
+    """A generator asks for a later retry, after `retry_after_s` where it says so; it is alive."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, back_off=True)
+        self.retry_after_s = retry_after_s
+
+
+class RequestRefused(Exception):
+    """A replica cannot serve a request; a retry would fail too."""
+
+
+class PromptTooLong(RequestRefused):
+    """A problem leaves no room for prefixes in the judge's prompt."""
+
+
+class PromptRefused(RequestRefused):
     """The model cannot honour a prompt; the arguments are the reason and the parameter at fault."""
 
 
-class EngineGone(Exception):
-    """A generator died, hung or dropped the connection; the request may be re-issued."""
-
-
-class NotStarted(EngineGone):
-    """No replica took a request in time; none need have died."""
-
-
-class PromptTooLong(Exception):
-    """A problem leaves no room for prefixes in the judge's prompt; a retry would fail too."""
-
-
 class Generators(Protocol):
-    """A source of traces. Closing the iterator cancels the trace."""
+    """A source of traces."""
 
     def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
-        """Generate one trace.
+        """Generate one trace. Closing the iterator ends it, too, without its last update.
 
         Raises:
             EngineGone: the stream ended before the trace did.
+            RequestRefused: a retry would fail too.
+        """
+        ...
+
+    def abort(self, request_id: str) -> int:
+        """End a trace soon: its stream ends with what it has generated until then.
+
+        Return the tokens of the trace, its prefix included, as last reported.
         """
         ...
 
@@ -130,10 +172,14 @@ class Judges(Protocol):
     """A source of P(same)."""
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
-        """Score one prefix against others. Cancelling the call cancels the work.
+        """Score one prefix against others.
 
         Raises:
             EngineGone: the judge died; a retry may succeed.
             PromptTooLong: a retry would fail too.
         """
+        ...
+
+    def abort(self, request_id: str) -> object:
+        """End a call soon: it returns what it has cost until then."""
         ...

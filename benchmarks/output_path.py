@@ -14,6 +14,7 @@ import asyncio
 import inspect
 import os
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 import numpy as np
 
 from actors.generators.detokenizer import Detokenizer
-from actors.generators.generator import _Trace
+from actors.generators.trace_work import TraceWork
 from actors.messages import TraceRequest
 from actors.models import resolve_model
 from actors.tokenizer import load_tokenizer
@@ -73,7 +74,7 @@ async def seconds(case: Case, ours: bool, num_traces: int, num_tokens: int) -> f
         if field.default is inspect.Parameter.empty
     }
 
-    async def follow(trace: _Trace, queue: RequestOutputCollector) -> None:
+    async def follow(trace: TraceWork, queue: RequestOutputCollector) -> None:
         while True:
             output: Any = queue.get_nowait() or await queue.get()
             if ours:
@@ -82,7 +83,7 @@ async def seconds(case: Case, ours: bool, num_traces: int, num_tokens: int) -> f
     tasks = []
     for index in range(num_traces):
         request = TraceRequest(str(index), "", SamplingConfig(max_tokens=10**6), seed=index)
-        trace = _Trace(request, config, detokenizer.decoder(ids[:32]))
+        trace = TraceWork(request, config, detokenizer.decoder(ids[:32]), "r", _none, _nothing)
         params = trace.sampling_params()
         if not ours:
             params.detokenize, params.flat_logprobs = True, False
@@ -124,6 +125,16 @@ async def seconds(case: Case, ours: bool, num_traces: int, num_tokens: int) -> f
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     return spent
+
+
+async def _none(params: Any) -> AsyncIterator[Any]:
+    """Yield no output: the benchmark feeds its own."""
+    return
+    yield
+
+
+def _nothing() -> None:
+    """Abort nothing."""
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from actors.channels.pool import ReplicaPool
 from actors.deploy.app_names import judge_app_name
 from actors.deploy.connection import connected
 from actors.deploy.preflight import with_calibration
@@ -122,8 +123,7 @@ def cut(trace: Any) -> str:
 
 async def score(judge_app: str, requests: Sequence[JudgeRequest]) -> tuple[float, int]:
     """Seconds and computed tokens of calls to the judge, all at once."""
-    limits = LimitsConfig()
-    judges = ServeJudges(serve.get_app_handle(judge_app), limits.start_s, limits.stall_s)
+    judges = ServeJudges(ReplicaPool(serve.get_app_handle(judge_app), LimitsConfig().stall_s))
     started = time.monotonic()
     replies = await asyncio.gather(*(judges.score(request) for request in requests))
     return time.monotonic() - started, sum(reply.computed_tokens for reply in replies)

@@ -24,7 +24,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from actors.driver.live import LiveProblem
@@ -103,18 +102,6 @@ class Measured:
         return (self.cpu_s - self.engines_s) / self.wall_s
 
 
-class Watched(LiveProblem):
-    """Notes when it decides to cancel."""
-
-    def _end_tasks(self, sample: int) -> None:
-        if sample in self._tasks:
-            DECIDED[self.key, sample] = time.process_time()
-        LiveProblem._end_tasks(self, sample)
-
-
-DECIDED: dict[tuple[str, int], float] = {}
-
-
 class Run:
     """One shard at work."""
 
@@ -128,13 +115,11 @@ class Run:
             cell.num_replicas,
             progress_s=cell.progress_s,
         )
-        self.problems: dict[str, Watched] = {}
+        self.problems: dict[str, LiveProblem] = {}
         self.requests: list[Any] = []
         self.lags: list[float] = []
         self.num_launched = 0
         self.most_mib = 0.0
-        self._settle = SimpleNamespace(remote=self.settle)
-        self._report_to = SimpleNamespace(settle=self._settle)
 
     async def solve_all(self) -> None:
         """All problems of a round at once, watched as a display does.
@@ -151,7 +136,7 @@ class Run:
 
     async def _solve(self, key: str, text: str) -> None:
         engines = self.engines
-        problem = self.problems[key] = Watched(
+        problem = self.problems[key] = LiveProblem(
             key=key,
             problem=Problem(f"simulated/{key}", text),
             policy=self.cell.policy_config,
@@ -159,10 +144,10 @@ class Run:
             generators=engines,
             judges=engines,
             limits=LimitsConfig(),
-            report_to=self._report_to,
         )
         outcome = await problem.run()
         self.num_launched += outcome.ledger.launched_traces
+        self.lags += problem.cancel_lags_s
         del self.problems[key]
 
     async def _watch(self) -> None:
@@ -171,13 +156,6 @@ class Run:
             for problem in self.problems.values():
                 problem.snapshot()
             self.most_mib = max(self.most_mib, resident_mib())
-
-    def settle(self, request_id: str, num_tokens: int, recent: tuple[Any, ...]) -> None:
-        key, sample, _ = request_id.split("/", 2)
-        now = time.process_time()
-        self.lags.append(now - DECIDED.pop((key, int(sample)), now))
-        if key in self.problems:
-            self.problems[key].settle(int(sample), num_tokens, recent)
 
 
 def resident_mib() -> float:

@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from actors.generators.abortable import AbortableGenerators
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from deepprune.recordings import RecordedTrace, Recording
 from deepprune.speed import SpeedConfig
@@ -91,7 +92,7 @@ class _Replica:
     num_running: int = 0
 
 
-class SimulatedEngines:
+class SimulatedEngines(AbortableGenerators):
     """Generators and judges at once; see the module's docstring.
 
     `pools` are recordings by the text of the problem asked; sample i gets one of its traces.
@@ -107,6 +108,7 @@ class SimulatedEngines:
         streams: int = STREAMS_PER_REPLICA,
         progress_s: float = 1.0,
     ) -> None:
+        super().__init__()
         self._pools = pools
         self._checkpoint = checkpoint_tokens
         self._speed = speed or SpeedConfig()
@@ -118,8 +120,8 @@ class SimulatedEngines:
         self.num_running = 0
         self.most_running = 0
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
-        """Generate one trace; see `Generators.stream`."""
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        """Generate one trace."""
         recorded = self._recorded(request)
         replica = next(self._next)
         num_tokens, ended = request.prefix_num_tokens, False
@@ -144,10 +146,10 @@ class SimulatedEngines:
                         yield self._update(recorded, before, num_tokens, at_turn, finished)
                 finally:
                     replica.num_running -= 1
+        except asyncio.CancelledError:  # aborted
+            yield TraceUpdate("", (), num_tokens, finish_reason="abort")
         finally:
             self.num_running -= 1
-            if not ended and request.report_to is not None:
-                request.report_to.settle.remote(request.request_id, num_tokens, ())
 
     def _update(
         self, trace: RecordedTrace, before: int, now: int, at_turn: bool, finished: bool

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
 
-from actors.deploy.applications import MAX_JUDGE_CALLS, QUIET
+from actors.channels.replica import ChannelReplica
+from actors.deploy.applications import CHANNELS, QUIET
 from actors.deploy.connection import connected
 from actors.driver.coordinator import GENERATOR, JUDGE
 from actors.driver.shards import Shards
@@ -36,23 +37,43 @@ SPEED = SpeedConfig(step_s=0.01, step_s_per_trace=0)
 CHECKPOINT_TOKENS = 500
 
 
-class SimulatedReplica:
-    """The methods of our generator and judge replicas, around simulated engines."""
+class SimulatedReplica(ChannelReplica):
+    """Stands in for generator and judge replicas, with simulated engines."""
 
     def __init__(self, pools: dict[str, Recording], progress_s: float) -> None:
+        super().__init__(10_000, stall_s=120)
         self._engines = SimulatedEngines(
             pools, CHECKPOINT_TOKENS, 1, speed=SPEED, streams=10_000, progress_s=progress_s
         )
 
-    async def generate(self, request: TraceRequest) -> AsyncIterator[TraceUpdate]:
-        async for update in self._engines.stream(request):
-            yield update
-
-    async def score(self, request: JudgeRequest) -> AsyncIterator[JudgeReply]:
-        yield await self._engines.score(request)
+    def _open(self, request: TraceRequest | JudgeRequest) -> SimulatedWork:
+        return SimulatedWork(self._engines, request)
 
     async def num_updates(self) -> int:
         return self._engines.num_updates
+
+
+class SimulatedWork:
+    """One request to simulated engines."""
+
+    num_tokens = 0
+
+    def __init__(self, engines: SimulatedEngines, request: TraceRequest | JudgeRequest) -> None:
+        self._engines = engines
+        self._request = request
+
+    def abort(self) -> None:
+        """End a trace soon."""
+        self._engines.abort(self._request.request_id)
+
+    async def items(self) -> AsyncGenerator[tuple[TraceUpdate | JudgeReply, bool]]:
+        """Yield updates, or a reply."""
+        if isinstance(self._request, JudgeRequest):
+            yield await self._engines.score(self._request), True
+            return
+        async for update in self._engines.stream(self._request):
+            self.num_tokens = update.num_tokens
+            yield update, bool(update.finish_reason or update.prefix_chars)
 
 
 def main() -> None:
@@ -103,7 +124,7 @@ def main() -> None:
 def _deploy(pools: dict[str, Recording], progress_s: float) -> None:
     for name in (GENERATOR, JUDGE):
         deployment = serve.deployment(SimulatedReplica).options(
-            name=name, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=MAX_JUDGE_CALLS
+            name=name, ray_actor_options={"num_cpus": 0}, **CHANNELS
         )
         app = deployment.bind(pools, progress_s)
         serve.run(app, name=f"{APP}-{name}", route_prefix=None, logging_config=QUIET)

@@ -128,6 +128,13 @@ GeneratorConfig = Annotated[
 ]
 
 
+def confidence_window(generator: GeneratorConfig) -> int | None:
+    """Return the tokens of a group whose confidence is measured; None where it is not."""
+    if isinstance(generator, VllmGeneratorConfig) and generator.confidence:
+        return generator.confidence_window
+    return None
+
+
 class LimitsConfig(Section):
     """What bounds a run when things go wrong."""
 

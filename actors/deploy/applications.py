@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ray import serve
-from ray.serve.config import RequestRouterConfig
 
 from actors.generators.generator import Generator
 from actors.judges.encoder import EncoderJudge
@@ -21,26 +20,30 @@ from deepprune.config import (
     VllmGeneratorConfig,
 )
 
-MAX_JUDGE_CALLS = 4096
-"""Calls in flight at a judge replica; its engine queues what it cannot score at once."""
+MAX_CALLS = 1000
+"""Concurrent Serve calls of a replica: they ask for its address, or count tokens."""
 PAIRS_PER_CALL = 16
 """Typical pairs in a call to the judge: tells how many calls fill an engine."""
 LIGHT_JUDGE_CALLS = 16
 """Calls that keep a replica of the feature or encoder judge busy for about a second."""
 LOOK_BACK_S = 6.0
 """Seconds over which Serve averages the load."""
-MAX_BACKOFF_S = 0.5
-"""Serve's default pause between two attempts to find a replica with room."""
-BACKOFF_S_PER_REPLICA = 0.025
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
-"""Logging options: an access log line for each trace and pair would cost too much."""
+"""Logging options: an access log line for each call would cost too much."""
+CHANNELS: dict[str, Any] = {
+    "max_ongoing_requests": MAX_CALLS,
+    "request_router_config": {"request_router_class": "actors.channels.router.ChannelRouter"},
+    "health_check_period_s": 5,
+    "logging_config": QUIET,
+}
+"""Options of each deployment that drivers reach by channels."""
+BY_DEMAND = "actors.channels.scaling:replicas_for_demand"
 
 
 def generator_app(config: VllmGeneratorConfig, stall_s: float, name: str) -> serve.Application:
     """Build a generator's Serve application, its deployment called `name`."""
     placement = replica_placement(config.engine)
-    full = config.engine.max_num_seqs
-    options = _options(placement, config.replicas, full=full, most=2 * full)
+    options = _options(placement, config.replicas, config.engine.max_num_seqs)
     deployment = serve.deployment(Generator).options(name=name, **options)
     return deployment.bind(config, placement.executor_backend, stall_s)
 
@@ -61,15 +64,17 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
         return read.options(name=name, **options).bind(config, stall_s)
     placement = replica_placement(config.engine)
     full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
-    options = _options(placement, config.replicas, full=full, most=MAX_JUDGE_CALLS)
+    options = _options(placement, config.replicas, full)
     deployment = serve.deployment(Judge).options(name=name, **options)
     return deployment.bind(config, judge_prompt(config), placement.executor_backend, stall_s)
 
 
-def scale_options(replicas: ReplicasConfig, full: int) -> dict[str, Any]:
-    """Build Serve's scaling options: enough replicas to serve all outstanding calls at once.
+def scale_options(
+    replicas: ReplicasConfig, full: int, *, policy: str | None = None
+) -> dict[str, Any]:
+    """Build Serve's scaling options: enough replicas to serve all requests at once.
 
-    `full` calls fill a replica. Scale up within seconds, because waiting traces cost wall time;
+    `full` requests fill a replica. Scale up within seconds, because waiting traces cost wall time;
     scale down after minutes, because an engine takes minutes to start and problems come in waves.
     """
     drain = {"graceful_shutdown_timeout_s": replicas.drain_s}
@@ -85,50 +90,29 @@ def scale_options(replicas: ReplicasConfig, full: int) -> dict[str, Any]:
             "look_back_period_s": LOOK_BACK_S,
             "upscale_delay_s": replicas.upscale_delay_s,
             "downscale_delay_s": replicas.downscale_delay_s,
+            **({"policy": {"policy_function": policy}} if policy else {}),
         }
     }
 
 
-def routing(replicas: ReplicasConfig) -> RequestRouterConfig:
-    """Set the router's pause between attempts to find room, when all replicas are full.
-
-    Ray 2.60 makes about two attempts per replica, and assigns one request per attempt once it has
-    had to wait. With Serve's default pause that is four requests a second per replica, and engines
-    idle on short traces (4 to 8 times slower on the miniature). Up to 20 replicas a coordinator
-    makes about 80 attempts a second; beyond that Serve's default is short enough.
-    """
-    pause_s = min(MAX_BACKOFF_S, BACKOFF_S_PER_REPLICA * replicas.max)
-    return RequestRouterConfig(max_backoff_s=pause_s)
-
-
-def _options(
-    placement: ReplicaPlacement, replicas: ReplicasConfig, *, full: int, most: int
-) -> dict[str, Any]:
-    """Build the options of a deployment whose engine runs `full` requests and queues up to `most`.
-
-    Requests above `most` wait in the coordinator, so that an added replica finds work at once: a
-    request never moves from one replica to another.
-    """
-    scale = scale_options(replicas, full)
+def _options(placement: ReplicaPlacement, replicas: ReplicasConfig, full: int) -> dict[str, Any]:
+    """Build the options of a deployment whose engine runs `full` requests at once."""
+    scale = scale_options(replicas, full, policy=BY_DEMAND)
     if placement.node_labels:
         scale["placement_group_bundle_label_selector"] = [dict(placement.node_labels)]
-    return scale | {
-        "placement_group_bundles": placement.bundle_dicts,
-        "placement_group_strategy": placement.strategy,
-        "ray_actor_options": {"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
-        "max_ongoing_requests": most,
-        "request_router_config": routing(replicas),
-        "health_check_period_s": 5,
-        "health_check_timeout_s": 30,
-        "logging_config": QUIET,
-    }
+    return (
+        CHANNELS
+        | scale
+        | {
+            "placement_group_bundles": placement.bundle_dicts,
+            "placement_group_strategy": placement.strategy,
+            "ray_actor_options": {"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
+            "health_check_timeout_s": 30,
+        }
+    )
 
 
 def _light_options(replicas: ReplicasConfig, cpus: float, gpus: float = 0) -> dict[str, Any]:
     """Build the options of a judge without an engine: one process, one actor."""
-    return scale_options(replicas, LIGHT_JUDGE_CALLS) | {
-        "ray_actor_options": {"num_cpus": cpus, "num_gpus": gpus},
-        "max_ongoing_requests": MAX_JUDGE_CALLS,
-        "health_check_period_s": 5,
-        "logging_config": QUIET,
-    }
+    resources = {"ray_actor_options": {"num_cpus": cpus, "num_gpus": gpus}}
+    return CHANNELS | scale_options(replicas, LIGHT_JUDGE_CALLS, policy=BY_DEMAND) | resources

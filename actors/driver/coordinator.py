@@ -1,7 +1,7 @@
 """The coordinator: an actor that drives policies over the generators and the judges.
 
-It runs one `LiveProblem` per problem in flight, limits their number, and delivers the engines'
-usage reports to them. A system may have several coordinators, see `shards.py`.
+It runs one `LiveProblem` per problem in flight, and limits their number. A system may have several
+coordinators, see `shards.py`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
 
-import ray
 from ray import serve
 
-from actors.driver.live import LiveProblem, Snapshot
+from actors.driver.live import LiveProblem
 from actors.driver.live_trace import LiveTrace
 from actors.driver.metrics import Metrics
-from actors.driver.serve_client import ServeJudges, connect_generators
+from actors.driver.serve_client import connect_generators, connect_judges
+from actors.driver.snapshot import Snapshot
 from actors.driver.trace_collector import Collected, collect
-from actors.messages import Judges
-from deepprune.config import EndpointGeneratorConfig, RunConfig
+from deepprune.config import EndpointGeneratorConfig, RunConfig, confidence_window
 from deepprune.policy_config import PolicyConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
@@ -60,13 +59,10 @@ class Coordinator:
         max_problems: int,
     ) -> None:
         self._config = config
-        limits = config.limits
         handle = serve.get_deployment_handle(GENERATOR, generator_app) if generator_app else None
-        self._generators = connect_generators(config, handle, limits.start_s)
-        self._judges: Judges | None = None
-        if judge_app:
-            handle = serve.get_deployment_handle(JUDGE, judge_app)
-            self._judges = ServeJudges(handle, limits.start_s, limits.stall_s)
+        self._generators = connect_generators(config, handle)
+        handle = serve.get_deployment_handle(JUDGE, judge_app) if judge_app else None
+        self._judges = connect_judges(config, handle)
         self._slots = asyncio.Semaphore(max_problems)
         self._problems: dict[str, LiveProblem] = {}
         # Part of request ids, which must be unique over all coordinators, dead or alive.
@@ -74,11 +70,12 @@ class Coordinator:
         self._keys = count()
         self._metrics = Metrics()
         self._interrupted: str | None = None
-        if isinstance(config.generator, EndpointGeneratorConfig):
-            self._model, self._report_to = config.generator.model, None
-        else:
-            self._model = config.generator.engine.model
-            self._report_to = ray.get_runtime_context().current_actor
+        generator = config.generator
+        self._model = (
+            generator.model
+            if isinstance(generator, EndpointGeneratorConfig)
+            else generator.engine.model
+        )
 
     async def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Solved:
         """Run `policy` on `problem` to its vote, or to `interrupt`."""
@@ -109,16 +106,12 @@ class Coordinator:
                 seed,
                 sampling=self._config.generator.sampling,
                 generators=self._generators,
-                limits=self._config.limits,
-                report_to=self._report_to,
+                confidence_window=confidence_window(self._config.generator),
+                retries=self._config.limits.retries,
             )
             async with aclosing(traces) as parts:
                 async for part in parts:
                     yield part
-
-    async def until_death(self) -> None:
-        """Never return: the call fails when this process ends. See `CallerWatch`."""
-        await asyncio.Event().wait()
 
     async def interrupt(self, reason: str) -> None:
         """Stop every problem, running or waiting, with its vote so far."""
@@ -134,22 +127,6 @@ class Coordinator:
         """Return a snapshot of each running problem."""
         return [live.snapshot() for live in self._problems.values()]
 
-    async def settle(
-        self, request_id: str, num_tokens: int, recent: tuple[tuple[float, int], ...]
-    ) -> None:
-        """Take a generator's report of the tokens of a cancelled trace."""
-        key, sample, _ = request_id.split("/", 2)
-        if key in self._problems:
-            self._problems[key].settle(int(sample), num_tokens, recent)
-
-    async def settle_judge(
-        self, request_id: str, num_pairs: int, computed_tokens: int, cached_tokens: int
-    ) -> None:
-        """Take a judge's report of the tokens of a cancelled call."""
-        key = request_id.split("/", 1)[0]
-        if key in self._problems:
-            self._problems[key].settle_judge(num_pairs, computed_tokens, cached_tokens)
-
     def _live_problem(
         self, key: str, problem: Problem, policy: PolicyConfig, seed: int
     ) -> LiveProblem:
@@ -163,6 +140,6 @@ class Coordinator:
             judges=self._judges,
             limits=config.limits,
             pairs_per_call=config.judge.pairs_per_call if config.judge else 1,
+            confidence_window=confidence_window(config.generator),
             seed=seed,
-            report_to=self._report_to,
         )

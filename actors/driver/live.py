@@ -8,39 +8,45 @@ It carries out the session's commands and reports events to it; it decides nothi
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from actors.driver.judge_calls import score_in_parts
+from actors.driver.judge_calls import JudgeRun
 from actors.driver.live_trace import LiveTrace
-from actors.driver.settlement import Settlement
-from actors.driver.trace_streams import TraceStreams
+from actors.driver.snapshot import Snapshot
+from actors.driver.trace_run import TraceRun
 from actors.messages import (
     EngineGone,
     Generators,
     JudgeRequest,
     Judges,
     PromptTooLong,
+    TraceRequest,
+    TraceUpdate,
 )
-from deepprune.answers import read_value
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.events import (
     Cancel,
     Command,
     Continue,
     Event,
+    Failed,
     Finished,
     Judge,
     Judged,
     JudgeLost,
     Launch,
     PrefixReady,
+    Progress,
 )
 from deepprune.policies import make_policy
-from deepprune.policy_config import PolicyConfig
+from deepprune.policy_config import JudgingConfig, PolicyConfig
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome, Session
 from deepprune.traces import Problem
@@ -51,21 +57,22 @@ OnStep = Callable[[Event | None, list[Command]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The state of a problem, for displays. `clusters` has their sizes."""
+class Interrupted:
+    """Somebody asked the problem to stop with its vote so far."""
 
-    problem_id: str
-    states: dict[str, int]
-    clusters: tuple[int, ...]
-    votes: tuple[tuple[str, int], ...]
-    num_tokens: int
-    judge_tokens: int
-    done: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A task of the problem raised an error."""
+
+    error: BaseException
 
 
 @dataclass(slots=True)
 class LiveProblem:
-    """Drives one session. Call `run` once; other tasks may call `interrupt` and settle usage."""
+    """Drives one session. Call `run` once; other tasks may call `interrupt`."""
 
     key: str
     problem: Problem
@@ -75,8 +82,11 @@ class LiveProblem:
     judges: Judges | None
     limits: LimitsConfig
     pairs_per_call: int = 256
+    confidence_window: int | None = None
+    """Tokens of a group, where the generators measure confidence."""
     seed: int = 0
-    report_to: Any = None
+    share_fairly: bool = False
+    """Give each further trace less priority: problems then hold equal numbers of engine slots."""
     on_step: OnStep | None = None
     """Called after each event with the event and the commands that follow; first with None."""
     traces: dict[int, LiveTrace] = field(default_factory=dict)
@@ -84,206 +94,215 @@ class LiveProblem:
     """P(same) by the pair of samples, in the order the judge read them."""
     first_checkpoint_s: float | None = None
     """Seconds from the start to the first trace at its checkpoint."""
-    settlement: Settlement = field(default_factory=Settlement)
+    cancel_lags_s: list[float] = field(default_factory=list)
+    """Seconds from each decision to cancel to the end of the engine's request."""
     session: Session = field(init=False)
     _started: float = 0.0
-    _events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
-    _tasks: dict[int, set[asyncio.Task[None]]] = field(default_factory=dict)
-    _ending: set[asyncio.Task[None]] = field(default_factory=set)
-    _streams: TraceStreams = field(init=False)
-    _answers_read: set[str] = field(default_factory=set)
-    _error: BaseException | None = None
-    _interrupted: str | None = None
+    _events: asyncio.Queue[Event | Interrupted | Crashed] = field(default_factory=asyncio.Queue)
+    _running: dict[int, TraceRun] = field(default_factory=dict)
+    _judging: dict[int, set[JudgeRun]] = field(default_factory=lambda: defaultdict(set))
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _reading: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         policy = make_policy(self.policy, stable_seed(self.seed, self.problem.problem_id))
         self.session = Session(self.problem, policy, self.policy.name)
-        self._streams = TraceStreams(
-            name=self.key,
-            problem=self.problem,
-            policy=self.policy,
-            sampling=self.sampling,
-            generators=self.generators,
-            retries=self.limits.retries,
-            report_to=self.report_to,
-            report_progress=self.on_step is not None,
-            on_event=self._events.put_nowait,
-            add_costs=self.session.add_costs,
-        )
 
     async def run(self) -> Outcome:
         """Drive the problem to its vote.
 
-        Raises what a trace or judge task raises, except the loss of a replica; cancels every other
+        Raises what a trace or judge task raises, except the loss of a replica; ends every other
         trace first.
         """
         self._started = time.monotonic()
         try:
             self._step(None, self.session.start())
             while not self.session.stopped:
-                event = await self._events.get()
-                if self._error is not None:
-                    raise self._error
-                if self._interrupted is not None:
-                    self._step(None, self.session.interrupt(self._interrupted))
-                elif event is not None:
-                    if isinstance(event, Finished) and event.answer is not None:
-                        await self._read(event.answer)
-                    self._step(event, self.session.handle(event))
+                match await self._events.get():
+                    case Crashed(error):
+                        raise error
+                    case Interrupted(reason):
+                        self._step(None, self.session.interrupt(reason))
+                    case event:
+                        self._step(event, self.session.handle(event))
         finally:
-            for sample in list(self._tasks):
-                self._end_tasks(sample)
-            await self._settle_all()
+            await self._end()
+        self._bill_unheard()
         self.session.add_costs(wall_s=time.monotonic() - self._started)
         return self.session.outcome()
 
     def interrupt(self, reason: str) -> None:
         """Stop as soon as possible with the vote so far."""
-        self._interrupted = reason
-        self._events.put_nowait(None)
-
-    def settle(self, sample: int, num_tokens: int, recent: tuple[tuple[float, int], ...]) -> None:
-        """Take a generator's usage report of a cancelled trace; see `Settlement.settle`."""
-        late_tokens = self.settlement.settle(sample, num_tokens, recent)
-        if late_tokens is None:
-            return
-        self.session.settle(sample, num_tokens, late_tokens)
-        trace = self.traces[sample]
-        more = max(0, num_tokens - trace.num_tokens)  # an earlier attempt's report has fewer
-        trace.num_tokens += more
-        self._streams.num_tokens += more
-
-    def settle_judge(self, num_pairs: int, computed_tokens: int, cached_tokens: int) -> None:
-        """Take a judge's usage report of a cancelled call."""
-        self.session.add_costs(
-            judge_pairs=num_pairs,
-            judge_computed_tokens=computed_tokens,
-            judge_cached_tokens=cached_tokens,
-        )
+        self._events.put_nowait(Interrupted(reason))
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
-        decision = self.session.decision()
-        ledger = self.session.ledger
-        return Snapshot(
-            self.problem.problem_id,
-            dict(self.session.states),
-            tuple(len(cluster) for cluster in decision.clusters),
-            tuple((answer, len(samples)) for answer, samples in decision.votes),
-            self._streams.num_tokens,
-            ledger.judge_computed_tokens,
-            self.session.stopped,
-        )
+        return Snapshot.of(self.session, self.traces)
 
     # --- carrying out commands ------------------------------------------------------------------
 
     def _step(self, event: Event | None, commands: list[Command]) -> None:
-        self._carry_out(commands)
+        for command in commands:
+            match command:
+                case Launch(sample=sample, to_end=to_end):
+                    seed = stable_seed(self.seed, self.problem.problem_id, sample)
+                    self.traces[sample] = LiveTrace(seed, self.confidence_window)
+                    self._generate(sample, to_checkpoint=not to_end)
+                case Continue(sample=sample):
+                    self._generate(sample, to_checkpoint=False)
+                case Judge(sample=sample, members=members):
+                    self._judge(sample, members)
+                case Cancel(sample=sample):
+                    self._cancel(sample)
         if isinstance(event, PrefixReady) and self.first_checkpoint_s is None:
             self.first_checkpoint_s = time.monotonic() - self._started
         if self.on_step is not None:
             self.on_step(event, commands)
 
-    def _carry_out(self, commands: list[Command]) -> None:
-        for command in commands:
-            match command:
-                case Launch(sample=sample, to_end=to_end):
-                    seed = stable_seed(self.seed, self.problem.problem_id, sample)
-                    self.traces[sample] = LiveTrace(seed, stop=self.sampling.stop)
-                    self._spawn(sample, self._generate(sample, to_checkpoint=not to_end))
-                case Continue(sample=sample):
-                    self._spawn(sample, self._generate(sample, to_checkpoint=False))
-                case Judge(sample=sample, members=members):
-                    self._spawn(sample, self._judge(sample, members))
-                case Cancel(sample=sample):
-                    self._cancel(sample)
-
-    def _spawn(self, sample: int, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=f"{self.key}/{sample}")
-        self._tasks.setdefault(sample, set()).add(task)
-        task.add_done_callback(lambda task: self._task_ended(sample, task))
-
-    def _task_ended(self, sample: int, task: asyncio.Task[None]) -> None:
-        ours = self._tasks.get(sample, set())
-        if task in ours and task.cancelled():
-            self._fail(RuntimeError(f"{task.get_name()} was cancelled, and not by its problem"))
-        ours.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = self._error or error
-        self._events.put_nowait(None)
-
     def _cancel(self, sample: int) -> None:
         # Count tokens received in events that are still queued.
         self.session.settle(sample, self.traces[sample].num_tokens, late_tokens=0)
-        self._end_tasks(sample)
+        if run := self._running.get(sample):
+            run.abort()
+        for judge_run in self._judging[sample]:
+            judge_run.abort()
 
-    def _end_tasks(self, sample: int) -> None:
-        if self._streams.is_open(sample) and self.report_to is not None:
-            self.settlement.expect(sample)
-        for task in self._tasks.pop(sample, ()):
-            task.cancel()
-            self._ending.add(task)
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
 
-    # --- work -----------------------------------------------------------------------------------
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task in self._reading:
+            self._reading.discard(task)
+        elif task.cancelled():
+            error = RuntimeError(f"{task.get_name()} was cancelled, and not by its problem")
+            self._events.put_nowait(Crashed(error))
+        if not task.cancelled() and (failure := task.exception()):
+            self._events.put_nowait(Crashed(failure))
 
-    async def _generate(self, sample: int, *, to_checkpoint: bool) -> None:
-        started = time.monotonic()
+    async def _end(self) -> None:
+        """End all tasks; wait until the costs of each request are known."""
+        for run in self._running.values():
+            run.abort()
+        for judge_run in itertools.chain(*self._judging.values()):
+            judge_run.abort()
+        for task in self._reading:
+            task.cancel()  # nobody needs the answer any more
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _bill_unheard(self) -> None:
+        """Bill the judgements that arrived after the last event."""
+        while not self._events.empty():
+            if isinstance(event := self._events.get_nowait(), Judged):
+                self.session.handle(event)
+
+    # --- traces ---------------------------------------------------------------------------------
+
+    def _generate(self, sample: int, *, to_checkpoint: bool) -> None:
+        policy, trace = self.policy, self.traces[sample]
+        options: dict[str, Any] = {"priority": len(self._running) if self.share_fairly else 0}
+        if isinstance(policy, JudgingConfig) and to_checkpoint:
+            options["checkpoint"] = policy.checkpoint
+            options["reasoning_words"] = policy.reasoning_words
+            options["pause"] = policy.pauses
+        name = f"{self.key}/{sample}"
+        make_request = partial(self._request, trace, name, options)
+        run = TraceRun(trace, make_request, self.generators, self.limits.retries)
+        self._running[sample] = run
+        self._spawn(self._follow(sample, run), name)
+
+    def _request(self, trace: LiveTrace, name: str, options: dict[str, Any]) -> TraceRequest:
+        if trace.prefix_chars is not None:  # it has passed its checkpoint
+            options = {"priority": options["priority"]}
+        return trace.request(name, self.problem, self.sampling, **options)
+
+    async def _follow(self, sample: int, run: TraceRun) -> None:
+        """Report the events of a trace."""
+        trace = run.trace
+        engine_s = trace.engine_s
+        lost: EngineGone | None = None
         try:
-            trace = self.traces[sample]
-            await self._streams.generate(sample, trace, to_checkpoint=to_checkpoint)
-        finally:
-            self.session.add_costs(trace_s=time.monotonic() - started)
+            async for update, readings in run.updates():
+                self._report(sample, trace, update, readings)
+        except EngineGone as error:
+            lost = error
+        self.session.add_costs(trace_s=trace.engine_s - engine_s)
+        if self._running.get(sample) is run:
+            del self._running[sample]
+        if run.cancel_lag_s is not None:
+            self.cancel_lags_s.append(run.cancel_lag_s)
+        if sample in self.session.ends:  # cancelled: bill it as its engine ended it
+            self.session.settle(sample, trace.num_tokens, run.late_tokens)
+        elif lost is not None:
+            self._events.put_nowait(Failed(sample, str(lost)))
+        elif not run.paused:
+            task = asyncio.current_task()
+            assert task is not None
+            self._reading.add(task)
+            await asyncio.to_thread(trace.read_answer, self.problem, self.sampling)
+            self._events.put_nowait(Finished(sample, trace.answer, trace.num_tokens))
 
-    async def _judge(self, sample: int, members: tuple[int, ...]) -> None:
-        """Score a trace against members of clusters."""
+    def _report(
+        self, sample: int, trace: LiveTrace, update: TraceUpdate, readings: tuple[float, ...]
+    ) -> None:
+        if update.prompt_computed_tokens or update.prompt_cached_tokens:
+            self.session.add_costs(
+                prompt_computed_tokens=update.prompt_computed_tokens,
+                prompt_cached_tokens=update.prompt_cached_tokens,
+            )
+        at_milestone = update.prefix_chars is not None or update.finish_reason is not None
+        if readings or (self.on_step is not None and not at_milestone):
+            self._events.put_nowait(Progress(sample, trace.num_tokens, readings))
+        if update.prefix_chars is not None and trace.finish_reason is None:
+            self._events.put_nowait(PrefixReady(sample, trace.num_tokens))
+
+    # --- judge ----------------------------------------------------------------------------------
+
+    def _judge(self, sample: int, members: tuple[int, ...]) -> None:
         assert self.judges is not None, "the policy asks for a judge, but there is none"
-        started = time.monotonic()
+        name = f"{self.key}/{sample}"
         request = JudgeRequest(
-            request_id=f"{self.key}/{sample}",
+            request_id=name,
             problem=self.problem.text,
             firsts=tuple(self.traces[member].prefix for member in members),
             second=self.traces[sample].prefix,
-            report_to=self.report_to,
         )
+        run = JudgeRun(
+            self.judges,
+            request,
+            members,
+            pairs_per_call=self.pairs_per_call,
+            retries=self.limits.retries,
+        )
+        self._judging[sample].add(run)
+        self._spawn(self._score(sample, members, run), f"{name}/judge")
+
+    async def _score(self, sample: int, members: tuple[int, ...], run: JudgeRun) -> None:
+        """Report the scores of a trace, or bill what was done for them."""
+        started = time.monotonic()
+        event: Event | None = None
         try:
-            reply = await score_in_parts(
-                self.judges,
-                request,
-                members,
-                pairs_per_call=self.pairs_per_call,
-                retries=self.limits.retries,
-            )
+            p_same = await run.p_same()
         except (EngineGone, PromptTooLong) as error:
-            logger.warning("%s: continues without a judge: %s", self._name(sample), error)
-            self._events.put_nowait(JudgeLost(sample))
-            return
-        p_same = dict(zip(members, reply.p_same, strict=True))
-        self.scores.update({(member, sample): p for member, p in p_same.items()})
-        seconds = time.monotonic() - started
-        self._events.put_nowait(
-            Judged(sample, p_same, reply.computed_tokens, reply.cached_tokens, seconds)
-        )
-
-    async def _read(self, answer: str) -> None:
-        """Read a new answer in a thread: algebra may take seconds. The vote finds it in a cache."""
-        if answer not in self._answers_read:
-            await asyncio.to_thread(read_value, answer)
-            self._answers_read.add(answer)
-
-    def _name(self, sample: int) -> str:
-        """The trace's name in log lines."""
-        return f"{self.key} {self.problem.problem_id} trace {sample}"
-
-    async def _settle_all(self) -> None:
-        """Wait until cancelled tasks have ended and their usage is known."""
-        if self._ending:
-            await asyncio.wait(self._ending)
-        if not await self.settlement.wait():
-            logger.info(
-                "%s: no usage report for %d cancelled traces; counting the tokens received",
-                self.problem.problem_id,
-                self.settlement.num_missing,
+            name = f"{self.key} {self.problem.problem_id} trace {sample}"
+            logger.warning("%s: continues without a judge: %s", name, error)
+            event = JudgeLost(sample)
+        else:
+            if p_same is not None:
+                scores = dict(zip(members, p_same, strict=True))
+                self.scores.update({(member, sample): p for member, p in scores.items()})
+                seconds = time.monotonic() - started
+                event = Judged(sample, scores, run.computed_tokens, run.cached_tokens, seconds)
+        self._judging[sample].discard(run)
+        if not isinstance(event, Judged):
+            self.session.add_costs(
+                judge_pairs=run.num_pairs,
+                judge_computed_tokens=run.computed_tokens,
+                judge_cached_tokens=run.cached_tokens,
+                judge_s=time.monotonic() - started,
             )
+        if event is not None:
+            self._events.put_nowait(event)

@@ -7,8 +7,9 @@ from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.generators.confidence import ConfidenceMeter
 from actors.messages import TraceRequest, TraceUpdate
-from deepprune.answers import extract_answer
+from deepprune.answers import extract_answer, read_value
 from deepprune.config import SamplingConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
@@ -16,9 +17,11 @@ from deepprune.traces import Problem
 
 @dataclass(slots=True)
 class LiveTrace:
-    """All that is known of a trace: enough to judge it, to resume it and to re-issue it."""
+    """The state of a trace: enough to judge it, to resume it and to re-issue it."""
 
     seed: int
+    confidence_window: int | None = None
+    """Tokens of a group of which confidence is measured, if it is."""
     text: str = ""
     token_ids: MutableSequence[int] = field(default_factory=lambda: array("i"))
     """Four bytes a token: there may be billions of tokens in flight."""
@@ -28,18 +31,27 @@ class LiveTrace:
     finish_reason: str | None = None
     answer: str | None = None
     confidence: list[float] = field(default_factory=list)
+    """Readings of group confidence."""
     num_reissued: int = 0
-    stop: tuple[str, ...] = ()
+    engine_s: float = 0.0
+    """Seconds from first to last token, over all requests."""
+    replica: str | None = None
+    """The replica that generated the last update."""
+    _meter: ConfidenceMeter | None = None
+
+    def __post_init__(self) -> None:
+        if self.confidence_window is not None:
+            self._meter = ConfidenceMeter(self.confidence_window)
 
     @property
     def prefix(self) -> str:
-        """What the judge reads: up to the checkpoint, or all of a trace that is shorter."""
+        """The text that the judge reads: up to the checkpoint, or all of a trace without one."""
         return self.text[: self.prefix_chars]
 
     def request(
         self, name: str, problem: Problem, sampling: SamplingConfig, **options: Any
     ) -> TraceRequest:
-        """What asks for the rest of the trace, under a name that no other request has."""
+        """Make the request for the rest of the trace, under a name that no other request has."""
         attempt = f"{self.num_tokens}-{self.num_reissued}"
         return TraceRequest(
             request_id=f"{name}/{attempt}",
@@ -50,38 +62,42 @@ class LiveTrace:
             # A resumed trace is a new draw from the same distribution: its own seed, recorded.
             seed=stable_seed(self.seed, attempt) if self.num_tokens else self.seed,
             prefix_text=self.text,
-            prefix_token_ids=tuple(self.token_ids),
+            prefix_token_ids=self.token_ids,
             prefix_num_tokens=self.num_tokens,
+            replica=self.replica,
             **options,
         )
 
-    def find_answer(self, problem: Problem, sampling: SamplingConfig) -> None:
-        """Read the answer off the text of a trace that has ended."""
+    def read_answer(self, problem: Problem, sampling: SamplingConfig) -> None:
+        """Extract the answer and parse its value, which may take seconds; call it in a thread.
+
+        A vote finds the value in a cache.
+        """
         self.answer = extract_answer(
             self.text,
             problem.answer_kind,
             finish_reason=self.finish_reason,
             truncated=sampling.truncated_answers,
         )
+        if self.answer is not None:
+            read_value(self.answer)
 
-    def take(self, update: TraceUpdate) -> None:
-        """Append what was generated since the last update."""
+    def take(self, update: TraceUpdate) -> tuple[float, ...]:
+        """Append what was generated since the last update; return the readings of confidence."""
         # In a local variable a string grows in place; as an attribute it would be copied each time.
         text, self.text = self.text, ""
         text += update.text
-        self.text = text
+        self.text = text if update.num_chars is None else text[: update.num_chars]
         self.token_ids.extend(update.token_ids)
         self.num_tokens = update.num_tokens
-        self.confidence += update.confidence
+        self.engine_s += update.engine_s
+        self.replica = update.replica
         if update.prefix_chars is not None:
             self.prefix_chars, self.prefix_tokens = update.prefix_chars, update.num_tokens
-        if update.finish_reason is not None:
+        if update.finish_reason not in (None, "abort"):
             self.finish_reason = update.finish_reason
-        self._cut_at_stop(len(update.text))
-
-    def _cut_at_stop(self, num_new: int) -> None:
-        """End at a stop text that begins before a pause and ends after it: no engine sees those."""
-        for stop in self.stop:
-            at = self.text.find(stop, max(0, len(self.text) - num_new - len(stop) + 1))
-            if at >= 0:
-                self.text, self.finish_reason = self.text[:at], "stop"
+        if self._meter is None:
+            return ()
+        readings = self._meter.take(update.confidence, at_end=self.finish_reason is not None)
+        self.confidence += readings
+        return readings

@@ -116,7 +116,7 @@ class Metrics:
             _add(self._saved, generated * savings / (1 - savings), tags)
         if live.first_checkpoint_s is not None:
             self._first_checkpoint.observe(live.first_checkpoint_s, tags)
-        for lag_s in live.settlement.cancel_lags_s:
+        for lag_s in live.cancel_lags_s:
             self._cancel_lag.observe(lag_s, tags)
 
     def answered(self, path: str, status: int) -> None:

@@ -14,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.driver.coordinator import Coordinator
-from actors.driver.live import Snapshot
+from actors.driver.snapshot import Snapshot
 from deepprune.config import LimitsConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
 from deepprune.seeds import stable_seed
@@ -22,7 +22,7 @@ from deepprune.traces import Problem
 
 PROBLEMS_PER_SHARD = 32
 MAX_CONCURRENCY = 10_000
-"""Concurrent calls of a shard: problems in flight or waiting, and usage reports."""
+"""Concurrent calls of a shard: problems in flight or waiting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Traces from an endpoint that already runs: any OpenAI-compatible server that streams.
 
-One streaming chat completion per trace; closing the stream is what cancels it. Checkpoints are
-found here, as the text comes in.
+One streaming chat completion per trace; closing the stream aborts it. Checkpoints are found
+here, as the text comes in.
 
 A trace is resumed from its tokens where the server reveals them (vLLM does): exactly the trace that
 was paused. Elsewhere it is resumed from its text, as an unfinished answer that the server continues
@@ -21,19 +21,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actors.generators.deltas import TraceText, thought_and_answer
-from actors.messages import EngineGone, TraceRequest, TraceUpdate
-from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
+from actors.generators.abortable import AbortableGenerators
+from actors.generators.endpoint_trace import EndpointTrace
+from actors.messages import Busy, EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import EndpointGeneratorConfig
 from deepprune.errors import UserError
 from deepprune.traces import Message
 
 if TYPE_CHECKING:
+    import openai
     from openai import AsyncOpenAI
 
 CHECK_TIMEOUT_S = 8.0
@@ -41,14 +41,15 @@ MAX_PROMPTS = 1024
 """Problems whose prompt is remembered as tokens."""
 
 
-class EndpointGenerators:
-    """Implements `actors.messages.Generators` over HTTP.
+class EndpointGenerators(AbortableGenerators):
+    """Generates traces over HTTP.
 
     A trace from which nothing comes for `stall_s` is gone: a vLLM server that is told to terminate
     may keep its streams open after its engine has ended.
     """
 
     def __init__(self, config: EndpointGeneratorConfig, stall_s: float | None = None) -> None:
+        super().__init__()
         self._config = config
         self._stall_s = stall_s
         self._prompts: dict[tuple[Message, ...], list[int]] = {}
@@ -85,8 +86,8 @@ class EndpointGenerators:
                 f"{config.model!r}: set generator.model"
             )
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
-        """Generate one trace; see `Generators.stream`.
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        """Generate one trace.
 
         Raises:
             EngineGone: the connection broke, or the server failed.
@@ -94,12 +95,12 @@ class EndpointGenerators:
         """
         import openai
 
-        trace = _Trace(request, self._config.progress_s)
+        trace = EndpointTrace(request, self._config.progress_s)
         if request.prefix_num_tokens >= request.sampling.max_tokens:  # nothing left to ask for
             yield TraceUpdate("", (), request.prefix_num_tokens, finish_reason="length")
             return
         try:
-            async with self._slots, await self._open(request, trace) as chunks:
+            async with self._slots, await self._call(request, trace) as chunks:
                 async for chunk in chunks:
                     if chunk is None:  # `data: null` keeps the connection alive
                         continue
@@ -110,17 +111,22 @@ class EndpointGenerators:
                         yield update
                         if trace.ended:
                             return
+        except asyncio.CancelledError:  # aborted
+            yield trace.last_update()
+            return
         except (openai.AuthenticationError, openai.PermissionDeniedError):
             raise self._key_refused() from None  # the server's own words may hold the key
         except openai.APIStatusError as error:
-            if error.status_code >= 500 or error.status_code in (408, 409, 429):
-                raise EngineGone(f"endpoint: {_line(error)}") from error
+            if error.status_code in (429, 503):
+                raise Busy(f"endpoint: {_line(error)}", _retry_after_s(error)) from error
+            if error.status_code >= 500 or error.status_code in (408, 409):
+                raise EngineGone(f"endpoint: {_line(error)}", back_off=True) from error
             raise UserError(f"endpoint {self._config.url}: {_line(error)}") from None
         except (openai.APIError, json.JSONDecodeError) as error:
-            raise EngineGone(f"endpoint: {_line(error)}") from error
-        raise EngineGone("the endpoint closed the stream before the trace ended")
+            raise EngineGone(f"endpoint: {_line(error)}", back_off=True) from error
+        raise EngineGone("the endpoint closed the stream before the trace ended", back_off=True)
 
-    async def _open(self, request: TraceRequest, trace: _Trace) -> Any:
+    async def _call(self, request: TraceRequest, trace: EndpointTrace) -> Any:
         sampling = request.sampling
         # Extensions, which servers that do not know them ignore: revealed tokens, and a count of
         # them in every chunk.
@@ -192,78 +198,13 @@ class EndpointGenerators:
         )
 
 
-class _Trace:
-    """Follows one stream and decides what is worth an update."""
-
-    def __init__(self, request: TraceRequest, progress_s: float) -> None:
-        self.ended = False
-        self._request = request
-        self._progress_s = progress_s
-        self._num_tokens = request.prefix_num_tokens
-        self._joined = TraceText(request.prefix_text)
-        self._text: list[str] = []
-        self._token_ids: list[int] = []
-        self._last_update = time.monotonic()
-        self._detector: CheckpointDetector | None = None
-        self._pause_at: int | None = None
-        if request.checkpoint is not None:
-            spec = CheckpointSpec.parse(request.checkpoint, request.reasoning_words)
-            self._detector = detector(spec)
-            self._detector.feed(request.prefix_text, request.prefix_num_tokens)
-            if request.pause and spec.kind == "tokens":
-                self._pause_at = spec.count
-
-    @property
-    def max_new_tokens(self) -> int:
-        """What the server may still generate: to the end of the budget, or to the checkpoint."""
-        end = self._request.sampling.max_tokens
-        return min(end, self._pause_at or end) - self._request.prefix_num_tokens
-
-    def take(self, chunk: Any) -> TraceUpdate | None:
-        """Add a chunk of the stream; return an update where there is something to say."""
-        choices = getattr(chunk, "choices", None)
-        choice = choices[0] if choices else None
-        finish_reason = getattr(choice, "finish_reason", None) or None  # some servers send ""
-        thought, answer = thought_and_answer(choice)
-        text = self._joined.add(thought, answer, is_last=finish_reason is not None)
-        if finish_reason in ("abort", "error"):
-            raise EngineGone(f"the endpoint ended the trace: {finish_reason}")
-        before = self._num_tokens
-        used = getattr(getattr(chunk, "usage", None), "completion_tokens", None)
-        if used is not None:
-            self._num_tokens = self._request.prefix_num_tokens + int(used)
-        elif self._pause_at and finish_reason == "length":
-            self._num_tokens = self._request.prefix_num_tokens + self.max_new_tokens
-        else:
-            self._num_tokens += bool(thought or answer)
-        self._text.append(text)
-        self._token_ids.extend(getattr(choice, "token_ids", None) or ())
-        prefix_chars = None
-        if self._detector is not None:
-            cut = self._detector.feed(text, self._num_tokens - before)
-            if cut is not None:
-                prefix_chars, self._detector = cut.num_chars, None
-        if prefix_chars is not None and self._request.pause:
-            within_budget = self._num_tokens < self._request.sampling.max_tokens
-            if finish_reason == "length" and self._pause_at and within_budget:
-                finish_reason = None  # the server stopped where we asked it to
-            self.ended = True
-        self.ended = self.ended or finish_reason is not None
-        now = time.monotonic()
-        if not self.ended and prefix_chars is None and now - self._last_update < self._progress_s:
-            return None
-        self._last_update = now
-        update = TraceUpdate(
-            text="".join(self._text),
-            token_ids=tuple(self._token_ids),
-            num_tokens=self._num_tokens,
-            prefix_chars=prefix_chars,
-            finish_reason=finish_reason,
-        )
-        self._text.clear()
-        self._token_ids.clear()
-        return update
-
-
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def _retry_after_s(error: openai.APIStatusError) -> float | None:
+    """The seconds that the server asks to wait, where it says a number."""
+    try:
+        return max(0.0, float(error.response.headers.get("retry-after", "")))
+    except ValueError:
+        return None

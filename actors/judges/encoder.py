@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.judges.replica import JudgeReplica, p_same
-from actors.messages import JudgeReply, JudgeRequest
+from actors.judges.replica import Cost, JudgeReplica, p_same
+from actors.messages import JudgeRequest
 from actors.models import encoder_folder
 from actors.replica.engine import exit_replica
 from actors.replica.gc_pause import gc_paused
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
     from actors.judges.padding import Prompt
 
+CAPACITY = 16
+"""Calls that keep the replica busy for about a second."""
 MAX_KEPT = 100_000
 """Cached vectors of a replica, 0.5 kB each; the least recently used are dropped."""
 
@@ -48,7 +49,7 @@ class EncoderJudge(JudgeReplica):
     """One replica. Prefixes that arrive while a batch is encoded form the next batch."""
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
-        super().__init__(stall_s)
+        super().__init__(CAPACITY, stall_s)
         with gc_paused():
             import torch
 
@@ -69,20 +70,17 @@ class EncoderJudge(JudgeReplica):
         if self._stall_detector.stalled:
             exit_replica("the encoder hangs")
 
-    async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
-        ended = False
+    async def _score(self, request: JudgeRequest, cost: Cost) -> tuple[float, ...]:
         texts = (*request.firsts, request.second)
         encodings = [self._encoding(request.vote, request.problem, text) for text in texts]
         try:
             # Shielded: other calls may wait for the same batch.
             await asyncio.gather(*(asyncio.shield(encoding.batch) for encoding in encodings))
             scores = self._compare([encoding.vector for encoding in encodings])
-            ended = True
+            cost.num_pairs += len(scores)
         finally:
-            num_tokens = self._end_call(encodings)
-            if not ended and request.report_to is not None:
-                request.report_to.settle_judge.remote(request.request_id, 0, num_tokens, 0)
-        yield JudgeReply(scores, num_tokens, 0)
+            cost.computed_tokens += self._end_call(encodings)
+        return scores
 
     def _encoding(self, vote: str, problem: str, text: str) -> _Encoding:
         """Return the prefix's encoding: a cached one, or one of the next batch."""

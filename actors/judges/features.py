@@ -6,25 +6,28 @@ It runs on a CPU and reads no tokens, so it adds no tokens to the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 
-from actors.judges.replica import JudgeReplica
-from actors.messages import JudgeReply, JudgeRequest
+from actors.judges.replica import Cost, JudgeReplica
+from actors.messages import JudgeRequest
 from deepprune.feature_judge import FeatureJudge
+
+CAPACITY = 16
+"""Calls that keep the replica busy for about a second."""
 
 
 class FeatureJudgeReplica(JudgeReplica):
     """One replica; it scores one call at a time."""
 
     def __init__(self, judge: FeatureJudge, stall_s: float) -> None:
-        super().__init__(stall_s)
+        super().__init__(CAPACITY, stall_s)
         self._judge = judge
         self._turn = asyncio.Lock()
 
-    async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
+    async def _score(self, request: JudgeRequest, cost: Cost) -> tuple[float, ...]:
         async with self._turn:
             # In a thread, so that the replica can send heartbeats meanwhile.
             scores = await asyncio.to_thread(
                 self._judge.p_same, request.problem, request.firsts, request.second
             )
-        yield JudgeReply(scores, 0, 0)
+        cost.num_pairs += len(scores)
+        return scores

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from actors.judges.pair_prompt import PairPrompt
-from actors.judges.replica import JudgeReplica, p_same
-from actors.messages import JudgeReply, JudgeRequest, PromptTooLong
+from actors.judges.replica import Cost, JudgeReplica, p_same
+from actors.messages import JudgeRequest, PromptTooLong
 from actors.replica.engine import check_engine, exit_replica, start_engine
 from actors.replica.stall_detector import StallDetector
 from actors.tokenizer import load_tokenizer
@@ -25,8 +24,12 @@ if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
 
 
+MAX_CALLS = 4096
+"""Calls in progress at a replica; its engine queues the pairs that it cannot score at once."""
+
+
 class Judge(JudgeReplica):
-    """One replica. Closing the stream of `score` aborts what is left of it in the engine."""
+    """One replica. Cancelling a call aborts its engine requests."""
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class Judge(JudgeReplica):
         executor_backend: str | None,
         stall_s: float,
     ) -> None:
-        super().__init__(stall_s)
+        super().__init__(MAX_CALLS, stall_s)
         self._stall_detector = StallDetector(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
         # One token of the context is the answer's.
@@ -52,8 +55,7 @@ class Judge(JudgeReplica):
         """Count the requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
-    async def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
-        """The one reply to a request."""
+    async def _score(self, request: JudgeRequest, cost: Cost) -> tuple[float, ...]:
         try:
             prompts = [
                 self._prompt.token_ids(request.problem, first, request.second)
@@ -61,27 +63,14 @@ class Judge(JudgeReplica):
             ]
         except UserError as error:
             raise PromptTooLong(str(error)) from None
-        done: list[tuple[float, int, int]] = []
-        ended = False
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._score_pair(f"{request.request_id}-{index}", ids, done))
-                    for index, ids in enumerate(prompts)
-                ]
-            ended = True
-        finally:
-            if not ended and request.report_to is not None:
-                _, computed, cached = _columns(done)
-                request.report_to.settle_judge.remote(
-                    request.request_id, len(done), sum(computed), sum(cached)
-                )
-        scores, computed, cached = _columns([task.result() for task in tasks])
-        yield JudgeReply(scores, sum(computed), sum(cached))
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._score_pair(f"{request.request_id}-{index}", ids, cost))
+                for index, ids in enumerate(prompts)
+            ]
+        return tuple(task.result() for task in tasks)
 
-    async def _score_pair(
-        self, request_id: str, token_ids: list[int], done: list[tuple[float, int, int]]
-    ) -> tuple[float, int, int]:
+    async def _score_pair(self, request_id: str, token_ids: list[int], cost: Cost) -> float:
         from vllm import SamplingParams
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
@@ -95,33 +84,23 @@ class Judge(JudgeReplica):
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        result = (math.nan, 0, 0)
+        score = math.nan
         try:
             with self._stall_detector.request():
                 tokens = tokens_input(token_ids)
                 async for output in self._engine.generate(tokens, params, request_id):
                     self._stall_detector.record_output()
-                    result = self._read(output)
-                    done.append(result)
+                    cached = output.num_cached_tokens or 0
+                    cost.num_pairs += 1
+                    cost.computed_tokens += len(token_ids) - cached
+                    cost.cached_tokens += cached
+                    score = self._p_same(output)
         except EngineDeadError:
             exit_replica()
-        return result
+        return score
 
-    def _read(self, output: RequestOutput) -> tuple[float, int, int]:
+    def _p_same(self, output: RequestOutput) -> float:
         logprobs: Any = output.outputs[0].logprobs
         same = logprobs[0][self._prompt.same_id].logprob
         different = logprobs[0][self._prompt.different_id].logprob
-        cached = output.num_cached_tokens or 0
-        computed = len(output.prompt_token_ids or ()) - cached
-        return p_same(self._slope * (same - different) + self._shift), computed, cached
-
-    def __del__(self) -> None:
-        """End the engine's processes. Called by Serve when it retires the replica."""
-        self._engine.shutdown()
-
-
-def _columns(
-    rows: list[tuple[float, int, int]],
-) -> tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
-    scores = tuple(row[0] for row in rows)
-    return scores, tuple(row[1] for row in rows), tuple(row[2] for row in rows)
+        return p_same(self._slope * (same - different) + self._shift)

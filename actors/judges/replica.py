@@ -1,46 +1,70 @@
-"""The base class of judge replicas: a streaming call with heartbeats."""
+"""The base class of judge replicas: calls on channels, each of which can be aborted."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
 
+from actors.channels.replica import ChannelReplica
 from actors.messages import JudgeReply, JudgeRequest
-from actors.replica.heartbeat import with_heartbeats
 
 
-class JudgeReplica(ABC):
+@dataclass(slots=True)
+class Cost:
+    """The cost of a call so far."""
+
+    num_pairs: int = 0
+    computed_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class JudgeReplica(ChannelReplica):
     """A Serve replica that scores pairs of prefixes."""
 
-    def __init__(self, stall_s: float) -> None:
-        self._stall_s = stall_s
-        self._unfinished = 0
+    def _open(self, request: JudgeRequest) -> JudgeWork:
+        return JudgeWork(request, self._score)
 
-    async def num_unfinished(self) -> int:
-        """Count the calls in progress."""
-        return self._unfinished
+    @abstractmethod
+    async def _score(self, request: JudgeRequest, cost: Cost) -> tuple[float, ...]:
+        """Return P(same) of `request.second` with each of `request.firsts`.
 
-    async def score(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply | None]:
-        """Yield P(same) of `request.second` with each of `request.firsts`; None is a heartbeat.
-
-        Closing the stream cancels the rest of its work.
+        Add to `cost` as the call proceeds: it is billed if the call is cancelled, too.
 
         Raises:
             PromptTooLong: the problem leaves no room for prefixes.
         """
-        self._unfinished += 1
-        try:
-            async with aclosing(with_heartbeats(self._replies(request), self._stall_s)) as replies:
-                async for reply in replies:
-                    yield reply
-        finally:
-            self._unfinished -= 1
 
-    @abstractmethod
-    def _replies(self, request: JudgeRequest) -> AsyncGenerator[JudgeReply]:
-        """The one reply to a request."""
+
+class JudgeWork:
+    """One call. It ends with a reply, or with the cost of what it did until it was aborted."""
+
+    num_tokens = 0
+
+    def __init__(
+        self,
+        request: JudgeRequest,
+        score: Callable[[JudgeRequest, Cost], Coroutine[Any, Any, tuple[float, ...]]],
+    ) -> None:
+        self._cost = Cost()
+        self._scoring = asyncio.create_task(score(request, self._cost))
+
+    def abort(self) -> None:
+        """End the call soon, and bill what it has done."""
+        self._scoring.cancel()
+
+    async def items(self) -> AsyncGenerator[tuple[JudgeReply, bool]]:
+        """Yield the reply."""
+        try:
+            await asyncio.wait([self._scoring])
+        finally:
+            self._scoring.cancel()
+        cost = self._cost
+        p_same = () if self._scoring.cancelled() else self._scoring.result()
+        yield JudgeReply(p_same, cost.computed_tokens, cost.cached_tokens, cost.num_pairs), True
 
 
 def p_same(log_odds: float) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import psutil
 
 from actors.models import resolve_model
 from actors.parent_watchdog import end_engines_with_me
@@ -47,6 +48,7 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": True,
+        "scheduling_policy": "priority",
         "enable_log_requests": False,
         "disable_log_stats": True,
         # Chunked prefill with a seed per request kills vLLM's CPU engine: it rewinds the request's
@@ -95,8 +97,9 @@ def exit_replica(reason: str = "the engine died") -> NoReturn:
     all the traffic until the next health check. Serve replaces a replica whose process has exited.
     """
     logger.error("%s; exiting the replica", reason)
-    for process in multiprocessing.active_children():
-        process.kill()  # a stopped process would not notice that its parent has exited
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()  # a stopped process would not notice that its parent has exited
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The endpoint as a Serve application: ingress, request history, capacity shares.
+"""The endpoint as a Serve application: ingress, request history.
 
 `deepprune serve` shares its engines with other commands on the cluster. A Serve config file names
 `build_app` as its `import_path`; that application holds its own engines.
@@ -26,7 +26,6 @@ from actors.deploy.preflight import check
 from actors.deploy.startup import wait_until_running
 from actors.deploy.system import deploy_missing, engine_targets
 from actors.driver.coordinator import GENERATOR, JUDGE
-from actors.serving.capacity_shares import CapacityShares
 from actors.serving.ingress import Ingress
 from actors.serving.keys import read_keys
 from actors.serving.request_history import RequestHistory
@@ -133,12 +132,11 @@ def endpoint_app(config: ServeConfig, engines: Engines) -> serve.Application:
         "health_check_period_s": 5,
     }
     history = serve.deployment(RequestHistory).options(name="history", **common)
-    shares = serve.deployment(CapacityShares).options(name="capacity-shares", **common)
     ingress = serve.deployment(Ingress).options(
         name="ingress", **common, **scale_options(config.ingress, num_requests)
     )
     keys = read_keys(config.http)  # read here: replicas may lack the variable or the file
-    return ingress.bind(config, engines, history.bind(config.history), shares.bind(), keys)
+    return ingress.bind(config, engines, history.bind(config.history), keys)
 
 
 @contextmanager

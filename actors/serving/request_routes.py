@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from actors.driver.serve_client import REPLICA_GONE, await_reply
+from actors.channels.pool import REPLICA_GONE, await_reply
 from actors.serving.access import Owner
 from actors.serving.errors import ERRORS, ApiError, unavailable
 from actors.serving.request_history import HistoryPage

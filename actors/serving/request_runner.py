@@ -11,19 +11,18 @@ import logging
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from actors.channels.pool import REPLICA_GONE, ReplicaPool, await_reply
 from actors.driver.live import LiveProblem
-from actors.driver.serve_client import REPLICA_GONE, await_reply
 from actors.messages import Generators, Judges, PromptFacts, PromptRefused
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, chunk
 from actors.serving.errors import ApiError, bad_request, internal, unavailable
 from actors.serving.event_log import EventLog
-from actors.serving.fairness import FairGate
 from actors.serving.spec import Offer, RequestSpec
-from deepprune.config import RunConfig
+from deepprune.config import RunConfig, confidence_window
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
 from deepprune.session import Outcome
@@ -38,7 +37,8 @@ COUNT_S = 15.0
 class ServedModel:
     """One model, as an ingress replica reaches it.
 
-    `replica` is the handle of the generator's deployment; None for an endpoint.
+    `replica` is the handle of the generator's deployment, and `pool` its replicas; None for an
+    endpoint.
     """
 
     config: RunConfig
@@ -46,8 +46,7 @@ class ServedModel:
     generators: Generators
     judges: Judges | None
     replica: Any
-    trace_gate: FairGate
-    judge_gate: FairGate
+    pool: ReplicaPool | None
     admission: Admission
 
 
@@ -57,9 +56,7 @@ class RequestRunner:
     `admitted` is set when the request may start its traces, and holds the error if it may not.
     """
 
-    def __init__(
-        self, request_id: str, owner: str, spec: RequestSpec, model: ServedModel, report_to: Any
-    ) -> None:
+    def __init__(self, request_id: str, owner: str, spec: RequestSpec, model: ServedModel) -> None:
         self.request_id = request_id
         self.owner = owner
         self.spec = spec
@@ -74,8 +71,9 @@ class RequestRunner:
             judges=model.judges,
             limits=model.config.limits,
             pairs_per_call=model.config.judge.pairs_per_call if model.config.judge else 1,
+            confidence_window=confidence_window(model.config.generator),
             seed=spec.seed,
-            report_to=report_to if model.replica is not None else None,
+            share_fairly=True,
             on_step=self._step,
         )
         self.event_log = EventLog(self.live)
@@ -194,7 +192,7 @@ class RequestRunner:
         """Drive the traces to their vote, or to the vote so far at the deadline."""
         timer = asyncio.get_running_loop().call_at(self._deadline, self.stop, "deadline")
         try:
-            outcome = await self.live.run()
+            return await self.live.run()
         except UserError as error:
             # The error may have the endpoint's address, which clients must not see.
             logger.warning("%s: %s", self.request_id, error)
@@ -202,9 +200,6 @@ class RequestRunner:
             raise ApiError(502, message, type="server_error", code="refused") from None
         finally:
             timer.cancel()
-            gates = (self._model.trace_gate, self._model.judge_gate)
-            waited_s = [gate.take_waited_s(self.request_id) for gate in gates]
-        return _without_waiting(outcome, *waited_s)
 
     async def _check_prompt(self) -> PromptFacts:
         """Measure the prompt; nothing is known of it where the generator is an endpoint.
@@ -261,16 +256,3 @@ class RequestRunner:
         if not self.admitted.done():
             self.admitted.set_exception(error if isinstance(error, ApiError) else internal())
             self.admitted.exception()  # retrieved, since the caller may have disconnected
-
-
-def _without_waiting(outcome: Outcome, traces_s: float, judge_s: float) -> Outcome:
-    """Subtract from the outcome's ledger the seconds that its calls waited in our own queues."""
-    ledger = outcome.ledger
-    return replace(
-        outcome,
-        ledger=replace(
-            ledger,
-            trace_s=max(0.0, ledger.trace_s - traces_s),
-            judge_s=max(0.0, ledger.judge_s - judge_s),
-        ),
-    )

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from actors.channels.pool import REPLICA_GONE, await_reply
 from actors.driver.metrics import Metrics
-from actors.driver.serve_client import REPLICA_GONE, await_reply
 from actors.serving.completion import Solution
 from actors.serving.key_limits import KeyLimit
 from actors.serving.keys import Keyring
@@ -25,14 +25,15 @@ logger = logging.getLogger(__name__)
 
 HISTORY_S = 0.25
 """Seconds between two updates of the request history."""
+MEASURE_S = 2.0
+"""Seconds between two measurements of the queues."""
 QUESTION_CHARS = 2000
 
 
 class RequestService:
     """Runs requests over `models`.
 
-    `history` is the handle of the `RequestHistory` deployment. `usage_reports` is the actor that
-    engines send the usage of cancelled work to; None where they send none.
+    `history` is the handle of the `RequestHistory` deployment. `name` is that of this replica.
     """
 
     def __init__(
@@ -41,19 +42,18 @@ class RequestService:
         models: dict[str, ServedModel],
         keys: Keyring,
         history: Any,
-        usage_reports: Any = None,
+        name: str,
     ) -> None:
         self.config = config
         self.models = models
         self.offers = {name: model.offer for name, model in models.items()}
-        self.num_generators = dict.fromkeys(models, 0)
         self.keys = keys
         self.history = history
         self.log = RequestLog(config.http.request_log)
         self.metrics = Metrics()
         self.event_streams = KeyLimit(config.http.event_streams_per_key, "event streams are open")
         self.created = int(time.time())
-        self._usage_reports = usage_reports
+        self._name = name
         self._runners: dict[str, RequestRunner] = {}
         self._updates: list[HistoryUpdate] = []
         self._told: set[str] = set()
@@ -62,12 +62,17 @@ class RequestService:
     def start(self, spec: RequestSpec, owner: str) -> RequestRunner:
         """Start a request."""
         model = self.models[spec.model]
-        runner = RequestRunner(uuid.uuid4().hex, owner, spec, model, self._usage_reports)
+        runner = RequestRunner(uuid.uuid4().hex, owner, spec, model)
         self._runners[runner.request_id] = runner
         runner.task.add_done_callback(lambda _: self._finished(runner))
         policy = spec.policy
         runner.event_log.add("start", model=spec.model, policy=policy.name, n=policy.num_traces)
         return runner
+
+    @property
+    def num_generators(self) -> dict[str, int]:
+        """Generator replicas that this ingress replica is connected to, by model."""
+        return {name: m.pool.num_replicas if m.pool else 1 for name, m in self.models.items()}
 
     @property
     def running(self) -> list[str]:
@@ -103,13 +108,20 @@ class RequestService:
             except REPLICA_GONE as error:
                 logger.warning("the request history died: %d updates lost: %s", len(updates), error)
 
-    async def deliver_usage_reports(self) -> None:
-        """Deliver each usage report to its request, for ever."""
+    async def measure_queues(self) -> None:
+        """Connect to the engines, and set the gauges of the queues for ever."""
+        for model in self.models.values():
+            if model.pool is not None:
+                model.pool.start()
         while True:
-            for report in await self._usage_reports.take.remote():
-                runner = self._runners.get(report.request_id.partition("/")[0])
-                if runner is not None:
-                    report.deliver(runner.live)
+            for name, model in self.models.items():
+                self.metrics.queues(
+                    {"model": name, "replica": self._name},
+                    running=model.admission.num_running,
+                    waiting=model.admission.num_waiting,
+                    waiting_traces=model.pool.num_waiting if model.pool else 0,
+                )
+            await asyncio.sleep(MEASURE_S)
 
     def _finished(self, runner: RequestRunner) -> None:
         del self._runners[runner.request_id]

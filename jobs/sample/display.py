@@ -26,7 +26,7 @@ from jobs.render.text import one_line, shown_answer
 from jobs.render.theme import FATE_COLOURS, OTHER_COLOUR, PALETTE, colour
 
 if TYPE_CHECKING:
-    from actors.driver.live import Snapshot
+    from actors.driver.snapshot import Snapshot
     from deepprune.session import Outcome
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepprune.cells import cell_key
-from deepprune.config import Reads, RunConfig, VllmGeneratorConfig
+from deepprune.config import Reads, RunConfig, VllmGeneratorConfig, confidence_window
 from deepprune.grading import is_correct
 from deepprune.ledger import Fate
 from deepprune.policy_config import JudgingConfig, PaperRules, PolicyConfig
@@ -32,12 +32,12 @@ class Origin:
     @classmethod
     def of(cls, config: RunConfig) -> Origin:
         """Those of a run."""
-        generator, window = config.generator, None
-        if isinstance(generator, VllmGeneratorConfig):
-            model = generator.engine.model
-            window = generator.confidence_window if generator.confidence else None
-        else:
-            model = generator.model
+        generator, window = config.generator, confidence_window(config.generator)
+        model = (
+            generator.engine.model
+            if isinstance(generator, VllmGeneratorConfig)
+            else generator.model
+        )
         judge = config.judge
         if judge is None:
             return cls(model, None, None, window)

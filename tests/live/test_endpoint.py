@@ -106,6 +106,10 @@ def request(problems, **fields) -> TraceRequest:
     return TraceRequest("r", problems[0].text, SAMPLING, seed=5, **fields)
 
 
+def numbered(problems, seed: int) -> TraceRequest:
+    return replace(request(problems), request_id=f"r{seed}", seed=seed)
+
+
 async def collect(generators: EndpointGenerators, trace: TraceRequest) -> list:
     return [update async for update in generators.stream(trace)]
 
@@ -138,7 +142,7 @@ async def test_a_paused_trace_has_exactly_its_checkpoint_and_goes_on_from_there(
 async def test_a_seeded_trace_repeats(server, problems):
     texts = []
     for seed in (5, 5, 6):
-        updates = await collect(server.generators(), replace(request(problems), seed=seed))
+        updates = await collect(server.generators(), numbered(problems, seed))
         texts.append("".join(update.text for update in updates))
     assert texts[0] == texts[1] != texts[2]
 
@@ -187,7 +191,7 @@ async def test_closing_the_streams_ends_the_work(server, problems):
     generators = server.generators(progress_s=0.001)
 
     async def follow(seed: int, *, to_end: bool) -> None:
-        trace = replace(request(problems), seed=seed)
+        trace = numbered(problems, seed)
         async with aclosing(generators.stream(trace)) as updates:
             async for _ in updates:
                 if not to_end:
@@ -249,7 +253,7 @@ async def test_a_server_that_dies_is_gone(server, problems):
     begun = asyncio.Event()
 
     async def follow(seed: int) -> None:
-        async for _ in generators.stream(replace(request(problems), seed=seed)):
+        async for _ in generators.stream(numbered(problems, seed)):
             begun.set()
 
     traces = [asyncio.create_task(follow(seed)) for seed in range(32)]

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from array import array
 from pathlib import Path
 
+from actors.channels import server
+from actors.driver.live_trace import LiveTrace
 from actors.generators.detokenizer import Detokenizer
 from actors.generators.generator import Generator
-from actors.messages import TraceRequest
 from actors.tokenizer import load_tokenizer
 from deepprune.config import SamplingConfig, VllmGeneratorConfig
+from deepprune.traces import Problem
 
 BEFORE = "<think>\nLet a ≡ 60"
 PROBLEM = "What is 6 times 7?"
@@ -40,31 +43,29 @@ async def main(folder: str) -> dict[str, object]:
             "confidence_window": 16,
         }
     )
+    server.replica_name = lambda: "standin"  # there is no Ray
     generator = Generator(config, None, 120.0)
     tokenizer = load_tokenizer(folder)
     detokenizer = Detokenizer(tokenizer)
 
     async def trace(prefix: list[int], num_tokens: int, **sampling: object) -> dict[str, object]:
-        request = TraceRequest(
-            f"k/0/{len(prefix)}-{num_tokens}-{len(sampling)}",
-            PROBLEM,
-            SamplingConfig.model_validate(
-                {"temperature": 1.0, "top_p": 1.0, "max_tokens": len(prefix) + num_tokens}
-                | sampling
-            ),
-            seed=1,
-            prefix_text=detokenizer.decoder([]).feed(prefix),
-            prefix_token_ids=tuple(prefix),
-            prefix_num_tokens=len(prefix),
+        before = detokenizer.decoder([]).feed(prefix)
+        live = LiveTrace(1, 16, before, array("i", prefix), len(prefix))
+        budget = {"temperature": 1.0, "top_p": 1.0, "max_tokens": len(prefix) + num_tokens}
+        request = live.request(
+            f"k/{len(sampling)}",
+            Problem("k/0", PROBLEM),
+            SamplingConfig.model_validate(budget | sampling),
         )
-        updates = [update async for update in generator.generate(request)]
-        ids = [token_id for update in updates for token_id in update.token_ids]
+        async for update, _ in generator._open(request).items():
+            live.take(update)
+        ids = list(live.token_ids[len(prefix) :])
         return {
-            "text": "".join(update.text for update in updates),
+            "text": live.text[len(before) :],
             "decoded": detokenizer.decoder(prefix).feed(ids, final=True),
             "num_tokens": len(ids),
-            "confidence": [reading for update in updates for reading in update.confidence],
-            "finish_reason": updates[-1].finish_reason,
+            "confidence": live.confidence,
+            "finish_reason": live.finish_reason,
         }
 
     ids = tokenizer.encode(BEFORE, add_special_tokens=False)

@@ -20,9 +20,9 @@ from types import SimpleNamespace
 
 import uvicorn
 
+from actors.generators.abortable import AbortableGenerators
 from actors.messages import JudgeReply, JudgeRequest, TraceRequest, TraceUpdate
 from actors.serving.admission import Admission
-from actors.serving.fairness import FairGate
 from actors.serving.http import build_http_app
 from actors.serving.keys import Keyring
 from actors.serving.request_history import RequestHistory
@@ -39,13 +39,14 @@ ANSWERS = (HOSTILE, "8", "0", "6", "\\frac{1}{2}", "4", "3")
 WEIGHTS = (40, 14, 8, 4, 3, 2, 1)
 
 
-class MadeUp:
+class MadeUp(AbortableGenerators):
     """Generators of traces that go one of a few ways, and the judge that reads which."""
 
     def __init__(self, tokens_per_s: float) -> None:
+        super().__init__()
         self._tokens_per_s = tokens_per_s
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         way = re.search(r"way (\d)", request.prefix_text)
         rng = random.Random(request.seed)
         drawn = rng.choices(range(len(ANSWERS)), WEIGHTS)[0]
@@ -94,15 +95,12 @@ def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestServic
             generators=made_up,
             judges=made_up if config.models[name].judge else None,
             replica=None,
-            trace_gate=FairGate(512),
-            judge_gate=FairGate(512),
+            pool=None,
             admission=Admission(config.models[name].queue, len(keys)),
         )
         for name in config.models
     }
-    made = RequestService(config, models, Keyring(keys), history)
-    made.num_generators = dict.fromkeys(models, 1)
-    return made
+    return RequestService(config, models, Keyring(keys), history, "replica")
 
 
 @contextmanager

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from actors.driver.live_trace import LiveTrace
 from actors.driver.trace_collector import Collected, collect
+from actors.generators.abortable import AbortableGenerators
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
-from deepprune.config import LimitsConfig, SamplingConfig, load_config
+from deepprune.config import SamplingConfig, load_config
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
@@ -303,15 +304,16 @@ def test_the_recorded_configuration_of_an_endpoint_names_no_server():
 # --- sampling one problem -------------------------------------------------------------------------
 
 
-class Scripted:
+class Scripted(AbortableGenerators):
     """Generators that do what they are told to for each sample, attempt by attempt."""
 
     def __init__(self, scripts: dict[int, list]) -> None:
+        super().__init__()
         self.scripts = scripts
         self.requests: list[TraceRequest] = []
         self.closed = 0
 
-    async def stream(self, request: TraceRequest):
+    async def generate(self, request: TraceRequest):
         self.requests.append(request)
         sample = int(request.request_id.split("/")[1])
         step = self.scripts[sample].pop(0)
@@ -336,7 +338,8 @@ def collecting(generators: Scripted, samples, problem: Problem = PROBLEMS[0], re
         7,
         sampling=SamplingConfig(),
         generators=generators,
-        limits=LimitsConfig(retries=retries),
+        confidence_window=None,
+        retries=retries,
     )
 
 
@@ -361,7 +364,7 @@ async def test_a_trace_whose_engine_dies_is_resumed_and_given_up_in_the_end():
 async def test_a_refused_problem_is_an_error_of_each_of_its_samples():
     generators = Scripted({0: [UserError("too long\nby far")], 1: ["\\boxed{1}"]})
     found = {c.sample: c.error async for part in collecting(generators, [0, 1]) for c in part}
-    assert found == {0: "by far", 1: None}
+    assert found == {0: "too long by far", 1: None}
     empty = Problem("b/e", " \n")
     found = {c.sample: c.error async for part in collecting(generators, [0], empty) for c in part}
     assert found == {0: "the problem is empty"}

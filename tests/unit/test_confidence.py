@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.generators.confidence import ConfidenceMeter
+from actors.generators.confidence import ConfidenceMeter, token_confidences
 
 
 def flat(*positions: list[float]) -> SimpleNamespace:
@@ -20,39 +20,27 @@ def flat(*positions: list[float]) -> SimpleNamespace:
     )
 
 
-def positions(*confidences: float) -> SimpleNamespace:
-    return flat(*([-value] for value in confidences))
-
-
 def test_the_confidence_of_a_token_is_the_mean_over_its_likeliest():
-    meter = ConfidenceMeter(top_k=2, window=1)
-    meter.take(flat([-9.0, -1.0, -2.0]))
-    assert meter.drain(at_end=False) == (1.5,), "the sampled token is not among them"
-    meter = ConfidenceMeter(top_k=2, window=2)
-    meter.take(flat([-2.0, -1.0, -2.0], [-2.0, -1.0]))
-    assert meter.drain(at_end=False) == (1.5,), "it is one of them, listed twice or once"
+    assert list(token_confidences(flat([-9.0, -1.0, -2.0]), 2)) == [1.5], "the first is not one"
+    listed = flat([-2.0, -1.0, -2.0], [-2.0, -1.0])
+    assert list(token_confidences(listed, 2)) == [1.5, 1.5], "it is one, listed twice or once"
 
 
 def test_readings_begin_when_the_window_is_full_and_follow_every_sixteenth():
-    meter = ConfidenceMeter(top_k=1, window=32)
-    meter.take(positions(*[1.0] * 31))
-    assert meter.drain(at_end=False) == ()
-    meter.take(positions(33.0))
-    assert meter.drain(at_end=False) == (2.0,)
-    meter.take(positions(1.0))
-    assert meter.drain(at_end=False) == ()
-    meter.take(positions(1.0, 33.0))
-    assert meter.drain(at_end=False) == (2.0,)
-    assert meter.drain(at_end=True) == (pytest.approx(3.0),), "the last window, one token later"
-    assert meter.drain(at_end=True) == ()
+    meter = ConfidenceMeter(window=32)
+    assert meter.take([1.0] * 31, at_end=False) == ()
+    assert meter.take([33.0], at_end=False) == (2.0,)
+    assert meter.take([1.0], at_end=False) == ()
+    assert meter.take([1.0], at_end=False) == (2.0,)
+    assert meter.take([33.0], at_end=True) == (pytest.approx(3.0),), "the last window"
+    assert meter.take([], at_end=True) == ()
 
 
 def test_a_trace_shorter_than_the_window_is_read_once_as_a_whole():
-    meter = ConfidenceMeter(top_k=1, window=2048)
-    meter.take(positions(1.0, 2.0, 6.0))
-    assert meter.drain(at_end=False) == ()
-    assert meter.drain(at_end=True) == (3.0,)
-    assert ConfidenceMeter(top_k=1, window=8).drain(at_end=True) == ()
+    meter = ConfidenceMeter(window=2048)
+    assert meter.take([1.0, 2.0, 6.0], at_end=False) == ()
+    assert meter.take([], at_end=True) == (3.0,)
+    assert ConfidenceMeter(window=8).take([], at_end=True) == ()
 
 
 @given(
@@ -60,13 +48,12 @@ def test_a_trace_shorter_than_the_window_is_read_once_as_a_whole():
     st.integers(1, 64),
     st.lists(st.integers(1, 30), max_size=20),
 )
-def test_readings_are_where_the_schema_says_however_they_are_drained(values, window, chunks):
-    meter, readings, start = ConfidenceMeter(1, window), [], 0
+def test_readings_are_where_the_schema_says_however_the_tokens_arrive(values, window, chunks):
+    meter, readings, start = ConfidenceMeter(window), [], 0
     for size in [*chunks, len(values)]:
-        meter.take(positions(*values[start : start + size]))
-        readings.extend(meter.drain(at_end=False))
+        readings.extend(meter.take(values[start : start + size], at_end=False))
         start += size
-    readings.extend(meter.drain(at_end=True))
+    readings.extend(meter.take((), at_end=True))
     places = list(range(window, len(values) + 1, max(1, window // 16)))
     if values and (not places or places[-1] != len(values)):
         places.append(len(values))

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from ray.serve.schema import ApplicationStatus, DeploymentStatus, DeploymentStatusTrigger
 
-from actors.deploy import applications, startup
-from deepprune.config import ReplicasConfig
+from actors.deploy import startup
 from deepprune.errors import UserError
 
 RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
@@ -95,9 +94,3 @@ def test_patience_ends(said):
     said += [(ApplicationStatus.DEPLOYING, "")]
     with pytest.raises(UserError, match="not ready within 0 s"):
         startup.wait_until_running(["g"], 0)
-
-
-@pytest.mark.parametrize(("most", "pause_s"), [(1, 0.025), (8, 0.2), (20, 0.5), (512, 0.5)])
-def test_a_few_engines_are_looked_at_often_and_many_not_more_than_serve_would(most, pause_s):
-    config = applications.routing(ReplicasConfig(min=1, max=most))
-    assert config.max_backoff_s == pytest.approx(pause_s)

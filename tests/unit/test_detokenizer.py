@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import random
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.driver.live_trace import LiveTrace
-from actors.generators.detokenizer import Detokenizer
-from actors.generators.generator import _Trace
+from actors.generators.detokenizer import Decoder, Detokenizer
+from actors.generators.trace_work import TraceWork
 from actors.messages import TraceRequest, TraceUpdate
 from actors.tokenizer import load_tokenizer, prompt_token_ids
 from deepprune.answers.reply import split_reply
@@ -141,29 +142,41 @@ def test_special_tokens_vanish_but_those_that_part_thought_and_answer(folder):
     assert split_reply(shown).content == "B"
 
 
-class FakeEngine:
-    """Puts out given tokens under a request's parameters, as vLLM does without detokenizing."""
+async def sent_by(
+    request: TraceRequest,
+    decoder: Decoder,
+    ids: list[int],
+    sizes: random.Random,
+    ends_by: str = "stop",
+    progress_s: float = 0.01,
+) -> list[TraceUpdate]:
+    """The updates of a request whose engine puts out given tokens, as vLLM does."""
+    aborted = asyncio.Event()
 
-    def __init__(self, ids: list[int], sizes: random.Random, ends_by: str = "stop") -> None:
-        self._ids, self._sizes, self._ends_by = ids, sizes, ends_by
-
-    def updates(self, trace: _Trace) -> list[TraceUpdate]:
-        """What a replica sends of one request."""
-        params = trace.sampling_params()
-        at, left, sent = trace.num_tokens, params.max_tokens, []
-        while not trace.ended:
-            size = min(self._sizes.randint(1, 4), left, len(self._ids) - at)
+    async def generate(params):
+        at, left = len(request.prefix_token_ids), params.max_tokens
+        finish = None
+        while finish is None:
+            size = min(sizes.randint(1, 4), left, len(ids) - at)
+            finish = ends_by if at + size == len(ids) else "length" if size == left else None
+            if aborted.is_set():
+                size, finish = 0, "abort"
             at, left = at + size, left - size
-            finish = self._ends_by if at == len(self._ids) else "length" if not left else None
             part = SimpleNamespace(
-                token_ids=self._ids[at - size : at], logprobs=None, finish_reason=finish
+                token_ids=ids[at - size : at], logprobs=None, finish_reason=finish
             )
-            update = trace.take(
-                SimpleNamespace(outputs=[part], num_cached_tokens=0, prompt_token_ids=[1])
+            yield SimpleNamespace(
+                outputs=[part],
+                num_cached_tokens=0,
+                prompt_token_ids=[1],
+                finished=finish is not None,
             )
-            if update is not None:
-                sent.append(update)
-        return sent
+
+    config = VllmGeneratorConfig.model_validate(
+        {"engine": {"model": "x"}, "progress_s": progress_s}
+    )
+    work = TraceWork(request, config, decoder, "replica", generate, aborted.set)
+    return [update async for update, _ in work.items()]
 
 
 @given(data=st.data(), stops=st.booleans())
@@ -171,10 +184,9 @@ def test_a_trace_is_the_same_text_however_often_it_is_paused(tokenizer, data, st
     """Pauses at every kind of token, inside characters and inside a stop text."""
     eos = encoded(tokenizer, "a")[-1:]
     ids = [*encoded(tokenizer, TEXT), *eos]
-    engine = FakeEngine(ids, random.Random(data.draw(st.integers(0, 9))))
+    sizes = random.Random(data.draw(st.integers(0, 9)))
     sampling = SamplingConfig(max_tokens=10_000, stop=(STOP,) if stops else ())
-    config = VllmGeneratorConfig.model_validate({"engine": {"model": "x"}, "progress_s": 0.01})
-    live = LiveTrace(seed=1, stop=sampling.stop)
+    live = LiveTrace(seed=1)
     problem = Problem("x/1", "Why?", None)
     detokenizer = Detokenizer(tokenizer)
     pauses = sorted(data.draw(st.sets(st.integers(1, len(ids) - 2), max_size=5)))
@@ -184,7 +196,8 @@ def test_a_trace_is_the_same_text_however_often_it_is_paused(tokenizer, data, st
         wanted = {"checkpoint": f"tokens:{pause}", "pause": True} if pause else {}
         request = live.request("k/0", problem, sampling, **wanted)
         context = [*encoded(tokenizer, "aWhy?"), *request.prefix_token_ids]
-        for update in engine.updates(_Trace(request, config, detokenizer.decoder(context))):
+        decoder = detokenizer.decoder(context)
+        for update in asyncio.run(sent_by(request, decoder, ids, sizes)):
             live.take(update)
     assert live.finish_reason == "stop"
     whole = detokenizer.decoder(encoded(tokenizer, "aWhy?")).feed(ids[:-1], final=True)
@@ -195,7 +208,6 @@ def test_a_trace_that_fills_the_context_is_not_taken_for_paused(tokenizer):
     ids = encoded(tokenizer, TEXT)
     sampling = SamplingConfig(max_tokens=10_000)
     request = TraceRequest("k/0", "Why?", sampling, 1, checkpoint="tokens:9000", pause=True)
-    config = VllmGeneratorConfig.model_validate({"engine": {"model": "x"}})
-    trace = _Trace(request, config, Detokenizer(tokenizer).decoder([]))
-    sent = FakeEngine(ids, random.Random(0), ends_by="length").updates(trace)
+    decoder = Detokenizer(tokenizer).decoder([])
+    sent = asyncio.run(sent_by(request, decoder, ids, random.Random(0), ends_by="length"))
     assert sent[-1].finish_reason == "length"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from actors.judges.encoder import EncoderJudge
-from actors.messages import JudgeRequest
+from actors.judges.replica import JudgeWork
+from actors.messages import JudgeReply, JudgeRequest
 from actors.models import encoder_judge
 from deepprune.config import EncoderJudgeConfig
 from deepprune.errors import UserError
@@ -52,24 +53,18 @@ def replica(folder):
     return replica
 
 
-class Bills:
-    """What cancelled calls report, as the coordinator would be told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[int, int, int]] = []
-        self.settle_judge = self
-
-    def remote(self, request_id: str, *bill: int) -> None:
-        self.told.append(bill)
-
-
-def request(second: int, firsts: range, report_to=None) -> JudgeRequest:
+def request(second: int, firsts: range) -> JudgeRequest:
     texts = tuple(TEXTS[i] for i in firsts)
-    return JudgeRequest(f"p/{second}", "What?", texts, TEXTS[second], report_to)
+    return JudgeRequest(f"p/{second}", "What?", texts, TEXTS[second])
 
 
-async def asked(replica, request: JudgeRequest):
-    (reply,) = [reply async for reply in replica.score(request) if reply is not None]
+async def asked(replica, request: JudgeRequest) -> JudgeReply:
+    return await replied(replica._open(request))
+
+
+async def replied(work: JudgeWork) -> JudgeReply:
+    ((reply, urgent),) = [item async for item in work.items()]
+    assert urgent
     return reply
 
 
@@ -104,44 +99,39 @@ def test_every_vote_bears_what_it_has_read(replica):
 
 
 def test_a_call_that_is_given_up_before_its_turn_reads_nothing(replica):
-    bills = Bills()
-
     async def given_up():
         async with replica._turn:  # another batch is being read
-            call = asyncio.create_task(asked(replica, request(1, range(1), bills)))
+            call = replica._open(request(1, range(1)))
             await asyncio.sleep(0.01)
-            call.cancel()
-            await asyncio.wait([call])
-        return await asked(replica, request(3, range(2, 3)))
+            call.abort()
+            bill = await replied(call)
+        return bill, await asked(replica, request(3, range(2, 3)))
 
-    reply = asyncio.run(given_up())
-    assert bills.told == [(0, 0, 0)]
+    bill, reply = asyncio.run(given_up())
+    assert bill == JudgeReply((), 0, 0)
     assert reply.computed_tokens == num_tokens(replica, [2, 3])
     assert len(replica.read) == 2 and not replica._waiting
-    assert asyncio.run(replica.num_unfinished()) == 0
 
 
 def test_a_call_that_is_given_up_leaves_what_others_wait_for(replica):
-    bills = Bills()
-
     async def given_up():
         async with replica._turn:
-            leaves = asyncio.create_task(asked(replica, request(2, range(2), bills)))
+            leaves = replica._open(request(2, range(2)))
             stays = asyncio.create_task(asked(replica, request(1, range(1))))
             await asyncio.sleep(0.01)
-            leaves.cancel()
-            await asyncio.wait([leaves])
-        return await stays
+            leaves.abort()
+            bill = await replied(leaves)
+        return bill, await stays
 
-    reply = asyncio.run(given_up())
-    assert bills.told == [(0, 0, 0)]
+    bill, reply = asyncio.run(given_up())
+    assert bill == JudgeReply((), 0, 0)
     assert len(reply.p_same) == 1
     assert reply.computed_tokens == num_tokens(replica, [0, 1])
     assert len(replica.read) == 2
 
 
 def test_a_call_that_is_given_up_while_it_is_read_has_it_on_its_bill(replica):
-    bills, begun, encode = Bills(), asyncio.Event(), replica._encoder.encode
+    begun, encode = asyncio.Event(), replica._encoder.encode
 
     async def given_up():
         loop = asyncio.get_running_loop()
@@ -151,14 +141,13 @@ def test_a_call_that_is_given_up_while_it_is_read_has_it_on_its_bill(replica):
             return encode(prompts)
 
         replica._encoder.encode = tells
-        call = asyncio.create_task(asked(replica, request(1, range(1), bills)))
+        call = replica._open(request(1, range(1)))
         await begun.wait()
-        call.cancel()
-        await asyncio.wait([call])
-        return await asked(replica, request(1, range(1)))
+        call.abort()
+        return await replied(call), await asked(replica, request(1, range(1)))
 
-    reply = asyncio.run(given_up())
-    assert bills.told == [(0, num_tokens(replica, [0, 1]), 0)]
+    bill, reply = asyncio.run(given_up())
+    assert bill == JudgeReply((), num_tokens(replica, [0, 1]), 0)
     assert reply.computed_tokens == 0
     assert set(replica.read.values()) == {1}
 

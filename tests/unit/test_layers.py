@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ACTORS = "deepprune cluster actors"
-ENGINES = f"{ACTORS} actors.replica"
+ENGINES = f"{ACTORS} actors.channels actors.replica"
 DRIVER = f"{ENGINES} actors.generators actors.judges actors.driver"
 DEPLOYED = f"{DRIVER} actors.deploy"
 TRAINING = f"{DEPLOYED} training training.pairs training.learners training.offline"
@@ -22,6 +22,7 @@ ROOMS = {
     "deepprune": "",
     "cluster": "deepprune",
     "actors": "deepprune cluster",
+    "actors.channels": ACTORS,
     "actors.replica": ACTORS,
     "actors.generators": ENGINES,
     "actors.judges": ENGINES,

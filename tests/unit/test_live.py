@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.driver.live import LiveProblem
+from actors.generators.abortable import AbortableGenerators
 from actors.messages import (
+    Busy,
     EngineGone,
     Generators,
     JudgeReply,
     JudgeRequest,
     Judges,
-    NotStarted,
     PromptTooLong,
     TraceRequest,
     TraceUpdate,
@@ -47,26 +48,28 @@ def live_problem(
     )
 
 
-class AllAtOnce:
+class AllAtOnce(AbortableGenerators):
     """Generators whose traces all end in the same instant, after a first report."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.end = asyncio.Event()
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         yield TraceUpdate("so ", (1,), 1)
         asyncio.get_running_loop().call_later(0.05, self.end.set)
         await self.end.wait()
         yield TraceUpdate("\\boxed{1}", (2, 3), 3, finish_reason="stop")
 
 
-class Dying:
+class Dying(AbortableGenerators):
     """Generators that die under every trace after so many tokens."""
 
     def __init__(self, tokens_each: int) -> None:
+        super().__init__()
         self.tokens_each = tokens_each
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         had = request.prefix_num_tokens
         for num_tokens in range(had + 1, had + 1 + self.tokens_each):
             end = "stop" if num_tokens == 10 else None
@@ -76,16 +79,17 @@ class Dying:
         raise EngineGone("replica lost")
 
 
-class Deaf:
+class Deaf(AbortableGenerators):
     """Generators that do not answer to the first so many calls for a trace."""
 
     def __init__(self, num_calls: int) -> None:
+        super().__init__()
         self.num_calls = num_calls
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         self.num_calls -= 1
         if self.num_calls >= 0:
-            raise NotStarted("nothing received")
+            raise Busy("later", retry_after_s=0)
         yield TraceUpdate("\\boxed{1}", (7,), 1, finish_reason="stop")
 
 
@@ -102,6 +106,9 @@ class Cancelled:
         yield TraceUpdate("so ", (7,), 1)
         raise asyncio.CancelledError
 
+    def abort(self, request_id: str) -> int:
+        return 0
+
 
 async def test_a_trace_that_is_cancelled_by_nobody_fails_loudly():
     live = live_problem(ConsConfig(num_traces=1), Cancelled())
@@ -110,17 +117,24 @@ async def test_a_trace_that_is_cancelled_by_nobody_fails_loudly():
             await live.run()
 
 
-class Pausing:
+class Pausing(AbortableGenerators):
     """Generators of traces that all say the same, half of it before their checkpoint."""
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         if request.checkpoint:
             yield TraceUpdate("so ", (7,), 1, prefix_chars=3)
         else:
             yield TraceUpdate("\\boxed{1}", (8,), 2, finish_reason="stop")
 
 
-class DeafJudges:
+class Unabortable:
+    """Judges whose calls are over before they can be aborted."""
+
+    def abort(self, request_id: str) -> None:
+        pass
+
+
+class DeafJudges(Unabortable):
     """Judges that do not answer to the first so many calls."""
 
     def __init__(self, num_calls: int) -> None:
@@ -129,13 +143,13 @@ class DeafJudges:
     async def score(self, request: JudgeRequest) -> JudgeReply:
         self.num_calls -= 1
         if self.num_calls >= 0:
-            raise NotStarted("nothing received")
+            raise EngineGone("replica lost")
         return JudgeReply((1.0,) * len(request.firsts), 1, 0)
 
 
 async def test_a_judgement_that_nobody_makes_is_asked_for_until_somebody_does():
     policy = DeepPruneConfig(num_traces=2, checkpoint="tokens:1", tau=0.5)
-    judges, limits = DeafJudges(10), LimitsConfig(retries=1)
+    judges, limits = DeafJudges(10), LimitsConfig(retries=10)
     outcome = await live_problem(policy, Pausing(), judges=judges, limits=limits).run()
     assert outcome.ledger.judge_pairs == 1
     assert outcome.answer == "1"
@@ -165,16 +179,17 @@ async def test_a_trace_that_ended_unheard_is_billed_in_full():
         assert end.num_tokens == live.traces[end.sample].num_tokens
 
 
-class Greedy:
+class Greedy(AbortableGenerators):
     """Generators without chance: what a trace says next depends on what it has said, only.
 
     A request dies after so many tokens as `lives` says, in turn, and lives on where that is empty.
     """
 
     def __init__(self, lives: list[int]) -> None:
+        super().__init__()
         self.lives = iter(lives)
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         sample = int(request.request_id.split("/")[1])
         text = f"step {sample} so \\boxed{{{sample % 3}}}"
         left = next(self.lives, len(text))
@@ -204,7 +219,7 @@ def test_without_chance_deaths_change_nothing(lives: list[int]):
     assert sorted(len(samples) for _, samples in disturbed.decision.votes) == [2, 2, 3]
 
 
-class Cramped:
+class Cramped(Unabortable):
     """Judges that have no room for the problem."""
 
     def __init__(self) -> None:
@@ -224,13 +239,14 @@ async def test_a_judge_without_room_is_asked_once_and_the_vote_comes_without_it(
     assert outcome.answer == "1"
 
 
-class PausedThenGone:
+class PausedThenGone(AbortableGenerators):
     """Generators whose replicas die after a pause, once the rest has begun elsewhere."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.continued = asyncio.Event()
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         if request.pause:
             yield TraceUpdate("so ", (1,), 1, prefix_chars=3)
             await self.continued.wait()
@@ -240,7 +256,7 @@ class PausedThenGone:
         yield TraceUpdate("\\boxed{1}", (2, 3), 3, finish_reason="stop")
 
 
-class Agreeing:
+class Agreeing(Unabortable):
     """A judge to whom all traces are the same."""
 
     async def score(self, request: JudgeRequest) -> JudgeReply:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from actors.generators.abortable import AbortableGenerators
 from actors.messages import TraceRequest, TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.errors import ApiError
-from actors.serving.fairness import FairGate, FairGenerators
 from actors.serving.request_runner import RequestRunner, ServedModel
 from actors.serving.spec import Offer
 from deepprune.config import SamplingConfig
@@ -33,14 +33,15 @@ CONFIG = parse_serve_config(
 )
 
 
-class Ticking:
+class Ticking(AbortableGenerators):
     """Each trace gains ten tokens a tick, and answers 7 after `num_ticks`; None: it never ends."""
 
     def __init__(self, num_ticks: int | None) -> None:
+        super().__init__()
         self.num_ticks = num_ticks
         self.num_running = 0
 
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
         self.num_running += 1
         try:
             tick = 0
@@ -54,23 +55,21 @@ class Ticking:
 
 
 def model(engines: Ticking, queue: QueueConfig | None = None) -> ServedModel:
-    gate = FairGate(4)
     offer = Offer({"cons": ConsConfig(num_traces=6)}, "cons", SamplingConfig(), CeilingsConfig())
     return ServedModel(
         config=CONFIG.run("m"),
         offer=offer,
-        generators=FairGenerators(engines, gate),
+        generators=engines,
         judges=None,
         replica=None,
-        trace_gate=gate,
-        judge_gate=FairGate(1),
+        pool=None,
         admission=Admission(queue or QueueConfig()),
     )
 
 
 def start(served: ServedModel, **controls: Any) -> RequestRunner:
     spec = read({"m": served.offer}, deepprune=controls)
-    return RequestRunner("r1", "me", spec, served, None)
+    return RequestRunner("r1", "me", spec, served)
 
 
 async def test_a_vote_is_told_from_its_start_to_its_end():
@@ -115,12 +114,11 @@ async def test_who_stops_waiting_stops_the_traces_and_is_billed():
     waiting = asyncio.create_task(runner.solution())
     await runner.admitted
     await asyncio.sleep(0.01)
-    assert engines.num_running == 4, "as many as there are slots"
+    assert engines.num_running == 6
     waiting.cancel()
     await asyncio.wait([waiting, runner.task])
     assert runner.stopped_by == "disconnected" and engines.num_running == 0
     assert runner.task.result().usage.deepprune.generated_tokens > 0
-    assert served.trace_gate.share.num_held == served.trace_gate.share.num_waiting == 0
     assert served.admission.num_running == 0
 
 
@@ -176,7 +174,7 @@ async def test_whoever_waits_for_a_cancelled_request_gets_the_vote_as_it_stands(
 
 async def test_a_defect_is_said_to_be_one(caplog):
     class Broken(Ticking):
-        async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
             raise ZeroDivisionError
             yield
 

@@ -7,7 +7,6 @@ import json
 import re
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.driver.live_trace import LiveTrace
-from actors.messages import TraceUpdate
 from actors.serving.admission import Admission
 from actors.serving.completion import Solution, representative, savings
 from actors.serving.errors import ApiError
@@ -228,28 +226,6 @@ def test_without_votes_the_best_there_is_is_shown():
     assert representative(clustered, running) is running[2]
     assert representative(none, {}) is None
     assert savings(Ledger(), 8) is None
-
-
-# --- a stop text at a pause -----------------------------------------------------------------
-
-
-@given(
-    st.text("abE", max_size=20),
-    st.lists(st.integers(0, 20), max_size=4),
-    st.sampled_from([("E",), ("EE",), ("ab", "EEa"), ("bEb",)]),
-)
-def test_a_stop_text_ends_a_trace_however_it_is_cut(text, cuts, stop):
-    whole = LiveTrace(0, stop=stop)
-    edges = sorted({0, len(text), *(cut for cut in cuts if cut <= len(text))})
-    for start, end in pairwise(edges):
-        if whole.finish_reason is None:
-            whole.take(TraceUpdate(text[start:end], (), end))
-    first = min((at for word in stop if (at := text.find(word)) >= 0), default=None)
-    if first is None:
-        assert (whole.text, whole.finish_reason) == (text, None)
-    else:
-        assert not any(word in whole.text for word in stop)
-        assert whole.finish_reason == "stop" and text.startswith(whole.text)
 
 
 # --- the request history ---------------------------------------------------------------------
