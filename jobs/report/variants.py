@@ -23,7 +23,7 @@ COLUMNS = ("name", "num_traces", "checkpoint", "tau")
 LIMITS = ("oracle", "noisy:")
 BLIND = "blind"
 """The judge of controls: it gives every pair the same score."""
-ABOUT_THE_JUDGE = ("auroc", "base_rate", "trust")
+ABOUT_THE_JUDGE = ("auroc", "base_rate", "least_auroc", "trust")
 """Settings of a policy that say something about its judge, and nothing where there is none."""
 CAN_DO_WITHOUT = "deepprune+"
 """The policy that may have a judge, or none."""
