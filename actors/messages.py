@@ -66,6 +66,10 @@ class TraceUpdate:
     confidence: Sequence[float] = ()
     prompt_computed_tokens: int = 0
     prompt_cached_tokens: int = 0
+    tool_calls: str = ""
+    """On the last update of a trace that calls tools: a JSON list in OpenAI's form, without ids."""
+    said_beside_calls: str = ""
+    """What its answer part says besides."""
     engine_s: float = 0.0
     replica: str | None = None
 

@@ -70,6 +70,9 @@ class SamplingConfig(Section):
     """Token budget of a whole trace, kept when it is paused, resumed or re-issued."""
     stop: tuple[str, ...] = ()
     """Texts that end a trace, and are no part of it."""
+    json_schema: str | None = None
+    """A JSON schema, as text, that the answer follows. The engine enforces it (vLLM's structured
+    outputs), from the first token on unless `engine_args` has the model's `reasoning_parser`."""
     truncated_answers: TruncatedAnswers = "none"
     """What a trace counts for that `max_tokens` cut inside its thought: no answer, or its
     `last_box`."""
@@ -86,6 +89,9 @@ class VllmGeneratorConfig(Section):
     """Arguments of the chat template, such as `enable_thinking: false`."""
     chat_template_date: datetime.date | None = None
     """Replaces today in templates that print the date: a run past midnight stays one run."""
+    tool_call_parser: str | None = None
+    """vLLM's name of the parser of the model's tool calls, such as `hermes`. Absent: requests with
+    tools are refused."""
     progress_s: float = Field(1.0, gt=0)
     """Seconds between two progress events of a trace."""
     stream_interval: int = Field(1, ge=1)

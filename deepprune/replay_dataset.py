@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deepprune.checkpoints import CheckpointSpec, truncate
@@ -48,6 +50,13 @@ class ReplayDataset:
     def lengths(self) -> tuple[int, ...]:
         """Tokens of each trace."""
         return tuple(trace.num_tokens for trace in self._traces.values())
+
+    def without_texts(self) -> ReplayDataset:
+        """The same problem for policies that no judge serves, light enough to be copied."""
+        lean = copy.copy(self)
+        lean._traces = {sample: replace(t, text="") for sample, t in self._traces.items()}
+        lean._checkpoints = {}
+        return lean
 
     def prefixes(self, spec: CheckpointSpec) -> dict[int, str]:
         """What a judge reads of each trace: up to the checkpoint, or all that is shorter."""

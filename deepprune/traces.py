@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepprune.answers import AnswerKind
+    from deepprune.answers import AnswerForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Problem:
     problem_id: str
     text: str
     reference: str | None = None
-    answer_kind: AnswerKind = "auto"
+    answer_kind: AnswerForm = "auto"
     messages: tuple[Message, ...] = ()
     prompt_options: PromptOptions = PLAIN_PROMPT
 

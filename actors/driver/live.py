@@ -45,7 +45,7 @@ from deepprune.events import (
     PrefixReady,
     Progress,
 )
-from deepprune.policies import make_policy
+from deepprune.policies import Policy, make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome, Session
@@ -87,6 +87,8 @@ class LiveProblem:
     seed: int = 0
     share_fairly: bool = False
     """Give each further trace less priority: problems then hold equal numbers of engine slots."""
+    wrap_policy: Callable[[Policy], Policy] = lambda policy: policy
+    """Wraps the policy that `policy` describes."""
     on_step: OnStep | None = None
     """Called after each event with the event and the commands that follow; first with None."""
     traces: dict[int, LiveTrace] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class LiveProblem:
 
     def __post_init__(self) -> None:
         policy = make_policy(self.policy, stable_seed(self.seed, self.problem.problem_id))
-        self.session = Session(self.problem, policy, self.policy.name)
+        self.session = Session(self.problem, self.wrap_policy(policy), self.policy.name)
 
     async def run(self) -> Outcome:
         """Drive the problem to its vote.

@@ -10,6 +10,7 @@ from typing import Any
 from actors.generators.confidence import ConfidenceMeter
 from actors.messages import TraceRequest, TraceUpdate
 from deepprune.answers import extract_answer, read_value
+from deepprune.answers.forms import called_functions
 from deepprune.config import SamplingConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
@@ -37,6 +38,9 @@ class LiveTrace:
     """Seconds from first to last token, over all requests."""
     replica: str | None = None
     """The replica that generated the last update."""
+    tool_calls: str = ""
+    """What the trace calls, a JSON list in OpenAI's form; empty where it calls nothing."""
+    said_beside_calls: str = ""
     _meter: ConfidenceMeter | None = None
 
     def __post_init__(self) -> None:
@@ -71,13 +75,17 @@ class LiveTrace:
     def read_answer(self, problem: Problem, sampling: SamplingConfig) -> None:
         """Extract the answer and parse its value, which may take seconds; call it in a thread.
 
-        A vote finds the value in a cache.
+        A trace that calls tools answers by its calls. A vote finds the value in a cache.
         """
-        self.answer = extract_answer(
-            self.text,
-            problem.answer_kind,
-            finish_reason=self.finish_reason,
-            truncated=sampling.truncated_answers,
+        self.answer = (
+            called_functions(self.tool_calls)
+            if self.tool_calls
+            else extract_answer(
+                self.text,
+                problem.answer_kind,
+                finish_reason=self.finish_reason,
+                truncated=sampling.truncated_answers,
+            )
         )
         if self.answer is not None:
             read_value(self.answer)
@@ -96,6 +104,8 @@ class LiveTrace:
             self.prefix_chars, self.prefix_tokens = update.prefix_chars, update.num_tokens
         if update.finish_reason not in (None, "abort"):
             self.finish_reason = update.finish_reason
+            self.tool_calls = update.tool_calls
+            self.said_beside_calls = update.said_beside_calls
         if self._meter is None:
             return ()
         readings = self._meter.take(update.confidence, at_end=self.finish_reason is not None)

@@ -7,6 +7,7 @@ characters. A trace is one text that can be encoded as UTF-8.
 from __future__ import annotations
 
 import codecs
+import json
 from typing import Any
 
 THOUGHT_END = "</think>\n\n"
@@ -57,3 +58,27 @@ def _joined(said: Any) -> str:
         case {"type": "thinking", "thinking": inner} | {"text": inner}:
             return _joined(inner)
     return ""
+
+
+class CallDeltas:
+    """Joins the deltas of the tool calls in one stream."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, dict[str, str]] = {}
+
+    def add(self, choice: Any) -> None:
+        """Add the calls in a chunk's choice."""
+        delta = getattr(choice, "delta", None)
+        for number, call in enumerate(getattr(delta, "tool_calls", None) or ()):
+            index = getattr(call, "index", None)
+            function = getattr(call, "function", None)
+            joined = self._calls.setdefault(
+                number if index is None else index, {"name": "", "arguments": ""}
+            )
+            for field in joined:
+                joined[field] += getattr(function, field, None) or ""
+
+    def as_json(self) -> str:
+        """The calls as a JSON list in OpenAI's form, without ids; empty where there are none."""
+        calls = [{"type": "function", "function": self._calls[i]} for i in sorted(self._calls)]
+        return json.dumps(calls) if calls else ""

@@ -30,7 +30,7 @@ from actors.generators.endpoint_trace import EndpointTrace
 from actors.messages import Busy, EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import EndpointGeneratorConfig
 from deepprune.errors import UserError
-from deepprune.traces import Message
+from deepprune.traces import Message, PromptOptions
 
 if TYPE_CHECKING:
     import openai
@@ -52,7 +52,7 @@ class EndpointGenerators(AbortableGenerators):
         super().__init__()
         self._config = config
         self._stall_s = stall_s
-        self._prompts: dict[tuple[Message, ...], list[int]] = {}
+        self._prompts: dict[tuple[tuple[Message, ...], PromptOptions], list[int]] = {}
         self._slots = asyncio.Semaphore(config.max_concurrency)
 
     async def check(self) -> None:
@@ -105,7 +105,7 @@ class EndpointGenerators(AbortableGenerators):
                     if chunk is None:  # `data: null` keeps the connection alive
                         continue
                     if not request.prefix_text:
-                        self._remember_prompt(request.chat, chunk)
+                        self._remember_prompt(request, chunk)
                     update = trace.take(chunk)
                     if update is not None:
                         yield update
@@ -153,20 +153,25 @@ class EndpointGenerators(AbortableGenerators):
         }
         if sampling.stop:
             asked["stop"] = list(sampling.stop)
-        prefix, prompt = request.prefix_token_ids, self._prompts.get(request.chat)
-        if prompt and prefix and len(prefix) == request.prefix_num_tokens:
+        prefix, prompt = request.prefix_token_ids, self._prompts.get((request.chat, options))
+        if prompt and prefix and not options.tools and len(prefix) == request.prefix_num_tokens:
             return await self._client.completions.create(prompt=[*prompt, *prefix], **asked)
+        if options.tools:
+            asked["tools"] = json.loads(options.tools)
+        if sampling.json_schema is not None:
+            schema = {"name": "answer", "schema": json.loads(sampling.json_schema)}
+            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
         messages: list[Any] = [message.as_dict() for message in request.chat]
         if request.prefix_text:
             messages.append({"role": "assistant", "content": request.prefix_text})
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
         return await self._client.chat.completions.create(messages=messages, **asked)
 
-    def _remember_prompt(self, chat: tuple[Message, ...], chunk: Any) -> None:
+    def _remember_prompt(self, request: TraceRequest, chunk: Any) -> None:
         ids = getattr(chunk, "prompt_token_ids", None)
         if ids is None:
             return
-        self._prompts[chat] = ids
+        self._prompts[request.chat, request.prompt_options] = ids
         if len(self._prompts) > MAX_PROMPTS:
             del self._prompts[next(iter(self._prompts))]
 

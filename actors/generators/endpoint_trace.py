@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from actors.generators.deltas import TraceText, thought_and_answer
+from actors.generators.deltas import CallDeltas, TraceText, thought_and_answer
 from actors.generators.stop_texts import StopTexts
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
@@ -21,6 +21,8 @@ class EndpointTrace:
         self.num_tokens = request.prefix_num_tokens
         self._joined = TraceText(request.prefix_text)
         self._stop = StopTexts(request.sampling.stop, request.prefix_text)
+        self._calls = CallDeltas()
+        self._answer: list[str] = []
         self._text: list[str] = []
         self._token_ids: list[int] = []
         self._last_update = time.monotonic()
@@ -45,7 +47,11 @@ class EndpointTrace:
         choices = getattr(chunk, "choices", None)
         choice = choices[0] if choices else None
         finish_reason = getattr(choice, "finish_reason", None) or None  # some servers send ""
+        if finish_reason in ("tool_calls", "function_call"):
+            finish_reason = "stop"
+        self._calls.add(choice)
         thought, answer = thought_and_answer(choice)
+        self._answer.append(answer)
         text = self._joined.add(thought, answer, is_last=finish_reason is not None)
         if finish_reason in ("abort", "error"):
             raise EngineGone(f"the endpoint ended the trace: {finish_reason}")
@@ -91,6 +97,7 @@ class EndpointTrace:
     ) -> TraceUpdate:
         now = time.monotonic()
         ended = self.ended or finish_reason is not None
+        calls = self._calls.as_json() if finish_reason == "stop" else ""
         update = TraceUpdate(
             text="".join(self._text),
             token_ids=tuple(self._token_ids),
@@ -99,6 +106,8 @@ class EndpointTrace:
             finish_reason=finish_reason,
             num_chars=num_chars,
             engine_s=now - (self._first_text_at or now) if ended else 0.0,
+            tool_calls=calls,
+            said_beside_calls="".join(self._answer).strip() if calls else "",
         )
         self._text.clear()
         self._token_ids.clear()

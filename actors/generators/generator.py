@@ -15,6 +15,8 @@ from actors.channels import server
 from actors.channels.replica import ChannelReplica
 from actors.generators.detokenizer import Detokenizer
 from actors.generators.prompts import Prompts
+from actors.generators.structured_outputs import check_schema
+from actors.generators.tool_calls import ToolCallReader
 from actors.generators.trace_work import TraceWork
 from actors.messages import PromptFacts, TraceRequest
 from actors.replica.engine import check_engine, exit_replica, start_engine
@@ -46,6 +48,8 @@ class Generator(ChannelReplica):
             config.chat_template_kwargs,
             config.chat_template_date,
         )
+        parser = config.tool_call_parser
+        self._tool_calls = ToolCallReader(parser, tokenizer) if parser is not None else None
         self._replica = server.replica_name()
         self._to_abort: list[str] = []
         self._aborting: asyncio.Task[None] | None = None
@@ -58,12 +62,16 @@ class Generator(ChannelReplica):
         """Count the requests that the engine holds."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
 
-    async def check_prompt(self, chat: tuple[Message, ...], options: PromptOptions) -> PromptFacts:
-        """Measure a prompt.
+    async def check_prompt(
+        self, chat: tuple[Message, ...], options: PromptOptions, json_schema: str | None
+    ) -> PromptFacts:
+        """Measure a prompt, and compile the schema of its answer.
 
         Raises:
-            PromptRefused: the model cannot honour it.
+            PromptRefused: the model or the engine cannot honour it.
         """
+        if json_schema is not None:
+            await asyncio.to_thread(check_schema, self._engine, json_schema)
         # Not on the engine's event loop: the prompt may be far too long.
         return await asyncio.to_thread(self._prompts.check, chat, options)
 
@@ -78,6 +86,7 @@ class Generator(ChannelReplica):
             self._replica,
             partial(self._generate, request, prompt),
             partial(self._abort, request.request_id),
+            self._tool_calls,
         )
 
     async def _generate(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from actors.generators.confidence import token_confidences
 from actors.generators.detokenizer import Decoder
 from actors.generators.stop_texts import StopTexts
+from actors.generators.structured_outputs import structured_outputs
+from actors.generators.tool_calls import NOTHING, ToolCallReader
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.checkpoints import CheckpointDetector, CheckpointSpec, detector
 from deepprune.config import VllmGeneratorConfig
@@ -29,6 +31,7 @@ class TraceWork:
         replica: the name of this replica.
         generate: starts the engine's request.
         abort: aborts the engine's request; its last output follows.
+        tool_calls: reads the calls of a trace, where the generator can.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class TraceWork:
         replica: str,
         generate: Callable[[SamplingParams], AsyncIterator[RequestOutput]],
         abort: Callable[[], None],
+        tool_calls: ToolCallReader | None = None,
     ) -> None:
         self.num_tokens = len(request.prefix_token_ids)
         self._request = request
@@ -47,6 +51,8 @@ class TraceWork:
         self._replica = replica
         self._generate = generate
         self._abort = abort
+        self._tool_calls = tool_calls if request.prompt_options.tools else None
+        self._all_token_ids = array("i", request.prefix_token_ids if self._tool_calls else ())
         self._stop = StopTexts(request.sampling.stop, request.prefix_text)
         self._detector = _detector(request)
         self._aborted = False
@@ -102,6 +108,7 @@ class TraceWork:
             logprobs=self._config.confidence_top_k if self._config.confidence else None,
             flat_logprobs=True,
             output_kind=RequestOutputKind.DELTA,
+            structured_outputs=structured_outputs(sampling.json_schema),
             stream_interval=1 if exact else self._config.stream_interval,
         )
 
@@ -117,6 +124,8 @@ class TraceWork:
             self._first_token_at = now
         token_ids = completion.token_ids
         self._token_ids.extend(token_ids)
+        if self._tool_calls:
+            self._all_token_ids.extend(token_ids)
         self.num_tokens += len(token_ids)
         if self._config.confidence and completion.logprobs:
             top_k = self._config.confidence_top_k
@@ -162,6 +171,9 @@ class TraceWork:
         cached = output.num_cached_tokens or 0
         prompt = 0 if self._prompt_reported else len(output.prompt_token_ids or ())
         assert self._first_token_at is not None
+        called = NOTHING
+        if self._tool_calls and finish_reason == "stop":
+            called = self._tool_calls.read(self._all_token_ids, self._request.prompt_options.tools)
         update = TraceUpdate(
             text="".join(self._text),
             token_ids=self._token_ids,
@@ -174,6 +186,8 @@ class TraceWork:
             prompt_cached_tokens=cached if prompt else 0,
             engine_s=time.monotonic() - self._first_token_at if output.finished else 0.0,
             replica=self._replica,
+            tool_calls=called.calls,
+            said_beside_calls=called.beside,
         )
         self._text, self._token_ids, self._confidence = [], array("i"), array("f")
         self._prompt_reported = True

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from actors.serving.json_schemas import MAX_PATTERN_CHARS, JsonSchema
 from actors.serving.parameters import Body, InertParameters, Only
+from deepprune.answers.forms import AnswerPattern, find_pattern
 
 MAX_SEED = 2**63 - 1
 THOUGHT_PARTS = ("thinking", "reasoning")
@@ -99,6 +101,53 @@ class ChatMessage(Body):
         )
 
 
+class FunctionDefinition(Body):
+    """A function that the model may call."""
+
+    name: str = Field(pattern=_NAME)
+    description: str | None = None
+    parameters: JsonSchema | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    """A tool; only functions are supported."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class NamedSchema(Body):
+    """A JSON schema, and its name, which is not used."""
+
+    name: str = "answer"
+    description: str | None = None
+    json_schema: JsonSchema | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class TextFormat(Body):
+    """Any text: the default."""
+
+    type: Literal["text"]
+
+
+class JsonFormat(Body):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class SchemaFormat(Body):
+    """JSON that a schema describes."""
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")]
+
+
 class StreamOptions(Body):
     """Options of a stream."""
 
@@ -106,6 +155,19 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = None
     """Whether every chunk has the usage so far, as vLLM gives it."""
     include_obfuscation: bool | None = None
+
+
+def _valid_pattern(pattern: str) -> str:
+    find_pattern("", AnswerPattern(pattern))
+    return pattern
+
+
+class PatternForm(Body):
+    """Answers that a regular expression (RE2) finds: its first group, or all that it matches."""
+
+    regex: Annotated[str, AfterValidator(_valid_pattern)] = Field(
+        min_length=1, max_length=MAX_PATTERN_CHARS
+    )
 
 
 class Controls(Body):
@@ -121,6 +183,8 @@ class Controls(Body):
     """Tokens over all traces after which the vote stops."""
     deadline_s: float | None = Field(None, gt=0)
     """Seconds after which the vote stops."""
+    answer: Literal["auto", "math", "choice", "json"] | PatternForm | None = None
+    """The form of the answer that each trace votes for."""
     return_clusters: bool | None = None
     """Whether to list the samples of each cluster."""
 
@@ -145,8 +209,8 @@ class ChatRequest(InertParameters):
     seed: int | None = Field(None, ge=-MAX_SEED, le=MAX_SEED)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    response_format: Annotated[Any, Only({"type": "text"})] = None
-    tools: Annotated[Any, Only([])] = None
+    response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = Field(None, max_length=128)
     tool_choice: Annotated[Any, Only("none", "auto")] = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (

@@ -5,13 +5,16 @@ OpenAI clients read the standard fields and ignore `deepprune`; see docs/endpoin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from actors.driver.live_trace import LiveTrace
 from actors.serving.responses import (
+    AnswerCall,
     AnswerMessage,
+    CalledFunction,
     Choice,
     Completion,
     FinishReason,
@@ -22,6 +25,7 @@ from actors.serving.responses import (
 )
 from actors.serving.spec import RequestSpec
 from deepprune.answers.reply import Spoken, spoken_parts
+from deepprune.certificate import p_full_vote
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 
@@ -49,11 +53,17 @@ class Solution:
         return representative(self.outcome, self.traces)
 
     @property
+    def stop_reason(self) -> str:
+        """What ended the request: its vote, or `no_answer`, or the limit that was met."""
+        return self.stopped_by or ("vote" if self.outcome.decision.votes else "no_answer")
+
+    @property
     def finish_reason(self) -> FinishReason:
         """`length` if a limit of the request or of the answer's trace ended it, else `stop`."""
         trace = self.answer_trace
-        whole = trace is not None and trace.finish_reason == "stop"
-        return "stop" if whole and self.stopped_by is None else "length"
+        if trace is None or trace.finish_reason != "stop" or self.stopped_by is not None:
+            return "length"
+        return "tool_calls" if trace.tool_calls else "stop"
 
     @property
     def result(self) -> VoteResult:
@@ -64,8 +74,9 @@ class Solution:
             answer=decision.answer,
             vote_share=votes[0].share if votes else None,
             votes=votes,
+            p_full_vote=p_full_vote(self.outcome, self.spec.policy),
             policy=self.outcome.policy,
-            stop_reason=self.stopped_by or "vote",
+            stop_reason=self.stop_reason,
             complete=self.outcome.complete,
             num_traces=ledger.launched_traces,
             finished_traces=ledger.finished_traces,
@@ -109,7 +120,22 @@ class Solution:
         if not self.spec.separate_reasoning:
             return Spoken(None, trace.text)
         spoken = spoken_parts(trace.text, begins_in_thought=self.begins_in_thought)
+        if trace.tool_calls:
+            spoken = Spoken(spoken.thought, trace.said_beside_calls or None)
         return spoken if self.spec.include_reasoning else Spoken(None, spoken.answer)
+
+    @property
+    def tool_calls(self) -> list[AnswerCall] | None:
+        """The calls of the answer's trace, with ids; None where it calls nothing."""
+        trace = self.answer_trace
+        if trace is None or not trace.tool_calls:
+            return None
+        calls = json.loads(trace.tool_calls)
+        name = self.request_id[:24]
+        return [
+            AnswerCall(id=f"call_{name}_{number}", function=CalledFunction(**call["function"]))
+            for number, call in enumerate(calls)
+        ]
 
     @property
     def completion(self) -> Completion:
@@ -125,6 +151,7 @@ class Solution:
                         content=spoken.answer,
                         reasoning_content=spoken.thought,
                         reasoning=spoken.thought,
+                        tool_calls=self.tool_calls,
                     ),
                     finish_reason=self.finish_reason,
                 )
@@ -139,6 +166,7 @@ class Solution:
         result = self.result
         values = {
             "vote-share": result.vote_share,
+            "p-full-vote": result.p_full_vote,
             "clusters": result.num_clusters,
             "savings": result.savings,
             "stop-reason": result.stop_reason,
@@ -153,8 +181,12 @@ class Solution:
     def chunks(self) -> Iterator[dict[str, Any]]:
         """The last chunks of a stream: thought, answer, finish reason, usage if wanted."""
         spoken = self.spoken
-        deltas = [{"reasoning_content": p, "reasoning": p} for p in _pieces(spoken.thought)]
+        deltas: list[dict[str, Any]] = [
+            {"reasoning_content": p, "reasoning": p} for p in _pieces(spoken.thought)
+        ]
         deltas += [{"content": piece} for piece in _pieces(spoken.answer)]
+        calls = [call.model_dump() for call in self.tool_calls or ()]
+        deltas += [{"tool_calls": [{"index": at} | call]} for at, call in enumerate(calls)]
         usage = self.usage
         for number, delta in enumerate(deltas, 1):
             yield self._chunk(delta) | self._usage_so_far(usage, number / len(deltas))

@@ -80,7 +80,7 @@ class EventLog:
         self.add(
             "end",
             status="done" if stopped_by is None else "stopped",
-            stop_reason=stopped_by or "vote",
+            stop_reason=solution.stop_reason,
             tokens={end.sample: end.num_tokens for end in solution.outcome.ends},
             content=trace.text if trace else "",
             result=solution.result.model_dump(),

@@ -25,6 +25,8 @@ from actors.serving.spec import Offer, RequestSpec
 from deepprune.config import RunConfig, confidence_window
 from deepprune.errors import UserError
 from deepprune.events import Command, Event
+from deepprune.policies import Policy
+from deepprune.policies.first_trace import FirstTrace
 from deepprune.session import Outcome
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class RequestRunner:
             confidence_window=confidence_window(model.config.generator),
             seed=spec.seed,
             share_fairly=True,
+            wrap_policy=self._watched,
             on_step=self._step,
         )
         self.event_log = EventLog(self.live)
@@ -234,11 +237,22 @@ class RequestRunner:
                 async with asyncio.timeout(COUNT_S):
                     check = self._model.replica.check_prompt
                     facts: PromptFacts = await await_reply(
-                        check.remote(problem.chat, problem.prompt_options)
+                        check.remote(
+                            problem.chat, problem.prompt_options, self.spec.sampling.json_schema
+                        )
                     )
                     return facts
             except TimeoutError:
                 logger.warning("%s: no generator counted its prompt in time", self.request_id)
+
+    def _watched(self, policy: Policy) -> Policy:
+        """Stop the policy where traces give no answer to compare, unless one was asked for."""
+        if self.spec.expects_answer:
+            return policy
+        return FirstTrace(policy, ask_first=self.spec.ask_first, is_cut=self._is_cut)
+
+    def _is_cut(self, sample: int) -> bool:
+        return self.live.traces[sample].finish_reason != "stop"
 
     def _step(self, event: Event | None, commands: list[Command]) -> None:
         self.event_log.step(event, commands)

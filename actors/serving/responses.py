@@ -9,7 +9,22 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class CalledFunction(BaseModel):
+    """A function with its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+class AnswerCall(BaseModel):
+    """A tool call of the answer's trace."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
 
 
 class AnswerMessage(BaseModel):
@@ -20,6 +35,7 @@ class AnswerMessage(BaseModel):
     reasoning_content: str | None = None
     reasoning: str | None = None
     """The thought under its second name: servers and clients are divided."""
+    tool_calls: list[AnswerCall] | None = None
     refusal: None = None
 
 
@@ -72,6 +88,8 @@ class VoteResult(BaseModel):
     answer: str | None
     vote_share: float | None
     votes: list[VoteShare]
+    p_full_vote: float | None
+    """P(the vote over all n traces gives the same answer)."""
     policy: str
     stop_reason: str
     complete: bool

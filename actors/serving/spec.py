@@ -11,22 +11,45 @@ from typing import Any
 from pydantic import BaseModel
 
 from actors.deploy.preflight import with_calibration
-from actors.serving.chat import ChatMessage, ChatRequest, Controls, StreamOptions
+from actors.serving.chat import (
+    ChatMessage,
+    ChatRequest,
+    Controls,
+    JsonFormat,
+    PatternForm,
+    ResponseFormat,
+    SchemaFormat,
+    StreamOptions,
+    Tool,
+)
 from actors.serving.errors import bad_request, unknown_model
-from deepprune.config import RunConfig, SamplingConfig
-from deepprune.policy_config import POLICY_NAMES, ConsConfig, PolicyConfig
+from deepprune.answers import AnswerForm
+from deepprune.answers.forms import AnswerPattern
+from deepprune.answers.question import asks_for_a_value
+from deepprune.config import EndpointGeneratorConfig, RunConfig, SamplingConfig
+from deepprune.policy_config import (
+    POLICY_NAMES,
+    AdaptiveConfig,
+    ConsConfig,
+    JudgingConfig,
+    PolicyConfig,
+)
 from deepprune.serve_config import CeilingsConfig, ServeConfig
 from deepprune.traces import Message, Problem, PromptOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model's policies by name, the default policy, and the limits of requests."""
+    """A model's policies by name, the default policy, and the limits of requests.
+
+    `tools` says whether its tool calls can be read.
+    """
 
     policies: Mapping[str, PolicyConfig]
     default_policy: str
     sampling: SamplingConfig
     ceilings: CeilingsConfig
+    tools: bool = False
 
 
 def offer_of(config: ServeConfig, name: str) -> Offer:
@@ -43,7 +66,14 @@ def offer_of(config: ServeConfig, name: str) -> Offer:
             if candidate is not None:
                 policies[other] = with_calibration(candidate).policy
                 break
-    return Offer(policies, run.policy.name, run.generator.sampling, config.models[name].ceilings)
+    generator = run.generator
+    return Offer(
+        policies,
+        run.policy.name,
+        generator.sampling,
+        config.models[name].ceilings,
+        tools=isinstance(generator, EndpointGeneratorConfig) or bool(generator.tool_call_parser),
+    )
 
 
 def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
@@ -57,7 +87,11 @@ def _validated(run: RunConfig, policy: dict[str, Any]) -> RunConfig | None:
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """A validated request."""
+    """A validated request.
+
+    `expects_answer` says that each trace has an answer to compare, for sure. `ask_first` says that
+    the question does not seem to have one: its first trace runs alone.
+    """
 
     model: str
     problem: Problem
@@ -73,6 +107,8 @@ class RequestSpec:
     continuous_usage: bool
     separate_reasoning: bool
     include_reasoning: bool
+    expects_answer: bool
+    ask_first: bool
 
 
 def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> RequestSpec:
@@ -84,6 +120,12 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
     offer = offers.get(request.model)
     if offer is None:
         raise unknown_model(request.model, list(offers))
+    if _tools(request) and not offer.tools:
+        raise bad_request(
+            "'tools' is not supported by this model: its generator has no tool_call_parser.",
+            "tools",
+            "unsupported_parameter",
+        )
     if request.messages[-1].role not in ("user", "tool"):
         raise bad_request("The last message must be the user's or a tool's.", "messages")
     controls = request.deepprune or Controls()
@@ -98,7 +140,7 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
     return RequestSpec(
         model=request.model,
         problem=_problem(request),
-        policy=_policy(controls, offer, greedy=sampling.temperature == 0),
+        policy=_policy(controls, offer, sampling),
         sampling=sampling,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         deadline_s=controls.deadline_s or ceilings.deadline_s,
@@ -110,6 +152,8 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
         continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
         separate_reasoning=request.separate_reasoning is not False,
         include_reasoning=request.include_reasoning is not False,
+        expects_answer=controls.answer is not None or sampling.json_schema is not None,
+        ask_first=not _tools(request) and not _asks_for_a_value(request),
     )
 
 
@@ -137,13 +181,23 @@ def _sampling(request: ChatRequest, base: SamplingConfig) -> tuple[SamplingConfi
         "top_k": 0 if request.top_k == -1 else request.top_k,
         "max_tokens": asked,
         "stop": tuple(request.stop) if request.stop else None,
+        "json_schema": _json_schema(request.response_format),
     }
     given = {key: value for key, value in changes.items() if value is not None}
     return base.model_copy(update=given), asked is not None
 
 
-def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
-    if greedy and controls.n is None and controls.policy is None:
+def _json_schema(asked: ResponseFormat | None) -> str | None:
+    match asked:
+        case JsonFormat():
+            return '{"type": "object"}'
+        case SchemaFormat():
+            return json.dumps(asked.json_schema.json_schema or {})
+    return None
+
+
+def _policy(controls: Controls, offer: Offer, sampling: SamplingConfig) -> PolicyConfig:
+    if sampling.temperature == 0 and controls.n is None and controls.policy is None:
         return ConsConfig(num_traces=1)  # greedy traces are all the same
     name = controls.policy or offer.default_policy
     policy = offer.policies.get(name)
@@ -153,6 +207,16 @@ def _policy(controls: Controls, offer: Offer, *, greedy: bool) -> PolicyConfig:
             "deepprune.policy",
             "invalid_value",
         )
+    if sampling.json_schema is not None and isinstance(policy, JudgingConfig):
+        # A grammar begins anew where a paused trace goes on.
+        if controls.policy is not None:
+            raise bad_request(
+                f"The policy {name!r} pauses traces, which 'response_format' does not allow; ask "
+                "for another, or for none.",
+                "deepprune.policy",
+                "unsupported_parameter",
+            )
+        policy = AdaptiveConfig(name="adaptive", num_traces=policy.num_traces)
     changes: dict[str, Any] = {}
     if controls.tau is not None:
         if "tau" not in type(policy).model_fields:
@@ -173,12 +237,38 @@ def _problem(request: ChatRequest) -> Problem:
         text = "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in said)
     # One id for all requests: the traces' seeds follow from it and the request's seed.
     return Problem(
-        f"chat/{request.model}", text, messages=messages, prompt_options=_prompt_options(request)
+        f"chat/{request.model}",
+        text,
+        answer_kind=_answer_form(request),
+        messages=messages,
+        prompt_options=_prompt_options(request),
     )
+
+
+def _tools(request: ChatRequest) -> list[Tool]:
+    """The tools that the model may call."""
+    return [] if request.tool_choice == "none" else request.tools or []
+
+
+def _answer_form(request: ChatRequest) -> AnswerForm:
+    asked = (request.deepprune or Controls()).answer
+    if isinstance(asked, PatternForm):
+        return AnswerPattern(asked.regex)
+    if asked is None:
+        return "auto" if _json_schema(request.response_format) is None else "json"
+    return asked
+
+
+def _asks_for_a_value(request: ChatRequest) -> bool:
+    """Guess from the instructions and the last question; other turns say nothing about it."""
+    instructions = [m.content or "" for m in request.messages if m.role in ("system", "developer")]
+    questions = [m.content or "" for m in request.messages if m.role == "user"]
+    return asks_for_a_value("\n".join(questions[-1:]), "\n".join(instructions))
 
 
 def _prompt_options(request: ChatRequest) -> PromptOptions:
     return PromptOptions(
+        tools=_as_json(tools) if (tools := _tools(request)) else "",
         template_kwargs=tuple((request.chat_template_kwargs or {}).items()),
         reasoning_effort=request.reasoning_effort,
     )

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 
-from deepprune.answers.extract import AnswerKind, TruncatedAnswers, extract_answer
+from deepprune.answers.extract import AnswerForm, AnswerKind, TruncatedAnswers, extract_answer
 from deepprune.answers.structure import read_value
 from deepprune.answers.value import Value
 
-__all__ = ["AnswerKind", "TruncatedAnswers", "Value", "equivalent", "extract_answer", "read_value"]
+__all__ = [
+    "AnswerForm",
+    "AnswerKind",
+    "TruncatedAnswers",
+    "Value",
+    "equivalent",
+    "extract_answer",
+    "read_value",
+]
 
 _COMMA = re.compile(r"(?<=\d),(?=\d+\D*$)")
 

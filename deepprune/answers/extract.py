@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from deepprune.answers.forms import AnswerPattern, find_json, find_pattern
 from deepprune.answers.letters import STATEMENT_CHARS, boxed_letter, choice_letter, said_letter
 from deepprune.answers.reply import split_reply
 
 AnswerKind = Literal["auto", "choice", "math"]
+AnswerForm = AnswerKind | Literal["json"] | AnswerPattern
+"""What a request may ask for besides."""
 TruncatedAnswers = Literal["none", "last_box"]
 """What a trace counts for that was cut inside its thought: nothing, or the last box in it."""
 
@@ -47,7 +50,7 @@ _TAGGED = re.compile(r"<answer>([^<>]{1,1000})</answer>")
 
 def extract_answer(
     text: str,
-    kind: AnswerKind = "auto",
+    kind: AnswerForm = "auto",
     *,
     finish_reason: str | None = None,
     truncated: TruncatedAnswers = "last_box",
@@ -68,9 +71,16 @@ def extract_answer(
     - `auto`: also a choice, A to J. A box that holds nothing else, such as `\text{(B)}`, gives the
       bare letter.
     - `choice`: only letters. `\boxed{B. 12}` is B, and a last line may end in the letter.
+
+    `json` and patterns read the answer part of a trace that was not cut; see `forms`.
     """
     reply = split_reply(text)
     known_cut = finish_reason in CUT_OFF
+    if kind == "json" or isinstance(kind, AnswerPattern):
+        if reply.content is None or known_cut:
+            return None
+        found = find_json(reply.content) if kind == "json" else find_pattern(reply.content, kind)
+        return found
     if reply.content is None:
         if text.rstrip().endswith("</answer>"):  # so the thought has ended, without its mark
             return _of_box(_last_tagged(text), kind)

@@ -24,6 +24,7 @@ from deepprune.answers.expressions import (
     text_value,
     words_value,
 )
+from deepprune.answers.forms import canonical_json
 from deepprune.answers.relations import read_relation
 from deepprune.answers.spelling import canonical_latex, strip_wrappers
 from deepprune.answers.splitting import OPENING, matching_end, split_at
@@ -36,6 +37,7 @@ MAX_DEPTH = 12
 MAX_PARTS = 64
 """A longer list is compared as text."""
 
+_JSON_STARTS = ('{"', '[{"', '["')
 _LETTER = re.compile(r"\(?([A-Ja-dfgh])\)?[.:]?")
 _CONNECTIVE = re.compile(r"\\text\{\s*,?\s*(and|or|und|or also)\s*,?\s*\}|(?<=\W)(?:and|or)(?=\W)")
 _CLOSING = {"(": ")", "[": "]", r"\{": r"\}", r"\langle": r"\rangle"}
@@ -60,6 +62,8 @@ def read_value(answer: str) -> Value:
     answer = answer.strip()
     if len(answer) > MAX_CHARS:
         return Value("text", answer)
+    if answer.startswith(_JSON_STARTS) and (spelled := canonical_json(answer)) is not None:
+        return Value("json", spelled)
     plain = strip_wrappers(answer)
     if INTEGER.fullmatch(plain):
         return number(Fraction(int(plain)))

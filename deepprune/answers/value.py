@@ -22,10 +22,10 @@ MIN_DIGITS = 6
 class Value:
     """A value as a tree.
 
-    `kind` is `number`, `function`, `words`, `text`, `relation`, or a compound of `parts`: `tuple`
-    (also an open interval, which is spelled the same), `closed`, `interval`, `set`, `matrix`,
-    `ratio`, `quantities`, `congruence`, `not`. `text` holds what the parts do not. `unit` and
-    `label` (`x` of `x = 5`) are what may be left out. `places` counts the decimals of a number
+    `kind` is `number`, `function`, `words`, `text`, `json`, `relation`, or a compound of `parts`:
+    `tuple` (also an open interval, which is spelled the same), `closed`, `interval`, `set`,
+    `matrix`, `ratio`, `quantities`, `congruence`, `not`. `text` holds what the parts do not. `unit`
+    and `label` (`x` of `x = 5`) are what may be left out. `places` counts the decimals of a number
     that is written as a decimal.
     """
 

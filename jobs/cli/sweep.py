@@ -1,4 +1,4 @@
-"""Commands that compare policies: `sweep`, `report` and `plan`."""
+"""Commands that compare policies: `sweep`, `prior`, `report` and `plan`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def sweep(
     from jobs.sweep.command import sweep
 
     sweep(config, overrides(settings, example="seeds=20"), out, address)
+
+
+@app.command()
+def prior(
+    sources: Annotated[
+        list[Path], Argument(metavar="RECORDING...", help="Recordings, or folders of runs.")
+    ],
+    out: Annotated[Path, Option(help="File to write.")] = Path("prior.json"),
+    verbose: Verbose = False,
+) -> None:
+    """Learn how votes split: the prior of `deepprune+` without a judge."""
+    from jobs.sweep.prior import learn_prior
+
+    learn_prior(sources, out)
 
 
 @app.command()

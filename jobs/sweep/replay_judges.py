@@ -6,8 +6,9 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,7 @@ from deepprune.replay_dataset import ReplayDataset
 from deepprune.sweep_config import BLIND, SweepCell
 from jobs.sweep.encoder_scores import score_with_encoder
 from jobs.sweep.recorded_scores import RecordedScores
-
-if TYPE_CHECKING:
-    import ray
+from jobs.sweep.workers import Workers, results
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +63,12 @@ KNOWN_AUROC = {"oracle": 1.0, BLIND: 0.5}
 
 def judge_all(
     spec: JudgeSpec,
-    datasets: Sequence[ray.ObjectRef[ReplayDataset]],
+    datasets: Sequence[ReplayDataset],
     recorded: Sequence[RecordedScores | None],
+    workers: Workers,
     *,
     calibrated: bool,
-) -> list[ray.ObjectRef[Judging]]:
+) -> list[Judging]:
     """Score every problem with a judge; with `calibrated`, calibrate its scores by the others.
 
     `recorded` has the scores of each problem that were taken down, for the judge `recorded`.
@@ -76,31 +76,27 @@ def judge_all(
     Raises:
         UserError: the judge cannot score a problem.
     """
-    import ray
-
     name, checkpoint = spec
     kind, _, folder = name.partition(":")
     if name == "features":
-        sample, score = ray.remote(feature_sample), ray.remote(_score_features)
-        learned = learn_for_each(ray.get([sample.remote(d, checkpoint) for d in datasets]))
-        return [score.remote(j, d, checkpoint) for j, d in zip(learned, datasets, strict=True)]
+        sample = partial(feature_sample, spec=checkpoint)
+        learned = learn_for_each(results(workers, sample, datasets))
+        judged = list(zip(learned, datasets, strict=True))
+        return results(workers, partial(_score_features, checkpoint=checkpoint), judged)
     if kind == "features":
-        judge, score = FeatureJudge.load(Path(folder)), ray.remote(_score_features)
-        return [score.remote(judge, dataset, checkpoint) for dataset in datasets]
+        judge = FeatureJudge.load(Path(folder))
+        judged = [(judge, dataset) for dataset in datasets]
+        return results(workers, partial(_score_features, checkpoint=checkpoint), judged)
     if kind == "encoder":
-        encode = ray.remote(score_with_encoder)
-        return [encode.remote(folder, dataset, checkpoint) for dataset in datasets]
+        encode = partial(score_with_encoder, folder, checkpoint=checkpoint)
+        return results(workers, encode, datasets)
     given = kind in NEEDS_NO_CALIBRATION
-    task = ray.remote(_score)
-    results = ray.get(
-        [
-            task.remote("oracle" if given else name, dataset, checkpoint, scores)
-            for dataset, scores in zip(datasets, recorded, strict=True)
-        ]
-    )
-    calibrations = judges.calibrate([s for s, _ in results], [answers for _, answers in results])
+    score = partial(_score, "oracle" if given else name, checkpoint=checkpoint)
+    found = results(workers, score, list(zip(datasets, recorded, strict=True)))
+    answers = [dataset.answers for dataset in datasets]
+    calibrations = judges.calibrate(found, answers)
     judgings = []
-    for (scored, _), calibration in zip(results, calibrations, strict=True):
+    for scored, calibration in zip(found, calibrations, strict=True):
         if kind == "noisy":
             judgings.append(Judging(None, calibration))
         elif name == BLIND:
@@ -112,7 +108,7 @@ def judge_all(
             judgings.append(Judging(calibration.apply(scored), calibration))
     if name == "recorded":
         judgings = completed(judgings)
-    return [ray.put(judging) for judging in judgings]
+    return judgings
 
 
 def completed(judgings: Sequence[Judging]) -> list[Judging]:
@@ -199,16 +195,17 @@ def informed(policy: PolicyConfig, judge: str, calibration: Calibration) -> Poli
 
 def _score(
     judge: str,
-    dataset: ReplayDataset,
+    problem: tuple[ReplayDataset, RecordedScores | None],
     checkpoint: CheckpointSpec,
-    recorded: RecordedScores | None,
-) -> tuple[ScoredPairs, dict[int, str | None]]:
-    return scores_of(judge, dataset, checkpoint, recorded), dataset.answers
+) -> ScoredPairs:
+    dataset, recorded = problem
+    return scores_of(judge, dataset, checkpoint, recorded)
 
 
 def _score_features(
-    judge: FeatureJudge | None, dataset: ReplayDataset, checkpoint: CheckpointSpec
+    judged: tuple[FeatureJudge | None, ReplayDataset], checkpoint: CheckpointSpec
 ) -> Judging:
+    judge, dataset = judged
     if judge is None:  # nothing to learn from: a judge that says nothing
         return Judging(judges.blind(dataset.samples, 0.5), Calibration(1.0, 0.0, 0.5, 0.5))
     scored = judge.score(dataset.problem.text, dataset.prefixes(checkpoint))

@@ -1,21 +1,28 @@
-"""Sweeps that replay recordings: one Ray task replays a problem under all of its cells."""
+"""Sweeps that replay recordings: a task replays a problem under its cells.
+
+A cell that learns from the problems already answered is a task of its own, for all problems of a
+model and benchmark: each seed takes them in an order of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ray
-from ray.exceptions import RayTaskError
-
 from deepprune.errors import UserError
 from deepprune.judges import Judging
+from deepprune.policies import promise_of
+from deepprune.policy_config import PlusConfig
 from deepprune.recordings import Recording, load_recordings
 from deepprune.replay_dataset import ReplayDataset
 from deepprune.schemas import OUTCOMES
+from deepprune.session import Outcome
 from deepprune.speed import SpeedConfig
-from deepprune.sweep_config import SweepCell, SweepConfig
+from deepprune.sweep_config import BLIND, SweepCell, SweepConfig
 from jobs.render.progress import Progress
 from jobs.storage.rows import outcome_row
 from jobs.storage.run_dir import RunDir, part_name
@@ -26,6 +33,7 @@ from jobs.sweep.replay_judges import (
     judge_all,
     noisy_scores,
 )
+from jobs.sweep.workers import Workers, workers_at
 
 Rows = list[dict[str, Any]]
 
@@ -35,14 +43,24 @@ class JudgedCell(NamedTuple):
 
     part: str
     cell: SweepCell
-    judging: ray.ObjectRef[Judging] | None
+    judging: Judging | None
 
 
-class ReplayTask(NamedTuple):
-    """A problem, and the cells to replay it under."""
+class ProblemTask(NamedTuple):
+    """A problem, and the cells to replay it under, one by one."""
 
-    dataset: ray.ObjectRef[ReplayDataset]
+    dataset: ReplayDataset
     cells: Sequence[JudgedCell]
+
+
+class LearningTask(NamedTuple):
+    """A cell that learns, and the problems to replay in turn with their parts, if wanted."""
+
+    cell: SweepCell
+    problems: Sequence[tuple[ReplayDataset, str | None]]
+
+
+Task = ProblemTask | LearningTask
 
 
 def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None) -> None:
@@ -63,25 +81,42 @@ def replay_sweep(config: SweepConfig, base: Path, out: Path, address: str | None
         total, left = len(recordings) * len(cells), sum(map(len, missing))
         if not left:
             return
-        from actors.deploy.connection import connected, running_cluster
-
         with (
-            connected(running_cluster(address)),
+            workers_at(address) as workers,
             Progress("replaying", total, total - left) as progress,
         ):
-            tasks = _tasks(config, base, recordings, missing, progress)
-            for part, rows in _run(tasks, config):
-                run_dir.write("outcomes", part, rows, OUTCOMES)
-                progress.step()
+            tasks = _tasks(config, base, recordings, missing, workers, progress)
+            replay = partial(replay_task, seeds=config.seeds, speed=config.speed)
+            for _, parts in workers.run(replay, tasks):
+                for part, rows in parts:
+                    run_dir.write("outcomes", part, rows, OUTCOMES)
+                    progress.step()
 
 
-def replay_problem(
-    dataset: ReplayDataset, cells: Sequence[JudgedCell], seeds: int, speed: SpeedConfig
-) -> Iterator[tuple[str, Rows]]:
-    """Replay a problem under each cell in turn; yield a part's name and a row for each seed."""
-    for part, cell, reference in cells:
-        judging = None if reference is None else ray.get(reference)
-        yield part, [_replay(dataset, cell, judging, seed, speed) for seed in range(seeds)]
+def replay_task(task: Task, seeds: int, speed: SpeedConfig) -> list[tuple[str, Rows]]:
+    """Replay a task; return the name of each part and a row for each seed."""
+    if isinstance(task, LearningTask):
+        return _replay_in_turn(task, seeds, speed)
+    return [
+        (part, [_replay(task.dataset, cell, judging, seed, speed) for seed in range(seeds)])
+        for part, cell, judging in task.cells
+    ]
+
+
+def _replay_in_turn(task: LearningTask, seeds: int, speed: SpeedConfig) -> list[tuple[str, Rows]]:
+    """Replay problems one after another, each on the terms that those before it leave."""
+    policy = task.cell.policy
+    assert isinstance(policy, PlusConfig)
+    rows: dict[str, Rows] = {part: [] for _, part in task.problems if part is not None}
+    for seed in range(seeds):
+        promise = promise_of(policy)
+        for dataset, part in random.Random(seed).sample(task.problems, len(task.problems)):
+            blind = policy.model_copy(update={"trust": 0.0})
+            outcome = dataset.replay(blind, speed=speed, seed=seed, terms=promise.terms)
+            promise.count(outcome, policy.num_traces)
+            if part is not None:
+                rows[part].append(_row(outcome, task.cell, dataset.model, seed))
+    return list(rows.items())
 
 
 def _replay(
@@ -95,8 +130,12 @@ def _replay(
         if scored is None:
             scored = noisy_scores(cell.judge, dataset, judging.calibration, seed)
     outcome = dataset.replay(policy, judge=scored, speed=speed, seed=seed)
+    return _row(outcome, cell, dataset.model, seed)
+
+
+def _row(outcome: Outcome, cell: SweepCell, model: str, seed: int) -> dict[str, Any]:
     return outcome_row(
-        outcome, cell.policy, model=dataset.model, driver="replay", judge=cell.judge, seed=seed
+        outcome, cell.policy, model=model, driver="replay", judge=cell.judge, seed=seed
     )
 
 
@@ -105,67 +144,71 @@ def _tasks(
     base: Path,
     recordings: Sequence[Recording],
     missing: Sequence[Sequence[SweepCell]],
+    workers: Workers,
     progress: Progress,
-) -> list[ReplayTask]:
-    """A task for each problem that lacks cells, once all judges have scored all problems.
+) -> list[Task]:
+    """What lacks outcomes, once all judges have scored all problems.
 
     Raises:
         UserError: a judge cannot score a problem.
     """
     progress.phase("grouping answers")
-    prepare = ray.remote(_prepare)
-    datasets = [prepare.remote(recording, config.chars_per_token) for recording in recordings]
+    datasets = [ReplayDataset(recording, config.chars_per_token) for recording in recordings]
     scores = load_scores([_resolved(path, base) for path in config.scores])
     keys = [(recording.problem.problem_id, recording.model) for recording in recordings]
-    judged: dict[JudgeSpec | None, Sequence[ray.ObjectRef[Judging] | None]] = {
-        None: [None] * len(recordings)
-    }
-    for spec in dict.fromkeys(JudgeSpec.of(cell) for cells in missing for cell in cells):
+    judged: dict[JudgeSpec | None, Sequence[Judging | None]] = {None: [None] * len(recordings)}
+    asking = (cell for cells in missing for cell in cells if not _learns(cell))
+    for spec in dict.fromkeys(map(JudgeSpec.of, asking)):
         if spec is not None:
             progress.phase(f"scoring pairs, {spec.name} at {spec.checkpoint}")
             recorded = [scores.get((*key, str(spec.checkpoint))) for key in keys]
             if spec.name == "recorded" and not any(recorded):
                 raise UserError(f"scores: none are of these problems at {spec.checkpoint}")
             found = spec.resolved(base)
-            judged[spec] = judge_all(found, datasets, recorded, calibrated=config.calibrate)
-    return [
-        ReplayTask(
-            datasets[i],
-            [JudgedCell(_part(recording, c), c, judged[JudgeSpec.of(c)][i]) for c in missing[i]],
-        )
-        for i, recording in enumerate(recordings)
-        if missing[i]
+            judged[spec] = judge_all(
+                found, datasets, recorded, workers, calibrated=config.calibrate
+            )
+    parts = [
+        {cell: _part(recording, cell) for cell in cells}
+        for recording, cells in zip(recordings, missing, strict=True)
     ]
+    return [*_learning_tasks(datasets, parts), *_problem_tasks(datasets, parts, judged)]
 
 
-def _prepare(recording: Recording, chars_per_token: float) -> ReplayDataset:
-    return ReplayDataset(recording, chars_per_token)
+def _problem_tasks(
+    datasets: Sequence[ReplayDataset],
+    parts: Sequence[dict[SweepCell, str]],
+    judged: Mapping[JudgeSpec | None, Sequence[Judging | None]],
+) -> Iterator[Task]:
+    for i, dataset in enumerate(datasets):
+        cells = [
+            JudgedCell(part, cell, judged[JudgeSpec.of(cell)][i])
+            for cell, part in parts[i].items()
+            if not _learns(cell)
+        ]
+        if cells:
+            yield ProblemTask(dataset, cells)
 
 
-def _run(tasks: Iterable[ReplayTask], config: SweepConfig) -> Iterator[tuple[str, Rows]]:
-    """Run as many tasks at a time as there are CPUs; yield parts as they come."""
-    replay = ray.remote(num_returns="streaming")(replay_problem)
-    waiting = iter(tasks)
-    running: list[Any] = []
-    slots = int(ray.cluster_resources().get("CPU", 1)) + 1
-    try:
-        while True:
-            while len(running) < slots and (task := next(waiting, None)) is not None:
-                stream = replay.remote(task.dataset, task.cells, config.seeds, config.speed)
-                running.append(stream)
-            if not running:
-                return
-            ready, _ = ray.wait(running, num_returns=1, fetch_local=False)
-            for stream in ready:
-                reference = next(stream, None)
-                if reference is None:
-                    running.remove(stream)
-                else:
-                    yield ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
+def _learning_tasks(
+    datasets: Sequence[ReplayDataset], parts: Sequence[dict[SweepCell, str]]
+) -> Iterator[Task]:
+    """A task for each cell that learns, and for each model and benchmark that lacks outcomes."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, dataset in enumerate(datasets):
+        groups[dataset.model, dataset.problem.problem_id.partition("/")[0]].append(i)
+    lean = [dataset.without_texts() for dataset in datasets]
+    for cell in dict.fromkeys(cell for cells in parts for cell in cells if _learns(cell)):
+        for places in groups.values():
+            problems = [(lean[i], parts[i].get(cell)) for i in places]
+            if any(part is not None for _, part in problems):
+                yield LearningTask(cell, problems)
+
+
+def _learns(cell: SweepCell) -> bool:
+    """Whether a cell learns from problems already answered: only a vote without a judge can."""
+    policy = cell.policy
+    return isinstance(policy, PlusConfig) and policy.learns and cell.judge in (None, BLIND)
 
 
 def _part(recording: Recording, cell: SweepCell) -> str:

@@ -6,6 +6,7 @@ For the page's tests and for its developers: `python -m tests.support.synthetic_
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import re
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,7 +70,16 @@ class MadeUp(AbortableGenerators):
             yield TraceUpdate(more, (), tokens, prefix_chars=len(text) if here else None)
             if here and request.pause:
                 return
-        yield TraceUpdate(f"so it is \\boxed{{{ANSWERS[num]}}}", (), tokens, finish_reason="stop")
+        said = f"so it is \\boxed{{{ANSWERS[num]}}}"
+        if request.sampling.json_schema is not None:
+            said = json.dumps({"answer": num})
+        if "think" in request.problem:
+            said = f"</think>\n\n{said}"
+        calls = ""
+        if request.prompt_options.tools and not any(m.role == "tool" for m in request.chat):
+            function = {"name": "look_up", "arguments": json.dumps({"way": num})}
+            calls = json.dumps([{"type": "function", "function": function}])
+        yield TraceUpdate(said, (), tokens, finish_reason="stop", tool_calls=calls)
 
     async def score(self, request: JudgeRequest) -> JudgeReply:
         await asyncio.sleep(0.15)
@@ -91,7 +102,7 @@ def service(folder: Path, keys: list[str], tokens_per_s: float) -> RequestServic
     models = {
         name: ServedModel(
             config=config.run(name),
-            offer=offer_of(config, name),
+            offer=replace(offer_of(config, name), tools=True),
             generators=made_up,
             judges=made_up if config.models[name].judge else None,
             replica=None,

@@ -16,6 +16,7 @@ from actors.generators.endpoint import EndpointGenerators
 from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from deepprune.config import EndpointGeneratorConfig, SamplingConfig
 from deepprune.errors import UserError
+from deepprune.traces import PromptOptions
 
 TRACE = TraceRequest("r", "What is 1 + 1?", SamplingConfig(top_k=20, max_tokens=10), seed=7)
 
@@ -83,6 +84,31 @@ async def test_the_chat_template_gets_its_arguments():
     ((_, body),) = script.asked
     assert body["chat_template_kwargs"] == arguments
     assert body["reasoning_effort"] == "high", "for servers without templates"
+
+
+async def test_what_a_request_asks_of_the_prompt_and_the_answer_is_passed_on():
+    tools = json.dumps([{"type": "function", "function": {"name": "add"}}])
+    options = PromptOptions(tools, (("enable_thinking", False),), "low")
+    sampling = SamplingConfig(json_schema='{"type": "object"}')
+    call = {"index": 0, "id": "c", "function": {"name": "add", "arguments": '{"a"'}}
+    rest = {"index": 0, "function": {"arguments": ": 1}"}}
+    answer = (
+        said("Let me see.")
+        + event({"delta": {"tool_calls": [call]}, "finish_reason": None})
+        + event({"delta": {"tool_calls": [rest]}, "finish_reason": "tool_calls"})
+    )
+    script = Script([answer])
+    async with endpoint(script) as generators:
+        request = replace(TRACE, prompt_options=options, sampling=sampling)
+        (update,) = await collect(generators, request)
+    asked = script.asked[0][1]
+    assert asked["tools"] == json.loads(tools)
+    assert asked["chat_template_kwargs"] == {"enable_thinking": False}
+    assert asked["reasoning_effort"] == "low"
+    assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert update.finish_reason == "stop" and update.said_beside_calls == "Let me see."
+    (called,) = json.loads(update.tool_calls)
+    assert called["function"] == {"name": "add", "arguments": '{"a": 1}'}
 
 
 async def test_a_request_is_one_seeded_stream():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,24 @@ async def test_whoever_waits_for_a_cancelled_request_gets_the_vote_as_it_stands(
     assert found.completion.choices[0].message.content.startswith("so so")
     assert empty.result.num_traces == 0 and queued.is_admitted
     assert served.admission.num_running == served.admission.num_waiting == 0
+
+
+class Talking(Ticking):
+    """Traces that end in words: nothing to compare."""
+
+    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        async for update in super().stream(request):
+            text = "The sea is wide." if update.finish_reason else update.text
+            yield replace(update, text=text)
+
+
+async def test_a_question_without_an_answer_to_compare_costs_one_trace():
+    served = model(Talking(3))
+    spec = read({"m": served.offer}, messages=[{"role": "user", "content": "A poem, please."}])
+    found = await RequestRunner("r1", "me", spec, served).solution()
+    assert (found.stop_reason, found.finish_reason) == ("no_answer", "stop")
+    assert found.result.num_traces == 1 and found.result.p_full_vote is None
+    assert found.completion.choices[0].message.content.endswith("The sea is wide.")
 
 
 async def test_a_defect_is_said_to_be_one(caplog):

@@ -33,7 +33,9 @@ export function lane(trace) {
 export const reasons = {
   deadline: "its time was over",
   max_total_tokens: "its tokens were spent",
+  cancelled: "it was cancelled",
   disconnected: "the client left",
+  no_answer: "its traces gave no answer to compare",
   failed: "it failed",
 };
 

@@ -1,0 +1,36 @@
+"""`deepprune prior`: learn how votes split, from recordings or from runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deepprune.promise import PRIOR_PROBLEMS
+from deepprune.recordings import Recording, load_recordings
+from deepprune.split_prior import learn, shipped, write
+from deepprune.splits import Tally, weigh
+from deepprune.voting import Vote
+
+
+def learn_prior(sources: Sequence[Path], out: Path) -> None:
+    """Learn a prior from the votes of recorded problems, and write it to `out`.
+
+    Raises:
+        UserError: a source holds no recordings.
+    """
+    recordings = [recording for source in sources for recording in load_recordings(source)]
+    rows = np.array([weigh(_votes(recording))[0] for recording in recordings])
+    weights = learn(rows, np.array(shipped()), PRIOR_PROBLEMS)
+    write(out, tuple(weights.tolist()))
+    sys.stderr.write(
+        f"learned from {len(recordings)} problems; use it with: --set policy.prior={out}\n"
+    )
+
+
+def _votes(recording: Recording) -> Tally:
+    vote = Vote((trace.sample, trace.answer) for trace in recording.traces)
+    num_answered = sum(len(samples) for _, samples in vote.groups)
+    return Tally(*vote.top_two, num_answered, 0)
