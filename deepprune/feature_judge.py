@@ -14,7 +14,7 @@ import numpy as np
 
 from deepprune.errors import UserError
 from deepprune.judges import Calibration, LabelledScores, ScoredPairs, fit_calibration
-from deepprune.pair_features import feature_names, pair_features
+from deepprune.pair_features import ALL, feature_names, pair_features
 from deepprune.section import Section
 from deepprune.statistics import Bools, Floats, Ints, sigmoid
 
@@ -65,15 +65,8 @@ class FeatureJudge(Section):
         Raises:
             UserError: it was learned with other features than this version computes.
         """
-        found = pair_features(problem, list(prefixes.values()))
-        if tuple(found) != self.names:
-            raise UserError(
-                "the feature judge was learned with other features than this version has: "
-                "learn it again"
-            )
-        matrix = self.logits(np.stack(list(found.values()), axis=-1))
-        slope, shift = self.calibration.slope, self.calibration.intercept
-        return ScoredPairs(tuple(prefixes), sigmoid(slope * matrix + shift), "nothing")
+        matrix = self._p_same(problem, list(prefixes.values()), ALL)
+        return ScoredPairs(tuple(prefixes), matrix, "nothing")
 
     def p_same(self, problem: str, firsts: Sequence[str], second: str) -> tuple[float, ...]:
         """P(same) of the prefix `second` with each of `firsts`.
@@ -81,8 +74,19 @@ class FeatureJudge(Section):
         Raises:
             UserError: as `score`.
         """
-        scored = self.score(problem, dict(enumerate((*firsts, second))))
-        return tuple(scored.p_same(len(firsts), range(len(firsts))))
+        column = self._p_same(problem, [*firsts, second], slice(len(firsts), None))
+        return tuple(column[:-1, 0].tolist())
+
+    def _p_same(self, problem: str, prefixes: Sequence[str], columns: slice) -> Floats:
+        found = pair_features(problem, prefixes, columns)
+        if tuple(found) != self.names:
+            raise UserError(
+                "the feature judge was learned with other features than this version has: "
+                "learn it again"
+            )
+        logits = self.logits(np.stack(list(found.values()), axis=-1))
+        p_same: Floats = sigmoid(self.calibration.slope * logits + self.calibration.intercept)
+        return p_same
 
     def save(self, folder: Path) -> None:
         """Write it as a folder that `load` reads."""

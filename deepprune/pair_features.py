@@ -18,21 +18,31 @@ from deepprune.statistics import Floats
 
 TAIL_CHARS = 500
 _NUM_HASHES = 2**16
+ALL = slice(None)
 
 Weights = Callable[[Statements], Iterable[tuple[str, float]]]
 
 
-def pair_features(problem: str, prefixes: Sequence[str]) -> dict[str, Floats]:
-    """(n, n) for each feature, by name, of all pairs of n prefixes."""
+def pair_features(problem: str, prefixes: Sequence[str], columns: slice = ALL) -> dict[str, Floats]:
+    """Compute the features of pairs of n prefixes.
+
+    Args:
+        problem: its text.
+        prefixes: n of them.
+        columns: which prefixes to pair with all n; m of them.
+
+    Returns:
+        (n, m) for each feature, by name.
+    """
     read = [read_statements(prefix) for prefix in prefixes]
     given = numbers_in(problem)
     return {
-        **_overlaps(read, given),
-        **_agreements(read, given),
-        **_claims(read),
-        "words": _similarity([s.text for s in read]),
-        "words_tail": _similarity([s.text[-TAIL_CHARS:] for s in read]),
-        **_of_single_prefixes(read, given),
+        **_overlaps(read, given, columns),
+        **_agreements(read, given, columns),
+        **_claims(read, columns),
+        "words": _similarity([s.text for s in read], columns),
+        "words_tail": _similarity([s.text[-TAIL_CHARS:] for s in read], columns),
+        **_of_single_prefixes(read, given, columns),
     }
 
 
@@ -42,7 +52,7 @@ def feature_names() -> tuple[str, ...]:
     return tuple(pair_features("", ("", "")))
 
 
-def _overlaps(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
+def _overlaps(read: Sequence[Statements], given: set[str], columns: slice) -> dict[str, Floats]:
     """How much of what two prefixes state is stated by both, from 0 to 1."""
 
     def new_numbers(s: Statements) -> Iterable[tuple[str, float]]:
@@ -55,17 +65,17 @@ def _overlaps(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
         return ((v, 1.0) for v in s.conclusions)
 
     return {
-        "numbers": _jaccard(read, new_numbers),
-        "numbers_late": _cosine(read, lambda s: _late(s, s.numbers, 200)),
-        "numbers_later": _cosine(read, lambda s: _late(s, s.numbers, 800)),
-        "results": _jaccard(read, results),
-        "results_late": _cosine(read, lambda s: _late(s, s.results, 400)),
-        "conclusions": _jaccard(read, conclusions),
-        "conclusions_late": _cosine(read, lambda s: _late(s, s.conclusions, 500)),
+        "numbers": _jaccard(read, columns, new_numbers),
+        "numbers_late": _cosine(read, columns, lambda s: _late(s, s.numbers, 200)),
+        "numbers_later": _cosine(read, columns, lambda s: _late(s, s.numbers, 800)),
+        "results": _jaccard(read, columns, results),
+        "results_late": _cosine(read, columns, lambda s: _late(s, s.results, 400)),
+        "conclusions": _jaccard(read, columns, conclusions),
+        "conclusions_late": _cosine(read, columns, lambda s: _late(s, s.conclusions, 500)),
     }
 
 
-def _agreements(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
+def _agreements(read: Sequence[Statements], given: set[str], columns: slice) -> dict[str, Floats]:
     """1 where two prefixes name the same value, -1 where they name two, 0 where one names none."""
     named: dict[str, list[str | None]] = {
         "same_box": [s.boxed for s in read],
@@ -83,18 +93,18 @@ def _agreements(read: Sequence[Statements], given: set[str]) -> dict[str, Floats
         "conclusions": [s.conclusions for s in read],
     }
     stated = {
-        f"{name}_in_{place}": _contained(named[f"same_{name}"], where)
+        f"{name}_in_{place}": _contained(named[f"same_{name}"], where, columns)
         for name in ("candidate", "new_number", "conclusion")
         for place, where in places.items()
     }
-    return {**{name: _equal(values) for name, values in named.items()}, **stated}
+    return {**{name: _equal(values, columns) for name, values in named.items()}, **stated}
 
 
-def _claims(read: Sequence[Statements]) -> dict[str, Floats]:
+def _claims(read: Sequence[Statements], columns: slice) -> dict[str, Floats]:
     """How many quantities two prefixes both give a value, the same and another."""
     quantity = _incidence(read, lambda s: ((left, 1.0) for left in s.claims))
     claim = _incidence(read, lambda s: ((f"{a}={b}", 1.0) for a, b in s.claims.items()))
-    both, same = _product(quantity, quantity), _product(claim, claim)
+    both, same = _product(quantity, columns), _product(claim, columns)
     return {
         "claims_agree": np.log1p(same),
         "claims_differ": np.log1p(both - same),
@@ -102,7 +112,9 @@ def _claims(read: Sequence[Statements]) -> dict[str, Floats]:
     }
 
 
-def _of_single_prefixes(read: Sequence[Statements], given: set[str]) -> dict[str, Floats]:
+def _of_single_prefixes(
+    read: Sequence[Statements], given: set[str], columns: slice
+) -> dict[str, Floats]:
     """Sum and distance of what says how far and how sure a trace is."""
     single = {
         "length": [len(s.text) / 1000 for s in read],
@@ -120,8 +132,8 @@ def _of_single_prefixes(read: Sequence[Statements], given: set[str]) -> dict[str
     features = {}
     for name, values in single.items():
         row = np.array(values)
-        features[f"{name}_sum"] = row[:, None] + row[None, :]
-        features[f"{name}_distance"] = np.abs(row[:, None] - row[None, :])
+        features[f"{name}_sum"] = row[:, None] + row[None, columns]
+        features[f"{name}_distance"] = np.abs(row[:, None] - row[None, columns])
     return features
 
 
@@ -148,50 +160,61 @@ def _incidence(read: Sequence[Statements], weights: Weights) -> sparse.csr_matri
     return sparse.csr_matrix((values, (rows, places)), shape=(len(read), max(1, len(columns))))
 
 
-def _product(a: sparse.csr_matrix, b: sparse.csr_matrix) -> Floats:
-    dense: Floats = np.asarray((a @ b.T).todense(), dtype=np.float64)
+def _product(matrix: sparse.csr_matrix, columns: slice) -> Floats:
+    """(n, m): the inner products of n rows with m of them."""
+    dense: Floats = np.asarray((matrix @ matrix[columns].T).todense(), dtype=np.float64)
     return dense
 
 
-def _jaccard(read: Sequence[Statements], weights: Weights) -> Floats:
+def _squares(matrix: sparse.csr_matrix) -> Floats:
+    """(n,): the inner product of each row with itself."""
+    squares: Floats = np.asarray(matrix.multiply(matrix).sum(axis=1), dtype=np.float64).ravel()
+    return squares
+
+
+def _jaccard(read: Sequence[Statements], columns: slice, weights: Weights) -> Floats:
     """Weight of what both state by weight of what either does; weights come as square roots."""
     matrix = _incidence(read, weights)
-    shared = _product(matrix, matrix)
-    own = shared.diagonal()
-    overlap: Floats = shared / np.maximum(own[:, None] + own[None, :] - shared, 1e-9)
+    shared, own = _product(matrix, columns), _squares(matrix)
+    either = own[:, None] + own[None, columns] - shared
+    overlap: Floats = shared / np.maximum(either, 1e-9)
     return overlap
 
 
-def _cosine(read: Sequence[Statements], weights: Weights) -> Floats:
+def _cosine(read: Sequence[Statements], columns: slice, weights: Weights) -> Floats:
     matrix = _incidence(read, weights)
-    shared = _product(matrix, matrix)
-    norm = np.sqrt(np.maximum(shared.diagonal(), 1e-12))
-    cosine: Floats = shared / (norm[:, None] * norm[None, :])
+    norm = np.sqrt(np.maximum(_squares(matrix), 1e-12))
+    cosine: Floats = _product(matrix, columns) / (norm[:, None] * norm[None, columns])
     return cosine
 
 
-def _equal(values: Sequence[str | None]) -> Floats:
+def _equal(values: Sequence[str | None], columns: slice) -> Floats:
     codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
     of = np.array([codes[value] for value in values])
     known = np.array([value is not None for value in values])
-    both = known[:, None] & known[None, :]
-    return np.where(both, np.where(of[:, None] == of[None, :], 1.0, -1.0), 0.0)
+    both = known[:, None] & known[None, columns]
+    return np.where(both, np.where(of[:, None] == of[None, columns], 1.0, -1.0), 0.0)
 
 
-def _contained(values: Sequence[str | None], where: Sequence[Mapping[str, int]]) -> Floats:
+def _contained(
+    values: Sequence[str | None], where: Sequence[Mapping[str, int]], columns: slice
+) -> Floats:
     """Whether the value that one prefix names stands anywhere in the other, the mean both ways.
 
     1 where it does, -1 where it does not, 0 where none is named.
     """
-    stands = np.array(
-        [[0 if v is None else 1 if v in place else -1 for place in where] for v in values],
-        dtype=np.float64,
-    ).reshape(len(values), len(where))
-    mean: Floats = (stands + stands.T) / 2
+
+    def stands(names: Sequence[str | None], places: Sequence[Mapping[str, int]]) -> Floats:
+        return np.array(
+            [[0 if v is None else 1 if v in place else -1 for place in places] for v in names],
+            dtype=np.float64,
+        ).reshape(len(names), len(places))
+
+    mean: Floats = (stands(values, where[columns]) + stands(values[columns], where).T) / 2
     return mean
 
 
-def _similarity(texts: Sequence[str]) -> Floats:
+def _similarity(texts: Sequence[str], columns: slice) -> Floats:
     """Cosine of counted words and pairs of words."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -202,4 +225,4 @@ def _similarity(texts: Sequence[str]) -> Floats:
         alternate_sign=False,
     )
     vectors = vectorizer.transform(texts)
-    return _product(vectors, vectors)
+    return _product(vectors, columns)

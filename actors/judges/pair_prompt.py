@@ -30,8 +30,11 @@ class PairPrompt:
         self._max_tokens = max_tokens
         self.encode: Callable[[str], Tokens] = lru_cache(maxsize=8192)(self._tokens)
         """Encode a prefix; cached."""
-        self.around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=4096)(self._around)
-        """Encode the template before, between and after a problem's prefixes; cached."""
+        self.around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=256)(self._around)
+        """Encode the template before, between and after a problem's prefixes; cached.
+
+        A problem that leaves no room for prefixes is refused, and not cached.
+        """
 
     def token_ids(self, problem: str, first: str, second: str) -> list[int]:
         """Encode the prompt of one pair, at most `max_tokens` long.
@@ -70,7 +73,10 @@ class PairPrompt:
         return room
 
     def _around(self, problem: str) -> tuple[Tokens, ...]:
-        return tuple(map(self._tokens, prompt_pieces(self._prompt, self._tokenizer, problem)))
+        pieces = prompt_pieces(self._prompt, self._tokenizer, problem)
+        around = tuple(map(self._tokens, pieces))
+        self.room(around)
+        return around
 
     def _tokens(self, text: str) -> Tokens:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))

@@ -21,6 +21,9 @@ from deepprune.events import (
     Progress,
 )
 
+LEADING_ANSWERS = 16
+"""Answers in a vote event: there is one event for each vote."""
+ANSWER_CHARS = 500
 REGROUPING_EVENTS = (Judged, JudgeLost, Finished, PrefixReady)
 """Events after which clusters or vote counts may have changed."""
 
@@ -55,7 +58,7 @@ class EventLog:
             case PrefixReady(sample=sample, num_tokens=num_tokens):
                 self.add("checkpoint", sample=sample, tokens=num_tokens)
             case Finished(sample=sample, answer=answer, num_tokens=num_tokens):
-                self.add("finish", sample=sample, tokens=num_tokens, answer=answer)
+                self.add("finish", sample=sample, tokens=num_tokens, answer=_short(answer))
             case Failed(sample=sample):
                 tokens = self._live.traces[sample].num_tokens
                 self.add("lost", sample=sample, tokens=tokens)
@@ -96,5 +99,11 @@ class EventLog:
                     self.add("cluster", sample=sample, cluster=cluster)
         if decision.votes != self._votes:
             self._votes = decision.votes
-            votes = [vote.model_dump() for vote in vote_shares(decision.votes)]
-            self.add("vote", votes=votes)
+            leading = vote_shares(decision.votes)[:LEADING_ANSWERS]
+            votes = [vote.model_dump() | {"answer": _short(vote.answer)} for vote in leading]
+            num_votes = sum(len(samples) for _, samples in decision.votes)
+            self.add("vote", votes=votes, num_votes=num_votes, num_answers=len(decision.votes))
+
+
+def _short(answer: str | None) -> str | None:
+    return answer if answer is None or len(answer) <= ANSWER_CHARS else answer[:ANSWER_CHARS] + "…"

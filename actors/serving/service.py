@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 HISTORY_S = 0.25
 """Seconds between two updates of the request history."""
+WRITE_S = 10.0
+"""Seconds to wait for the request history; updates meanwhile are held in memory."""
 MEASURE_S = 2.0
 """Seconds between two measurements of the queues."""
 QUESTION_CHARS = 2000
@@ -103,10 +105,13 @@ class RequestService:
             try:
                 if updates or running:
                     write = self.history.write.remote(updates, running)
-                    for request_id in await await_reply(write):
-                        self._stop(request_id)
-            except REPLICA_GONE as error:
-                logger.warning("the request history died: %d updates lost: %s", len(updates), error)
+                    async with asyncio.timeout(WRITE_S):
+                        for request_id in await await_reply(write):
+                            self._stop(request_id)
+            except (TimeoutError, *REPLICA_GONE) as error:
+                logger.warning(
+                    "the request history does not answer: %d updates lost: %r", len(updates), error
+                )
 
     async def measure_queues(self) -> None:
         """Connect to the engines, and set the gauges of the queues for ever."""

@@ -208,9 +208,21 @@ class DeepPrune:
         return commands + self._finish()
 
     def _sample_of_all(self) -> list[int]:
-        """A random sample of all traces, those whose prefix is paid for first."""
-        voters = self._voters(range(self._config.num_traces))
-        chosen = self._random.sample(voters, min(self._config.singletons_finish, len(voters)))
+        """A random sample of all traces, those whose prefix is paid for first.
+
+        A trace that was cancelled as redundant is represented by another one of its cluster:
+        otherwise the largest cluster would have less than its share of the vote.
+        """
+        representatives = {
+            sample: cluster for cluster in self._clustering.clusters for sample in cluster
+        }
+        chosen: list[int] = []
+        everybody = range(self._config.num_traces)
+        for sample in self._random.sample(everybody, len(everybody)):
+            voters = self._voters((sample, *representatives.get(sample, ())))
+            one = next((voter for voter in voters if voter not in chosen), None)
+            if one is not None and len(chosen) < self._config.singletons_finish:
+                chosen.append(one)
         return sorted(chosen, key=self._unlaunched.__contains__)
 
     def _voters(self, samples: Iterable[int]) -> list[int]:

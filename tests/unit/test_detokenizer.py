@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from actors.driver.live_trace import LiveTrace
 from actors.generators.detokenizer import Decoder, Detokenizer
 from actors.generators.trace_work import TraceWork
-from actors.messages import TraceRequest, TraceUpdate
+from actors.messages import EngineGone, TraceRequest, TraceUpdate
 from actors.tokenizer import load_tokenizer, prompt_token_ids
 from deepprune.answers.reply import split_reply
 from deepprune.config import SamplingConfig, VllmGeneratorConfig
@@ -211,3 +211,39 @@ def test_a_trace_that_fills_the_context_is_not_taken_for_paused(tokenizer):
     decoder = Detokenizer(tokenizer).decoder([])
     sent = asyncio.run(sent_by(request, decoder, ids, random.Random(0), ends_by="length"))
     assert sent[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_trace_that_the_engine_ends_by_itself_has_not_finished(tokenizer, reason):
+    request = TraceRequest("k/0", "Why?", SamplingConfig(max_tokens=10_000), 1)
+    decoder = Detokenizer(tokenizer).decoder([])
+    sent = sent_by(request, decoder, encoded(tokenizer, TEXT), random.Random(0), ends_by=reason)
+    with pytest.raises(EngineGone, match=f"the engine ended the trace: {reason}"):
+        asyncio.run(sent)
+
+
+@given(data=st.data(), words=st.sampled_from([("wait",), ("naïve",)]))
+def test_a_pause_at_a_word_keeps_what_the_engine_had_generated_beyond(tokenizer, data, words):
+    ids = [*encoded(tokenizer, TEXT), *encoded(tokenizer, "a")[-1:]]
+    sizes = random.Random(data.draw(st.integers(0, 9)))
+    sampling, problem, live = (
+        SamplingConfig(max_tokens=10_000),
+        Problem("x/1", "Why?"),
+        LiveTrace(1),
+    )
+    options = {"checkpoint": "reasoning_words:1", "reasoning_words": words, "pause": True}
+    decoder = Detokenizer(tokenizer).decoder([])
+    sent = asyncio.run(
+        sent_by(live.request("k/0", problem, sampling, **options), decoder, ids, sizes)
+    )
+    for update in sent:
+        live.take(update)
+    assert live.finish_reason is None and live.prefix_chars is not None
+    assert list(live.token_ids) == ids[: live.num_tokens]
+    assert live.prefix.lower().endswith(words[0])
+    rest = live.request("k/0", problem, sampling)
+    for update in asyncio.run(
+        sent_by(rest, Detokenizer(tokenizer).decoder(live.token_ids), ids, sizes)
+    ):
+        live.take(update)
+    assert live.text == Detokenizer(tokenizer).decoder([]).feed(ids[:-1], final=True)

@@ -118,6 +118,8 @@ def test_features_are_symmetric_finite_and_of_the_two_prefixes_only(prefixes):
         assert np.isfinite(matrix).all()
         np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
         np.testing.assert_allclose(matrix[:2, :2], alone[name], atol=1e-9)
+    for name, column in pair_features(PROBLEM, prefixes, slice(-1, None)).items():
+        np.testing.assert_array_equal(column, features[name][:, -1:], err_msg=name)
 
 
 def test_one_quantity_with_two_values_is_a_conflict():

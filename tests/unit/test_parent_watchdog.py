@@ -6,9 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.metadata import entry_points
 
 import psutil
+import pytest
 
 from actors.parent_watchdog import register
 from tests.support.waiting import wait_for
@@ -86,3 +89,43 @@ def test_a_forked_engine_ends_too_and_holds_no_connection_of_its_replica():
 def test_vllm_knows_the_plugin():
     (found,) = entry_points(group="vllm.general_plugins", name="deepprune")
     assert found.load() is register
+
+
+ENGINE_WITH_WORKERS = """
+import os, subprocess, sys, time
+from actors.parent_watchdog import register
+register()
+if sys.argv[1:]:
+    worker = subprocess.Popen([sys.executable, __file__])
+    print(os.getpid(), worker.pid, flush=True)
+time.sleep(600)
+"""
+REPLICA_WITH_WORKERS = """
+import subprocess, sys
+from actors.parent_watchdog import end_engines_with_me
+end_engines_with_me()
+subprocess.run([sys.executable, sys.argv[1], "with a worker"])
+"""
+
+
+@pytest.mark.parametrize("hung", [0, 1])
+def test_every_process_of_an_engine_ends_with_its_replica(tmp_path, hung):
+    """Also one that is stopped, as a hung collective stops a tensor-parallel worker."""
+    program = tmp_path / "engine.py"
+    program.write_text(ENGINE_WITH_WORKERS)
+    command = [sys.executable, "-c", REPLICA_WITH_WORKERS, str(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as replica:
+        assert replica.stdout is not None
+        processes = [psutil.Process(int(pid)) for pid in replica.stdout.readline().split()]
+        time.sleep(0.5)  # the worker has begun to watch
+        processes[hung].suspend()
+        replica.kill()
+        replica.wait()
+        replica.stdout.close()
+    try:
+        for process in processes:
+            wait_for(lambda process=process: ended(process))
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()

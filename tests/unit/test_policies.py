@@ -25,7 +25,8 @@ from deepprune.policies import Cons, DeepPrune, make_policy
 from deepprune.policies.deepprune import DEFAULT_TAU
 from deepprune.policies.finishing import Finishing
 from deepprune.policy_config import ConsConfig, DeepPruneConfig
-from tests.support.memory_driver import Driver, PSame, SimulatedTrace
+from deepprune.session import Session
+from tests.support.memory_driver import PROBLEM, Driver, PSame, SimulatedTrace
 
 SEEDS = st.integers(0, 2**32)
 untimed = settings(deadline=None)
@@ -505,6 +506,37 @@ def test_a_lost_judge_leaves_no_cluster_privileged():
     assert policy.decision().clusters == ((0, 1),)
     assert sorted(commands, key=str) == [Continue(0), Continue(1), Continue(2)]
     assert policy.handle(PrefixReady(3, 4)) == [Continue(3)]
+
+
+def test_after_a_lost_judge_the_largest_cluster_keeps_its_share_of_the_sample():
+    """Its redundant traces were cancelled; others of the cluster vote in their place."""
+    shares = [_share_after_a_lost_judge(seed) for seed in range(200)]
+    assert sum(shares) / 200 == pytest.approx(0.75, abs=0.03), "three in four traces say A"
+
+
+def _share_after_a_lost_judge(seed: int) -> float:
+    answers = ["A" if sample % 4 else f"B{sample % 8}" for sample in range(80)]
+    config = DeepPruneConfig(
+        num_traces=80, max_finish=10, wave=4, singletons_finish=12, stop_when_decided=False
+    )
+    session = Session(PROBLEM, DeepPrune(config, seed), "deepprune")
+    lost, commands = False, session.start()
+    while commands and not session.stopped:
+        match commands.pop(0):
+            case Launch(sample=sample, to_end=False):
+                commands += session.handle(PrefixReady(sample, 4))
+            case Launch(sample=sample) | Continue(sample=sample):
+                commands += session.handle(Finished(sample, answers[sample], 10))
+            case Judge(sample=sample, members=members) if not lost:
+                if sample < 45:
+                    same = {m: 0.99 * (answers[m] == answers[sample]) for m in members}
+                    commands += session.handle(Judged(sample, same))
+                else:
+                    lost = True
+                    commands += session.handle(JudgeLost(sample))
+    assert lost and session.stopped
+    votes = session.decision().votes
+    return sum(len(samples) for answer, samples in votes if answer == "A") / 12
 
 
 def test_a_judge_is_lost_only_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
@@ -201,3 +202,23 @@ async def test_a_defect_is_said_to_be_one(caplog):
         await start(model(Broken(1))).solution()
     assert failed.value.status == 500
     assert "r1 failed" in caplog.text
+
+
+async def test_the_events_of_a_vote_are_bounded_whatever_the_answers():
+    """One event a vote, and none repeats hundreds of long answers."""
+
+    class Verbose(AbortableGenerators):
+        async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+            sample = int(request.request_id.split("/")[1])
+            answer = f"\\text{{{sample:05d} {'x' * 2000}}}"
+            yield TraceUpdate(f"\\boxed{{{answer}}}", (1,), 1, finish_reason="stop")
+
+    engines = Verbose()
+    served = model(engines)
+    runner = start(served, n=200)
+    solution = await runner.solution()
+    events, _ = runner.event_log.take()
+    assert len(solution.result.votes) == 200
+    votes = [event for event in events if event["type"] == "vote"]
+    assert (votes[-1]["num_votes"], votes[-1]["num_answers"]) == (200, 200)
+    assert max(len(json.dumps(event)) for event in events) < 20_000

@@ -78,9 +78,8 @@ export class Panel {
       .filter(Boolean)
       .join(" · ");
     const [leader] = request.votes;
-    const votes = request.votes.reduce((sum, vote) => sum + vote.count, 0);
     put("answer", format.answer(end?.result ? end.result.answer : leader?.answer, 24), end || !leader ? "" : "leads so far");
-    put("share", leader ? format.percent(leader.share) : "–", leader ? `${leader.count} of ${format.many(votes, "vote")}` : "");
+    put("share", leader ? format.percent(leader.share) : "–", leader ? `${leader.count} of ${format.many(request.numVotes, "vote")}` : "");
     const counts = request.counted();
     const busy = counts.running + counts.held + counts.waiting;
     put("traces", format.count(request.traces.size), `of ${request.num}` + (busy ? `, ${busy} at work` : `, ${counts.finished} finished`));
@@ -111,7 +110,7 @@ export class Panel {
     });
     if (rows.some((node, index) => list.children[index] !== node) || list.children.length !== rows.length)
       list.replaceChildren(...rows);
-    const more = request.votes.length - shown.length;
+    const more = request.numAnswers - shown.length;
     if (more > 0) list.append(make("li", "quiet", `and ${format.many(more, "answer")} more`));
   }
 

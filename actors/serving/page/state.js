@@ -12,7 +12,9 @@ export class RequestState {
     this.t = 0;
     this.began = Infinity; // by the page's clock
     this.traces = new Map(); // sample: {sample, state, tokens, checkpoint, cluster, answer, reason}
-    this.votes = [];
+    this.votes = []; // the leading answers
+    this.numVotes = 0;
+    this.numAnswers = 0;
     this.version = 0;
     this.clustered = false;
     this.colours = new Map(); // of answers, where there are no clusters
@@ -57,7 +59,7 @@ export class RequestState {
         trace.state = "lost";
         break;
       case "vote":
-        this.#count(event.votes);
+        this.#count(event.votes, event.num_votes, event.num_answers);
         break;
       case "end":
         this.end = event;
@@ -65,7 +67,11 @@ export class RequestState {
           this.#trace(Number(sample)).tokens = tokens;
         for (const each of this.traces.values())
           if (!OVER.has(each.state)) each.state = "cut";
-        if (event.result) this.#count(event.result.votes);
+        if (event.result) {
+          const { votes } = event.result;
+          const numVotes = votes.reduce((sum, vote) => sum + vote.count, 0);
+          this.#count(votes, numVotes, votes.length);
+        }
     }
   }
 
@@ -160,8 +166,8 @@ export class RequestState {
     }
   }
 
-  #count(votes) {
-    this.votes = votes;
+  #count(votes, numVotes, numAnswers) {
+    Object.assign(this, { votes, numVotes, numAnswers });
     for (const { answer } of votes)
       if (!this.colours.has(answer)) this.colours.set(answer, Math.min(this.colours.size, OTHER));
   }
