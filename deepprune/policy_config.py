@@ -186,7 +186,7 @@ class PlusConfig(JudgingConfig, AheadConfig):
     auroc: float | None = Field(None, ge=0.5, le=1)
     """The judge's AUROC over pairs of one problem, as measured: says whether a judged prefix pays.
     Absent: the judge's own; a judge whose AUROC is unknown is not asked."""
-    least_auroc: float = Field(0.75, ge=0.5, le=1)
+    least_auroc: float = Field(0.8, ge=0.5, le=1)
     """AUROC below which a judge is not asked: on the recordings of `docs/results.md`, short traces
     and long ones, a worse judge costs more tokens than it saves."""
     trust: float = Field(0.8, ge=0, lt=1)
