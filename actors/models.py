@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actors.encoder_config import EncoderSettings
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
-from deepprune.feature_judge import FeatureJudge
+
+if TYPE_CHECKING:
+    from deepprune.feature_judge import FeatureJudge
 
 JUDGE_FILE = "judge.json"
 MINIATURE = Path(__file__).parent.parent / "miniature" / "models"
@@ -74,6 +77,8 @@ def feature_judge(config: FeatureJudgeConfig) -> FeatureJudge:
     Raises:
         UserError: its folder holds none.
     """
+    from deepprune.feature_judge import FeatureJudge  # loads SciPy
+
     return FeatureJudge.load(Path(config.folder).expanduser())
 
 

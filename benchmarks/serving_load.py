@@ -24,6 +24,24 @@ from tests.support.served_endpoint import Endpoint, two_models
 from tests.support.systems import laptop
 
 MIB = 2**20
+SCHEMA = {"type": "object", "properties": {"digit": {"type": "integer"}}, "required": ["digit"]}
+POEM = [{"role": "user", "content": "Please write a poem."}]
+SPECIAL: list[tuple[str, dict[str, object]]] = [
+    (
+        "schema",
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "a", "schema": SCHEMA},
+            },
+            "deepprune": {"n": 4},
+        },
+    ),
+    ("pattern", {"deepprune": {"n": 4, "answer": {"regex": r"boxed.(\d)"}}}),
+    ("poem", {"messages": POEM, "deepprune": {"n": 16}}),
+    ("deadline", {"deepprune": {"deadline_s": 0.01}}),
+    ("reasoning history", {"stream_options": None, "user": "me", "top_k": -1}),
+]
 
 
 class Load:
@@ -41,7 +59,8 @@ class Load:
         async with httpx.AsyncClient(headers=self.endpoint.headers, timeout=120) as web:
             while time.monotonic() < self.ends:
                 kind = draw.choices(
-                    [self.ask, self.stream, self.leave, self.nonsense], [6, 2, 1, 1]
+                    [self.ask, self.stream, self.leave, self.nonsense, self.special, self.cancel],
+                    [6, 2, 1, 1, 2, 1],
                 )
                 await kind[0](web, draw)
 
@@ -73,6 +92,25 @@ class Load:
             self.statuses["leave, served before"] += 1
         except httpx.TimeoutException:
             self.statuses["leave, left"] += 1
+
+    async def special(self, web: httpx.AsyncClient, draw: random.Random) -> None:
+        """JSON by a schema, a pattern, a question without an answer, a deadline too short."""
+        name, fields = draw.choice(SPECIAL)
+        response = await web.post(self.url, json=self.body(draw) | fields)
+        self.statuses[f"{name} {response.status_code}"] += 1
+
+    async def cancel(self, web: httpx.AsyncClient, draw: random.Random) -> None:
+        """Cancel a stream by its id."""
+        async with web.stream("POST", self.url, json=self.body(draw, stream=True)) as response:
+            if response.status_code == 200:
+                request_id = response.headers["x-deepprune-request-id"]
+                cancelled = await web.delete(
+                    f"{self.endpoint.url}/v1/deepprune/requests/{request_id}"
+                )
+                self.statuses[f"cancel {cancelled.status_code}"] += 1
+            lines = [line async for line in response.aiter_lines() if line]
+        ended = "" if response.status_code != 200 or lines[-1] == "data: [DONE]" else " broken"
+        self.statuses[f"cancelled stream {response.status_code}{ended}"] += 1
 
     async def nonsense(self, web: httpx.AsyncClient, draw: random.Random) -> None:
         content = draw.choice([b"{", b"\xff", b'{"model": 1}', b"x" * 200_000])

@@ -54,7 +54,8 @@ class Prompts:
         for name, _ in options.template_kwargs:
             if name in self._reserved or not self._reads(name):
                 raise PromptRefused(
-                    f"the model's chat template takes no argument {name!r}", "chat_template_kwargs"
+                    f"'chat_template_kwargs': the model's chat template takes no {name!r}",
+                    "chat_template_kwargs",
                 )
         if options.tools and not self._reads("tools"):
             raise PromptRefused("'tools': the model's chat template takes no tools", "tools")

@@ -17,7 +17,7 @@ from actors.judges.replica import Cost, JudgeReplica, p_same
 from actors.messages import JudgeRequest
 from actors.models import encoder_folder
 from actors.replica.engine import exit_replica
-from actors.replica.gc_pause import gc_paused
+from actors.replica.quick_imports import quick_imports
 from actors.replica.stall_detector import StallDetector
 from deepprune.config import EncoderJudgeConfig
 
@@ -50,7 +50,7 @@ class EncoderJudge(JudgeReplica):
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
         super().__init__(CAPACITY, stall_s)
-        with gc_paused():
+        with quick_imports():
             import torch
 
             from actors.judges.prefix_encoder import SavedEncoder

@@ -12,7 +12,7 @@ import psutil
 from actors.models import resolve_model
 from actors.parent_watchdog import end_engines_with_me
 from actors.replica.forking import forked_engines
-from actors.replica.gc_pause import gc_paused
+from actors.replica.quick_imports import quick_imports
 from actors.replica.stall_detector import StallDetector
 from deepprune.config import EngineConfig
 
@@ -56,7 +56,7 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         **({"enable_chunked_prefill": False, **_kv_cache(config)} if on_cpu else {}),
         **config.engine_args,
     }
-    with gc_paused():
+    with quick_imports():
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 

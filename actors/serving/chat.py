@@ -33,16 +33,7 @@ def _listed(stop: Any) -> Any:
     return [stop] if isinstance(stop, str) else stop
 
 
-_PARTS = {
-    "type": "array",
-    "minItems": 1,
-    "items": {
-        "type": "object",
-        "properties": {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}},
-        "required": ["type", "text"],
-        "additionalProperties": False,
-    },
-}
+_PARTS = {"type": "array", "items": {"type": "object", "required": ["type"]}}
 _STOP = {"type": "string", "minLength": 1}
 _NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 
@@ -114,7 +105,7 @@ class Tool(Body):
     """A tool; only functions are supported."""
 
     type: Literal["function"]
-    function: FunctionDefinition
+    function: FunctionDefinition | None = None
 
 
 class NamedSchema(Body):

@@ -79,13 +79,14 @@ class EventLog:
         if solution is None:
             self.add("end", status="failed", stop_reason=stopped_by or "failed")
             return
-        trace = solution.answer_trace
+        spoken = solution.spoken
         self.add(
             "end",
             status="done" if stopped_by is None else "stopped",
             stop_reason=solution.stop_reason,
             tokens={end.sample: end.num_tokens for end in solution.outcome.ends},
-            content=trace.text if trace else "",
+            content=spoken.answer,
+            reasoning_content=spoken.thought,
             result=solution.result.model_dump(),
             usage=solution.usage.model_dump(),
         )

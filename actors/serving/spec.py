@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-
 from actors.deploy.preflight import with_calibration
-from actors.serving.chat import (
-    ChatMessage,
-    ChatRequest,
-    Controls,
-    JsonFormat,
-    PatternForm,
-    ResponseFormat,
-    SchemaFormat,
-    StreamOptions,
-    Tool,
+from actors.serving.chat import ChatRequest, Controls, StreamOptions
+from actors.serving.conversation import (
+    json_schema_of,
+    problem_of,
+    seems_to_ask_for_a_value,
+    tools_of,
 )
 from actors.serving.errors import bad_request, unknown_model
-from deepprune.answers import AnswerForm
-from deepprune.answers.forms import AnswerPattern
-from deepprune.answers.question import asks_for_a_value
 from deepprune.config import EndpointGeneratorConfig, RunConfig, SamplingConfig
 from deepprune.policy_config import (
     POLICY_NAMES,
     AdaptiveConfig,
     ConsConfig,
     JudgingConfig,
+    PlusConfig,
     PolicyConfig,
 )
 from deepprune.serve_config import CeilingsConfig, ServeConfig
-from deepprune.traces import Message, Problem, PromptOptions
+from deepprune.traces import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +111,16 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
     offer = offers.get(request.model)
     if offer is None:
         raise unknown_model(request.model, list(offers))
-    if _tools(request) and not offer.tools:
+    if tools_of(request) and not offer.tools:
         raise bad_request(
             "'tools' is not supported by this model: its generator has no tool_call_parser.",
             "tools",
             "unsupported_parameter",
         )
+    for number, tool in enumerate(tools_of(request)):
+        if tool.function is None:
+            param = f"tools[{number}].function"
+            raise bad_request(f"Missing parameter: {param!r}.", param, "missing_parameter")
     if request.messages[-1].role not in ("user", "tool"):
         raise bad_request("The last message must be the user's or a tool's.", "messages")
     controls = request.deepprune or Controls()
@@ -139,7 +134,7 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
         sampling = sampling.model_copy(update={"max_tokens": max_total_tokens})
     return RequestSpec(
         model=request.model,
-        problem=_problem(request),
+        problem=problem_of(request),
         policy=_policy(controls, offer, sampling),
         sampling=sampling,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
@@ -152,8 +147,8 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
         continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
         separate_reasoning=request.separate_reasoning is not False,
         include_reasoning=request.include_reasoning is not False,
-        expects_answer=controls.answer is not None or sampling.json_schema is not None,
-        ask_first=not _tools(request) and not _asks_for_a_value(request),
+        expects_answer=controls.answer not in (None, "auto") or sampling.json_schema is not None,
+        ask_first=not tools_of(request) and not seems_to_ask_for_a_value(request),
     )
 
 
@@ -181,19 +176,10 @@ def _sampling(request: ChatRequest, base: SamplingConfig) -> tuple[SamplingConfi
         "top_k": 0 if request.top_k == -1 else request.top_k,
         "max_tokens": asked,
         "stop": tuple(request.stop) if request.stop else None,
-        "json_schema": _json_schema(request.response_format),
+        "json_schema": json_schema_of(request.response_format),
     }
     given = {key: value for key, value in changes.items() if value is not None}
     return base.model_copy(update=given), asked is not None
-
-
-def _json_schema(asked: ResponseFormat | None) -> str | None:
-    match asked:
-        case JsonFormat():
-            return '{"type": "object"}'
-        case SchemaFormat():
-            return json.dumps(asked.json_schema.json_schema or {})
-    return None
 
 
 def _policy(controls: Controls, offer: Offer, sampling: SamplingConfig) -> PolicyConfig:
@@ -207,11 +193,11 @@ def _policy(controls: Controls, offer: Offer, sampling: SamplingConfig) -> Polic
             "deepprune.policy",
             "invalid_value",
         )
-    if sampling.json_schema is not None and isinstance(policy, JudgingConfig):
+    if sampling.json_schema is not None and _judges_prefixes(policy):
         # A grammar begins anew where a paused trace goes on.
         if controls.policy is not None:
             raise bad_request(
-                f"The policy {name!r} pauses traces, which 'response_format' does not allow; ask "
+                f"The policy {name!r} judges prefixes, which 'response_format' does not allow; ask "
                 "for another, or for none.",
                 "deepprune.policy",
                 "unsupported_parameter",
@@ -228,62 +214,7 @@ def _policy(controls: Controls, offer: Offer, sampling: SamplingConfig) -> Polic
     return policy.model_copy(update=changes)
 
 
-def _problem(request: ChatRequest) -> Problem:
-    messages = tuple(map(_message, request.messages))
-    said = [message for message in messages if message.role != "system"]
-    if len(said) == 1:
-        text = said[0].content
-    else:  # the judge needs the conversation
-        text = "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in said)
-    # One id for all requests: the traces' seeds follow from it and the request's seed.
-    return Problem(
-        f"chat/{request.model}",
-        text,
-        answer_kind=_answer_form(request),
-        messages=messages,
-        prompt_options=_prompt_options(request),
-    )
-
-
-def _tools(request: ChatRequest) -> list[Tool]:
-    """The tools that the model may call."""
-    return [] if request.tool_choice == "none" else request.tools or []
-
-
-def _answer_form(request: ChatRequest) -> AnswerForm:
-    asked = (request.deepprune or Controls()).answer
-    if isinstance(asked, PatternForm):
-        return AnswerPattern(asked.regex)
-    if asked is None:
-        return "auto" if _json_schema(request.response_format) is None else "json"
-    return asked
-
-
-def _asks_for_a_value(request: ChatRequest) -> bool:
-    """Guess from the instructions and the last question; other turns say nothing about it."""
-    instructions = [m.content or "" for m in request.messages if m.role in ("system", "developer")]
-    questions = [m.content or "" for m in request.messages if m.role == "user"]
-    return asks_for_a_value("\n".join(questions[-1:]), "\n".join(instructions))
-
-
-def _prompt_options(request: ChatRequest) -> PromptOptions:
-    return PromptOptions(
-        tools=_as_json(tools) if (tools := _tools(request)) else "",
-        template_kwargs=tuple((request.chat_template_kwargs or {}).items()),
-        reasoning_effort=request.reasoning_effort,
-    )
-
-
-def _message(turn: ChatMessage) -> Message:
-    return Message(
-        role="system" if turn.role == "developer" else turn.role,
-        content=turn.content or "",
-        name=turn.name,
-        reasoning=turn.reasoning_content or turn.reasoning,
-        tool_calls=_as_json(turn.tool_calls) if turn.tool_calls else "",
-        tool_call_id=turn.tool_call_id,
-    )
-
-
-def _as_json(items: Sequence[BaseModel]) -> str:
-    return json.dumps([item.model_dump(exclude_none=True, exclude={"index"}) for item in items])
+def _judges_prefixes(policy: PolicyConfig) -> bool:
+    if isinstance(policy, PlusConfig) and policy.votes_only:
+        return False
+    return isinstance(policy, JudgingConfig)

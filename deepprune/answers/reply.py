@@ -36,9 +36,6 @@ SPECIAL_MARKS = frozenset((*END_OF_THOUGHT, *_START_OF_THOUGHT, *_HARMONY_TOKENS
 """Special tokens that a decoder must keep: they part the thought from the answer."""
 _HARMONY_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>\w*\s*)?<\|message\|>")
 _HARMONY_THOUGHT = "<|channel|>analysis"
-_HARMONY_FRAME = re.compile(
-    r"(?:<\|start\|>[^<]*|<\|channel\|>[^<]*|<\|constrain\|>[^<]*|<\|message\|>|<\|end\|>)+"
-)
 # Harmony without its special tokens: role and channel run into the text.
 _BARE_FINAL = "assistantfinal"
 _BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z\s])")
@@ -107,11 +104,23 @@ def opens_thought(prompt: str) -> bool:
 def _without_marks(thought: str) -> str:
     thought = thought.strip()
     if _HARMONY_THOUGHT in thought or "<|message|>" in thought:
-        return _HARMONY_FRAME.sub("\n", thought).strip()
+        return _harmony_thought(thought)
     if bare := _BARE_ANALYSIS.match(thought):
         return thought[bare.end() :].strip()
     mark = next((mark for mark in _START_OF_THOUGHT if thought.startswith(mark)), "")
     return thought.removeprefix(mark).strip()
+
+
+def _harmony_thought(text: str) -> str:
+    """The bodies of harmony's messages, without those that call a tool."""
+    said = []
+    header, *messages = text.replace("<|call|>", "<|end|>").split("<|message|>")
+    for message in messages:
+        body, _, next_header = message.partition("<|end|>")
+        if "to=" not in header:
+            said.append(body.strip())
+        header = next_header
+    return "\n".join(filter(None, said))
 
 
 def _reply(text: str, end: int, start: int) -> Reply:

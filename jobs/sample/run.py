@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +107,14 @@ def system_for(
 
     check(config, problems)
     from actors.deploy.connection import connected, running_cluster
-    from actors.deploy.system import running
 
     address = running_cluster(address)
     display.phase("starting Ray" if address is None else f"connecting to {address}")
+    # Import Ray Serve while Ray starts: each takes a second or more.
+    threading.Thread(target=import_module, args=["actors.deploy.system"]).start()
     with connected(address):
+        from actors.deploy.system import running
+
         display.phase("starting the engines")
         with running(config, cluster_ends_too=address is None) as system:
             yield system

@@ -167,6 +167,17 @@ def test_text_from_a_model_is_text(view, stand):
     assert view.script("return document.images.length") == 0
 
 
+def test_the_answer_is_shown_and_the_thought_folded(view, stand):
+    view.open(stand)
+    view.ask("Which way is 1 + 1? Please think.", policy="cons", n=4)
+    view.wait_for("done")
+    assert view.text("text").startswith("so it is")
+    assert view.text("thought") == "", "folded"
+    view.tab_to("thought-summary")
+    view.type(Keys.ENTER)
+    view.wait(lambda: view.text("thought").startswith("I try way"), "the thought is unfolded")
+
+
 def test_a_request_is_stopped(view, stand):
     view.open(stand)
     view.ask("Is it slow?", policy="cons", n=4)

@@ -20,6 +20,7 @@ from deepprune.answers.forms import (
     find_pattern,
 )
 from deepprune.config import SamplingConfig
+from deepprune.policy_config import PlusConfig
 from deepprune.traces import Problem
 from deepprune.voting import Vote
 from tests.unit.test_chat_request import OFFERS, read, refused
@@ -140,6 +141,11 @@ def test_a_response_format_reaches_the_engine_and_no_trace_is_paused():
     assert read(response_format={"type": "text"}).sampling.json_schema is None
     cons = read(response_format=formatted(SCHEMA), deepprune={"policy": "cons"})
     assert cons.policy.name == "cons"
+    voting = PlusConfig(name="deepprune+", num_traces=8)
+    offers = {
+        "m": replace(OFFERS["m"], policies={"deepprune+": voting}, default_policy="deepprune+")
+    }
+    assert read(offers, response_format=formatted(SCHEMA)).policy == voting, "it asks no judge"
     asked = {"policy": "deepprune"}
     error = refused(response_format=formatted(SCHEMA), deepprune=asked)
     assert error.detail.param == "deepprune.policy"
@@ -179,7 +185,9 @@ def test_a_hostile_schema_is_refused(schema):
 def test_tools_are_refused_where_no_parser_reads_the_calls():
     assert refused(tools=[TOOL]).detail.param == "tools"
     assert read(tools=[TOOL], tool_choice="none").problem.prompt_options.tools == ""
+    assert refused(tools=[{"type": "function"}]).detail.code == "unsupported_parameter"
     offers = {"m": replace(OFFERS["m"], tools=True)}
+    assert refused(offers, tools=[{"type": "function"}]).detail.param == "tools[0].function"
     spec = read(offers, tools=[TOOL], tool_choice="auto", parallel_tool_calls=True)
     assert json.loads(spec.problem.prompt_options.tools) == [TOOL]
     assert not spec.ask_first, "a trace that calls a tool has an answer"

@@ -40,9 +40,9 @@ def read(offers: Mapping[str, Offer] = OFFERS, **fields: Any) -> RequestSpec:
     return read_chat_request(request, offers)
 
 
-def refused(**fields: Any) -> ApiError:
+def refused(offers: Mapping[str, Offer] = OFFERS, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as error:
-        read(**fields)
+        read(offers, **fields)
     shape = error.value.body["error"]
     assert set(shape) == {"message", "type", "param", "code"}
     assert shape["type"] == "invalid_request_error" and shape["message"]

@@ -9,6 +9,9 @@ from typing import Any
 import openai
 import pytest
 
+from actors.generators.endpoint import EndpointGenerators
+from actors.messages import TraceRequest
+from deepprune.config import EndpointGeneratorConfig, SamplingConfig
 from tests.support.synthetic_endpoint import standing
 
 QUESTION = "What is 3 + 4? Please think."
@@ -31,12 +34,16 @@ TOOLS: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory) -> Iterator[openai.OpenAI]:
+def url(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("stand")
-    with standing(folder, keys=["k"], tokens_per_s=20_000) as url:
-        made = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0, timeout=60)
-        with made:
-            yield made
+    with standing(folder, keys=["k"], tokens_per_s=20_000) as started:
+        yield f"{started}/v1"
+
+
+@pytest.fixture(scope="module")
+def client(url) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=url, api_key="k", max_retries=0, timeout=60) as made:
+        yield made
 
 
 def test_thought_and_answer_come_apart(client):
@@ -186,3 +193,19 @@ def test_what_would_change_the_answer_is_refused_by_name(client, extra):
         client.chat.completions.create(model="voted", messages=ASK, extra_body=extra)
     (name,) = extra
     assert refused.value.param == name and refused.value.code == "unsupported_parameter"
+
+
+async def test_one_endpoint_is_the_generator_of_another(url, monkeypatch):
+    monkeypatch.setenv("STAND_KEY", "k")
+    config = EndpointGeneratorConfig(
+        kind="endpoint", url=url, model="voted", api_key_env="STAND_KEY"
+    )
+    request = TraceRequest(
+        "r/0", QUESTION, SamplingConfig(max_tokens=256), 7, checkpoint="tokens:100"
+    )
+    generators = EndpointGenerators(config, 60)
+    updates = [update async for update in generators.stream(request)]
+    text = "".join(update.text for update in updates)
+    assert "</think>" in text and "so it is \\boxed{" in text, "thought and answer, as in a trace"
+    assert updates[-1].finish_reason == "stop" and 100 < updates[-1].num_tokens <= 256
+    assert any(update.prefix_chars is not None for update in updates), "the usage is read"

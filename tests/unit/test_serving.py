@@ -169,6 +169,11 @@ MARKED = {
         "hm",
         "3",
     ),
+    "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary "
+    'to=functions.add <|constrain|>json<|message|>{"a": 1}': ("hm", None),
+    "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary<|message|>so"
+    "<|end|><|start|>assistant<|channel|>final<|message|>3": ("hm\nso", "3"),
+    "<|channel|>analysis": (None, None),
     "analysisHm.assistantfinal3": ("Hm.", "3"),
     "<think>hm": ("hm", None),
     "<think></think>3": (None, "3"),

@@ -138,9 +138,12 @@ export class Panel {
   }
 
   #text() {
-    const { content } = this.request.end;
+    const { content, reasoning_content: thought } = this.request.end;
     element("text").textContent = content ?? "";
-    element("text-section").hidden = !content;
+    element("text").hidden = !content;
+    element("thought").textContent = thought ?? "";
+    element("thought-details").hidden = !thought;
+    element("text-section").hidden = !content && !thought;
   }
 
   #table(opened) {
