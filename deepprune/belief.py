@@ -1,12 +1,10 @@
 """Which answer wins, as a probability: finished traces are votes, judged prefixes are evidence.
 
-Adaptive-Consistency asks: of two answers, is the leader's share phi of the traces that give either
-above a half? With votes alone the posterior of phi is a Beta distribution (Aggarwal et al. 2023).
-Here the question is whether the leader wins the full vote of n traces, which is the same while few
-of them have been seen, and is settled once all have. A judged prefix adds its likelihood instead of
-a vote: phi times the likelihood of what the judge said if the trace ends in the leader's answer,
-plus (1 - phi) times that if it does not. A judge that cannot tell the two apart gives equal
-likelihoods, which change nothing.
+`deepprune.splits` has P(another answer wins the full vote of n traces), by a prior over how votes
+split. A judged prefix adds its likelihood instead of a vote: the share of the leader times the
+likelihood of what the judge said if the trace gives the leader's answer, plus the same for the
+runner-up and for all other answers. A judge that cannot tell them apart gives equal likelihoods,
+which change nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +16,11 @@ from statistics import NormalDist
 
 import numpy as np
 
+from deepprune.promise import Terms
+from deepprune.splits import Tally
 from deepprune.statistics import Floats
 
-_PHI = (np.arange(128) + 0.5) / 128
-_LOG_PHI, _LOG_REST = np.log(_PHI), np.log1p(-_PHI)
 _EM_STEPS = 12
-_RIVALS = 3
-"""Clusters next to the leader that are looked at: smaller ones are never the closest."""
 _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 64) for i in range(64)])
 
 
@@ -78,7 +74,7 @@ class Standing:
 
 
 def standing(
-    votes: Floats, likelihoods: Floats, unseen: float, leader: int | None = None
+    votes: Floats, likelihoods: Floats, unseen: float, terms: Terms, leader: int | None = None
 ) -> Standing:
     """Weigh votes and evidence; a `leader` that is given is asked about whoever leads.
 
@@ -93,20 +89,18 @@ def standing(
     if leader is None:
         leader = int(np.argmax(mass[:-1]))
     share = (mass + 1 / len(mass)) / (mass.sum() + 1)
-    others = [c for c in range(len(votes)) if c != leader]
-    rivals = [*sorted(others, key=lambda c: -mass[c])[:_RIVALS], len(votes)]
-    chances = {
-        rival: _p_wins(counts, likelihoods, share, leader, rival, unseen) for rival in rivals
-    }
-    rival = min(rivals, key=chances.__getitem__)
+    rivals = np.array([cluster for cluster in range(len(mass)) if cluster != leader])
+    rival = int(rivals[np.argmax(mass[rivals])])
+    others = rivals[rivals != rival]
+    neither = likelihoods[:, others] @ share[others] / max(float(share[others].sum()), 1e-9)
+    if not len(others):  # a trace that is of neither gives an answer not seen yet
+        neither = likelihoods[:, -1]
+    judged = np.stack([likelihoods[:, leader], likelihoods[:, rival], neither], axis=1)
+    now = Tally(counts[leader], counts[rival], float(counts.sum()), unseen)
+    p_leads = 1 - terms.p_wrong(now, judged)
     unsettled = np.minimum(1.0, _spread(belongs, leader, rival) / _spread(share, leader, rival))
     return Standing(
-        leader,
-        None if rival == len(votes) else rival,
-        chances[rival],
-        chances[rival],
-        mass,
-        unsettled,
+        leader, None if rival == len(votes) else rival, p_leads, p_leads, mass, unsettled
     )
 
 
@@ -115,6 +109,7 @@ def doubted_standing(
     held: Floats,
     likelihoods: Floats,
     unseen: float,
+    terms: Terms,
     *,
     num_waiting: int,
     trust: float,
@@ -127,14 +122,16 @@ def doubted_standing(
     wrong, nothing is known of the `num_waiting` waiting traces. With `hoped`, that many unseen
     traces are counted as votes for the leader.
     """
-    believed = standing(cast + held, likelihoods, unseen)
+    believed = standing(cast + held, likelihoods, unseen, terms)
     if hoped:
         cast = cast.copy()
         cast[believed.leader] += hoped
         unseen = max(0, unseen - hoped)
-        believed = standing(cast + held, likelihoods, unseen, believed.leader)
-    nothing = np.ones((num_waiting, len(cast) + 1))
-    doubted = standing(cast, nothing, unseen, believed.leader)
+        believed = standing(cast + held, likelihoods, unseen, terms, believed.leader)
+    if trust == 1:
+        return believed
+    nothing = np.ones((0, len(cast) + 1))
+    doubted = standing(cast, nothing, unseen + num_waiting, terms, believed.leader)
     p_leads = trust * believed.p_leads + (1 - trust) * doubted.p_leads
     return replace(believed, p_leads=p_leads, p_judged=believed.p_leads)
 
@@ -154,31 +151,3 @@ def _memberships(counts: Floats, likelihoods: Floats) -> Floats:
         belongs = likelihoods * share
         belongs /= belongs.sum(axis=1, keepdims=True)
     return belongs
-
-
-def _p_wins(
-    counts: Floats, likelihoods: Floats, share: Floats, leader: int, rival: int, unseen: float
-) -> float:
-    """P(leader has more votes than rival once all traces have voted).
-
-    The share phi is integrated over a grid; given it, the margin is taken to be normal: what is
-    known of it, plus what the judged prefixes and the unseen traces add, each with its variance.
-    """
-    from scipy.special import ndtr  # the distribution function of a normal variable
-
-    others = share.copy()
-    others[[leader, rival]] = 0.0
-    either = 1.0 - float(others.sum())
-    ours = either * np.outer(likelihoods[:, leader], _PHI)
-    theirs = either * np.outer(likelihoods[:, rival], 1 - _PHI)
-    mixture = ours + theirs + (likelihoods @ others)[:, None]  # others, weighted by their share
-    log_posterior = (
-        counts[leader] * _LOG_PHI + counts[rival] * _LOG_REST + np.log(mixture).sum(axis=0)
-    )
-    posterior = np.exp(log_posterior - log_posterior.max())
-    belongs, gain = (ours + theirs) / mixture, (ours - theirs) / mixture  # given phi
-    drift = either * (2 * _PHI - 1)
-    margin = counts[leader] - counts[rival] + gain.sum(axis=0) + unseen * drift
-    variance = (belongs - gain**2).sum(axis=0) + unseen * (either - drift**2)
-    wins = ndtr(margin / np.sqrt(variance + 1e-9))
-    return float((posterior * wins).sum() / posterior.sum())

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +38,8 @@ _CONTENDERS = 3
 """Answers of a split that may be the vote's leader or runner-up."""
 SLOPES = np.array([-4.0, -1.0, 1.5])
 SLOPE_WEIGHTS = np.array([0.3, 0.5, 0.2])
+RANK_STEP = 0.02
+"""Ranks by length are rounded to it."""
 _TINY = 1e-9
 
 
@@ -64,9 +68,9 @@ class Tally:
     are mean ranks by length, from -0.5, the shortest trace of the problem, to 0.5, the longest.
     """
 
-    leader: int
-    runner_up: int
-    answered: int
+    leader: float
+    runner_up: float
+    answered: float
     unseen: float
     running: float = 0.0
     ended_rank: float = 0.0
@@ -87,36 +91,36 @@ class Tally:
         )
 
 
-def weigh(tally: Tally) -> tuple[Floats, Floats]:
+def weigh(tally: Tally, judged: Floats | None = None) -> tuple[Floats, Floats]:
     """Log likelihood of a tally under each split, and P(another answer wins the full vote).
 
-    Both (splits,). The full vote has the `answered` traces and those still to come.
+    Both (splits,). The full vote has the `answered` traces, those still to come, and those that
+    wait and have been `judged`: (traces, 3), the likelihood of what the judge said of each if it
+    gives the leader's answer, the runner-up's, or neither. Rows may be scaled at will.
     """
     from scipy.special import ndtr  # the distribution function of a normal variable
 
     lead, second = float(tally.leader), float(tally.runner_up)
     rest = tally.answered - lead - second
-    by_length = bool(tally.ended_rank or tally.running_rank)
-    ended = _cases(_tilted(tally.ended_rank)) if by_length else _ALIKE
+    ended, unseen, running = _cases_at(tally.ended_rank, tally.running_rank)
     # Shapes: (slopes, splits, cases) for leader and runner-up, one more axis for other answers.
     log_likelihood = (
-        lead * np.log(ended.leader)
-        + second * np.log(ended.runner_up)
-        + rest * np.log(ended.rest)
-        + (np.log(SLOPE_WEIGHTS)[:, None, None] if by_length else 0.0)
-    )
-    part = ended.others / ended.rest[..., None]
-    mean = rest * part
-    below = ndtr((second + 0.5 - mean) / np.sqrt(mean * (1 - part) + _TINY))
+        lead * ended.log_leader + second * ended.log_runner_up + rest * ended.log_rest
+    ) + ended.log_weight
+    mean = rest * ended.part
+    below = ndtr((second + 0.5 - mean) / np.sqrt(mean * (1 - ended.part) + _TINY))
     log_likelihood += np.log(below + 1e-12).sum(axis=-1)
 
-    running = _cases(_tilted(tally.running_rank)) if by_length else _ALIKE
-    to_come = [(tally.unseen, _ALIKE), (tally.running, running)][: 2 if tally.running else 1]
-    stays = _stays_ahead(lead - second, [(n, c.leader, c.runner_up) for n, c in to_come])
-    stays = stays * _stays_ahead(
-        lead - np.minimum(second, mean),
-        [(n, c.leader[..., None], c.others) for n, c in to_come],
-    ).prod(axis=-1)
+    to_come = [(tally.unseen, unseen), (tally.running, running)][: 2 if tally.running else 1]
+    to_runner_up = [(traces, cases.to_runner_up) for traces, cases in to_come]
+    to_others = [(traces, cases.to_others) for traces, cases in to_come]
+    if judged is not None and len(judged):
+        told, by_runner_up, by_others = _told(judged, unseen)
+        log_likelihood = log_likelihood + told
+        to_runner_up.append((1, by_runner_up))
+        to_others.append((1, by_others))
+    stays = _stays_ahead(lead - second, to_runner_up)
+    stays = stays * _stays_ahead(lead - np.minimum(second, mean), to_others).prod(axis=-1)
 
     top = log_likelihood.max(axis=(0, 2), keepdims=True)
     weights = np.exp(log_likelihood - top)
@@ -124,24 +128,78 @@ def weigh(tally: Tally) -> tuple[Floats, Floats]:
     return np.log(total) + top[0, :, 0], 1 - (weights * stays).sum(axis=(0, 2)) / total
 
 
-@dataclass(frozen=True, slots=True)
-class _Cases:
-    """Shares of the leader, the runner-up, each other answer and all others, by case."""
+class _Race(NamedTuple):
+    """What one trace adds to the leader's margin over a rival: its mean and variance."""
 
-    leader: Floats
-    runner_up: Floats
-    others: Floats
-    rest: Floats
+    mean: Floats
+    variance: Floats
 
 
-def _cases(shares: Floats) -> _Cases:
+class _Cases(NamedTuple):
+    """Shares by case: logs for leader, runner-up and all others, and races with the leader.
+
+    `part` is the share of each other answer among all others.
+    """
+
+    log_weight: Floats
+    log_leader: Floats
+    log_runner_up: Floats
+    log_rest: Floats
+    part: Floats
+    to_runner_up: _Race
+    to_others: _Race
+
+
+def _cases_at(ended_rank: float, running_rank: float) -> tuple[_Cases, _Cases, _Cases]:
+    """Cases among ended, unseen and running traces, by their mean ranks."""
+    if not (ended_rank or running_rank):
+        return _ALIKE, _ALIKE, _ALIKE
+    ended, running = (_by_length(round(rank / RANK_STEP)) for rank in (ended_rank, running_rank))
+    return ended, _ALIKE, running
+
+
+@lru_cache(maxsize=128)
+def _by_length(steps: int) -> _Cases:
+    return _cases(_tilted(steps * RANK_STEP), np.log(SLOPE_WEIGHTS)[:, None, None])
+
+
+def _cases(shares: Floats, log_weight: Floats) -> _Cases:
     leader, runner_up = shares[..., _CASES[:, 0]], shares[..., _CASES[:, 1]]
     rest = np.maximum(1 - leader - runner_up, _TINY)
     others = np.minimum(shares[..., _OTHERS], rest[..., None])
-    return _Cases(leader, runner_up, others, rest)
+    return _Cases(
+        log_weight,
+        np.log(leader),
+        np.log(runner_up),
+        np.log(rest),
+        others / rest[..., None],
+        _race(leader, runner_up),
+        _race(leader[..., None], others),
+    )
 
 
-_ALIKE = _cases(SPLITS[None])
+def _race(ours: Floats, theirs: Floats) -> _Race:
+    drift = ours - theirs
+    return _Race(drift, ours + theirs - drift**2)
+
+
+def _told(judged: Floats, cases: _Cases) -> tuple[Floats, _Race, _Race]:
+    """Log likelihood of what a judge said, and what all judged traces add to the margins."""
+    leader, runner_up, rest = (
+        likelihood * np.exp(log_share)[..., None]
+        for likelihood, log_share in zip(
+            judged.T, (cases.log_leader, cases.log_runner_up, cases.log_rest), strict=True
+        )
+    )
+    either = leader + runner_up + rest  # (slopes, splits, cases, traces)
+    ours, theirs, neither = leader / either, runner_up / either, rest / either
+    others = neither[..., None, :] * cases.part[..., None]
+    races = (_race(ours, theirs), _race(ours[..., None, :], others))
+    summed = (_Race(race.mean.sum(axis=-1), race.variance.sum(axis=-1)) for race in races)
+    return np.log(either).sum(axis=-1), *summed
+
+
+_ALIKE = _cases(SPLITS[None], np.zeros((1, 1, 1)))
 """Traces of any length."""
 
 
@@ -154,15 +212,14 @@ def _tilted(rank: float) -> Floats:
     return tilted
 
 
-def _stays_ahead(margin: Floats | float, to_come: Iterable[tuple[float, Floats, Floats]]) -> Floats:
-    """P(the leader stays ahead of a rival), half of ties; `to_come`: (traces, shares of each)."""
+def _stays_ahead(margin: Floats | float, to_come: Iterable[tuple[float, _Race]]) -> Floats:
+    """P(the leader stays ahead of a rival), half of ties, with so many traces of each race."""
     from scipy.special import ndtr
 
     mean: Floats = np.asarray(margin, dtype=np.float64)
     variance: Floats = np.asarray(_TINY)
-    for traces, ours, theirs in to_come:
-        drift = ours - theirs
-        mean = mean + traces * drift
-        variance = variance + traces * (ours + theirs - drift**2)
+    for traces, race in to_come:
+        mean = mean + traces * race.mean
+        variance = variance + traces * race.variance
     stays: Floats = ndtr(mean / np.sqrt(variance))
     return stays

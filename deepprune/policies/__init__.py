@@ -61,7 +61,7 @@ def make_policy(config: PolicyConfig, seed: int, terms: Terms | None = None) -> 
         case PlusConfig() if config.votes_only:
             return VotingPlus(config, terms or promise_of(config).terms)
         case PlusConfig():
-            return DeepPrunePlus(config)
+            return DeepPrunePlus(config, terms or promise_of(config).terms)
 
 
 def promise_of(config: PlusConfig) -> Promise:

@@ -42,6 +42,7 @@ from deepprune.events import (
 from deepprune.evidence import Cluster, Evidence
 from deepprune.policies.token_costs import TokenCosts
 from deepprune.policy_config import PlusConfig
+from deepprune.promise import Terms
 from deepprune.statistics import Floats
 
 SURE = 2.5
@@ -55,9 +56,10 @@ class DeepPrunePlus:
 
     pauses = True
 
-    def __init__(self, config: PlusConfig) -> None:
+    def __init__(self, config: PlusConfig, terms: Terms) -> None:
         self._config = config
-        self._safe = 1.0 - config.risk
+        self._terms = terms
+        self._safe = 1.0 - terms.threshold
         self._costs = TokenCosts(CheckpointSpec.parse(config.checkpoint), config.judge_price)
         # A judge that was never measured is not asked: what it says might mean anything.
         known = config.auroc is not None and config.base_rate is not None
@@ -180,6 +182,7 @@ class DeepPrunePlus:
             held * voting,
             likelihoods,
             len(self._unlaunched) * voting,
+            self._terms,
             num_waiting=len(waiting),
             trust=self._evidence.trust,
             hoped=hoped,

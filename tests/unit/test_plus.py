@@ -125,7 +125,7 @@ def test_a_trace_that_the_judge_puts_behind_both_contenders_need_not_finish():
     answers = ["7", "1", "7", "1", "2", "3", "7", "4", "1", "5", "6", "7", "8"] * 2
     plans = long_traces(*answers)
     options = {"auroc": 1.0, "base_rate": 0.5, "trust": 0.99, "checkpoint": "tokens:4"}
-    outcome = Driver(plus(len(plans), **options), plans, perfect(plans)).run()
+    outcome = Driver(plus(len(plans), risk=0.01, **options), plans, perfect(plans)).run()
     assert outcome.answer == "7"
     assert outcome.ledger.launched_traces >= len(plans) - 2, "the vote is close"
     assert outcome.ledger.finished_traces <= 6
@@ -154,7 +154,8 @@ def test_a_judge_that_turns_out_wrong_loses_its_say():
     """It swears that all agree; they do not, and the answer is found all the same."""
     answers = ["1", "7", "2", "7", "3", "7", "4", "7", "7", "7"] * 6
     plans = long_traces(*answers)
-    driver = Driver(plus(60, auroc=0.95, base_rate=0.5), plans, lambda a, b: 0.999, in_order=True)
+    policy = plus(60, risk=0.01, auroc=0.95, base_rate=0.5)
+    driver = Driver(policy, plans, lambda a, b: 0.999, in_order=True)
     outcome = driver.run()
     assert outcome.answer == "7"
     assert outcome.ledger.finished_traces >= 4
