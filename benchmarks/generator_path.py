@@ -1,12 +1,13 @@
 """Our generator path beside the bare engine, and how fast a cancel stops an engine.
 
-Throughput: the same requests, with the same seeds, once through `AsyncLLM` in this process and once
-through coordinator, Ray Serve and generator replica, in turn, in one run; the ratio is the figure.
+Throughput: the same requests, with the same seeds, through `AsyncLLM` in this process (as text, and
+as token ids only) and through coordinator, channel and generator replica, in turn, in one run; the
+ratios are the figures. With `--long`, traces are 2,000 tokens long, of a model with random weights.
 
-Cancel lag: all problems are interrupted in mid-run. An engine's outputs carry their time, so the
-tokens that came after the decision can be counted.
+Cancel lag: all problems are interrupted in mid-run. Each trace ends with the engine's own last
+output, so every token after the decision is counted.
 
-    python -m benchmarks.generator_path [--problems 8] [--traces 64] [--rounds 3] [--config gpu]
+    python -m benchmarks.generator_path [--problems 8] [--traces 64] [--rounds 3] [--long]
 
 Two generator engines are up at the same time: on a GPU, both have to fit on it.
 """
@@ -15,8 +16,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
+import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -32,6 +38,7 @@ from deepprune.policy_config import ConsConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
 from miniature.problems import generate_problems
+from tests.support.standin_models import byte_level
 
 
 def main() -> None:
@@ -40,8 +47,30 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=8)
     parser.add_argument("--traces", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--long", action="store_true", help="traces of 2,000 tokens")
     options = parser.parse_args()
-    settings = {
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, long_traces(Path(folder)) if options.long else {})
+
+
+def long_traces(folder: Path) -> dict[str, Any]:
+    """Settings of an engine whose model never ends a trace."""
+    model = byte_level(folder / "model", "Qwen2Tokenizer", (), eos_token_id=None)
+    shape = json.loads((model / "config.json").read_text()) | {"eos_token_id": None}
+    (model / "config.json").write_text(json.dumps(shape))
+    return {
+        "generator.engine.model": str(model),
+        "generator.engine.max_model_len": 2304,
+        "generator.engine.max_num_seqs": 64,
+        "generator.engine.kv_cache_gib": 0.5,
+        "generator.engine.engine_args": {"block_size": 32, "load_format": "dummy"},
+        "generator.sampling.max_tokens": 2000,
+    }
+
+
+def measure(options: argparse.Namespace, engine: dict[str, Any]) -> None:
+    """Print throughput and cancel lag."""
+    settings = engine | {
         "judge": None,
         "policy": {"name": "cons", "num_traces": options.traces},
         "limits.max_problems": options.problems,
@@ -51,17 +80,24 @@ def main() -> None:
     with connected(None), running(config, cluster_ends_too=True) as system:
         bare = Bare(config)
         ours = Ours(system.coordinator)
-        for path in (bare, ours):
-            path.throughput(problems[:1], options.traces, seed=99)  # warm up
-        rates: dict[str, list[float]] = {"bare": [], "ours": []}
+        paths: dict[str, Callable[..., float]] = {
+            "bare": bare.throughput,
+            "bare, token ids only": partial(bare.throughput, text=False),
+            "ours": ours.throughput,
+        }
+        for throughput in paths.values():
+            throughput(problems[:1], options.traces, seed=99)  # warm up
+        rates: dict[str, list[float]] = {name: [] for name in paths}
         for round_ in range(options.rounds):
-            for name, path in (("bare", bare), ("ours", ours)):
-                rates[name].append(path.throughput(problems, options.traces, seed=round_))
+            for name, throughput in paths.items():
+                rates[name].append(throughput(problems, options.traces, seed=round_))
         print(f"{options.problems} problems x {options.traces} traces, {options.rounds} rounds")
         for name, values in rates.items():
-            print(f"{name}: {statistics.median(values):,.0f} tokens/s (median of {values})")
-        ratio = statistics.median(rates["ours"]) / statistics.median(rates["bare"])
-        print(f"ours / bare: {ratio:.3f}")
+            each = ", ".join(f"{value:,.0f}" for value in values)
+            print(f"{name}: {statistics.median(values):,.0f} tokens/s (median of {each})")
+        for name in list(paths)[:-1]:
+            ratio = statistics.median(rates["ours"]) / statistics.median(rates[name])
+            print(f"ours / {name}: {ratio:.3f}")
         bare.close()
         ours.cancel_lag(problems, options.traces)
 
@@ -79,22 +115,24 @@ class Bare:
     async def _start(self) -> Any:
         return start_engine(self._generator.engine, None)
 
-    def throughput(self, problems: list[Problem], num_traces: int, seed: int) -> float:
+    def throughput(
+        self, problems: list[Problem], num_traces: int, seed: int, text: bool = True
+    ) -> float:
         """Tokens generated per second, over all requests at once."""
-        return self._loop.run_until_complete(self._run(problems, num_traces, seed))
+        return self._loop.run_until_complete(self._run(problems, num_traces, seed, text))
 
-    async def _run(self, problems: list[Problem], num_traces: int, seed: int) -> float:
+    async def _run(self, problems: list[Problem], num_traces: int, seed: int, text: bool) -> float:
         started = time.monotonic()
         counts = await asyncio.gather(
             *(
-                self._generate(problem, sample, seed)
+                self._generate(problem, sample, seed, text)
                 for problem in problems
                 for sample in range(num_traces)
             )
         )
         return sum(counts) / (time.monotonic() - started)
 
-    async def _generate(self, problem: Problem, sample: int, seed: int) -> int:
+    async def _generate(self, problem: Problem, sample: int, seed: int, as_text: bool) -> int:
         from vllm import SamplingParams
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
@@ -107,6 +145,7 @@ class Bare:
             max_tokens=sampling.max_tokens,
             seed=stable_seed(seed, problem.problem_id, sample),
             output_kind=RequestOutputKind.DELTA,
+            detokenize=as_text,
             stream_interval=self._generator.stream_interval,
         )
         prompt = tokens_input(prompt_token_ids(self._tokenizer, problem.chat))
@@ -140,26 +179,33 @@ class Ours:
     def cancel_lag(self, problems: list[Problem], num_traces: int) -> None:
         """Print how many tokens a trace is given after the decision to cancel it."""
         late: list[int] = []
+        lags_ms: list[float] = []
         mid_run_s = min(1.5, self._round_s / 2)  # a GPU may have ended a round by then
         for seed in range(100, 105):
             refs = self._start(problems, ConsConfig(num_traces=num_traces), seed)
             time.sleep(mid_run_s)
             self._coordinator.interrupt("measured")
-            ends = [end for result in ray.get(refs) for end in result.outcome.ends]
+            solved = ray.get(refs)
+            ends = [end for result in solved for end in result.outcome.ends]
+            lags_ms += [1000 * lag for result in solved for lag in result.cancel_lags_s]
             self._coordinator.resume()
             late += [end.late_tokens for end in ends if end.reason == "measured" and end.num_tokens]
         if not late:
             print("cancel lag: no trace was running when it was cancelled; take more traces")
             return
-        late.sort()
         print(
-            f"cancel lag over {len(late)} traces cancelled while they ran: median "
-            f"{statistics.median(late):.0f} tokens, 90% {late[int(0.9 * len(late))]}, "
-            f"most {late[-1]}"
+            f"cancel lag, {len(problems) * num_traces} traces at once, {len(late)} of all running:"
+            f" {_spread(late)} tokens, {_spread(lags_ms)} ms"
         )
 
     def _start(self, problems: list[Problem], policy: ConsConfig, seed: int) -> list[Any]:
         return [self._coordinator.solve(problem, policy, seed) for problem in problems]
+
+
+def _spread(values: Sequence[float]) -> str:
+    ranked = sorted(values)
+    most = f"99% {ranked[int(0.99 * len(ranked))]:.0f}, most {ranked[-1]:.0f}"
+    return f"median {statistics.median(ranked):.0f}, {most}"
 
 
 if __name__ == "__main__":

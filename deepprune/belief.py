@@ -97,7 +97,10 @@ def standing(
         neither = likelihoods[:, -1]
     judged = np.stack([likelihoods[:, leader], likelihoods[:, rival], neither], axis=1)
     now = Tally(counts[leader], counts[rival], float(counts.sum()), unseen)
-    p_leads = 1 - terms.p_wrong(now, judged)
+    if unseen or len(judged):
+        p_leads = 1 - terms.p_wrong(now, judged)
+    else:  # it is settled, whoever was asked about
+        p_leads = 0.5 + 0.5 * float(np.sign(counts[leader] - counts[rival]))
     unsettled = np.minimum(1.0, _spread(belongs, leader, rival) / _spread(share, leader, rival))
     return Standing(
         leader, None if rival == len(votes) else rival, p_leads, p_leads, mass, unsettled

@@ -95,8 +95,7 @@ class VllmGeneratorConfig(Section):
     progress_s: float = Field(1.0, gt=0)
     """Seconds between two progress events of a trace."""
     stream_interval: int = Field(1, ge=1)
-    """Tokens per engine output. Above 1 it saves CPU where engines are very fast; the bill of a
-    trace that is cancelled while it runs may then miss up to that many tokens, less one."""
+    """Tokens per engine output. Above 1 it saves CPU where engines are very fast."""
     confidence: bool = False
     """Record the confidence of each trace, window by window (DeepConf)."""
     confidence_top_k: int = Field(20, ge=1)

@@ -46,7 +46,7 @@ class Terms:
         """P(another answer than the leader wins the full vote); see `deepprune.splits.weigh`."""
         is_over = votes.unseen + votes.running <= 0 and (judged is None or not len(judged))
         if is_over:
-            return 0.5 - 0.5 * float(np.sign(votes.leader - votes.runner_up))
+            return 0.0
         log_likelihood, wrong = weigh(votes, judged)
         weights = self.weights * np.exp(log_likelihood - log_likelihood.max())
         return float((weights * wrong).sum() / weights.sum())

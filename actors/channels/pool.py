@@ -102,6 +102,7 @@ class ReplicaPool:
         """Connect to the replicas, and to those that Serve adds. The first request does it, too."""
         if self._discovery is None:
             self._discovery = asyncio.create_task(self._discover_forever())
+            self._discovery.add_done_callback(self._discovery_ended)
 
     async def stream(self, request: Request) -> AsyncGenerator[Any]:
         """Yield the items of a request; closing it aborts the request.
@@ -192,7 +193,8 @@ class ReplicaPool:
                 logger.info("no replica has told its address within %g s", ASK_S)
                 continue
             except DeploymentUnavailableError as error:
-                self._fail_waiting(str(error))
+                if not self._channels:
+                    self._fail_waiting(EngineGone(f"no replica: {error}"))
             except REPLICA_GONE as error:
                 logger.info("a replica died while it was asked for its address: %s", error)
             except OSError as error:
@@ -223,13 +225,17 @@ class ReplicaPool:
         self._assign()
         return True
 
-    def _fail_waiting(self, reason: str) -> None:
-        if self._channels:
-            return
+    def _discovery_ended(self, discovery: asyncio.Task[None]) -> None:
+        """Let the waiting requests fail with the error that ended the discovery."""
+        if not discovery.cancelled() and (error := discovery.exception()):
+            self._discovery = None  # the next request begins anew
+            self._fail_waiting(error)
+
+    def _fail_waiting(self, error: BaseException) -> None:
         line, self._line = self._line, []
         for pending in line:
             if not pending.decided.done():
-                pending.decided.set_exception(EngineGone(f"no replica: {reason}"))
+                pending.decided.set_exception(error)
 
 
 async def await_reply(call: Any) -> Any:

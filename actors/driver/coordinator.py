@@ -42,6 +42,8 @@ class Solved:
     policy: PolicyConfig
     scores: dict[tuple[int, int], float]
     seed: int
+    cancel_lags_s: tuple[float, ...] = ()
+    """Seconds from each decision to cancel to the end of the engine's request."""
 
 
 class Coordinator:
@@ -92,7 +94,8 @@ class Coordinator:
                 del self._problems[key]
                 self._metrics.running(len(self._problems))
         self._metrics.solved(outcome, self._model)
-        return Solved(outcome, live.traces, policy, live.scores, seed)
+        lags_s = tuple(live.cancel_lags_s)
+        return Solved(outcome, live.traces, policy, live.scores, seed, lags_s)
 
     async def collect(
         self, problem: Problem, samples: Sequence[int], seed: int

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from actors.driver.control_events import Crashed, Interrupted
 from actors.driver.judge_calls import JudgeRun
 from actors.driver.live_trace import LiveTrace
 from actors.driver.snapshot import Snapshot
@@ -54,20 +55,6 @@ from deepprune.traces import Problem
 logger = logging.getLogger(__name__)
 
 OnStep = Callable[[Event | None, list[Command]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """Somebody asked the problem to stop with its vote so far."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Crashed:
-    """A task of the problem raised an error."""
-
-    error: BaseException
 
 
 @dataclass(slots=True)

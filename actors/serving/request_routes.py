@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
@@ -13,10 +14,14 @@ from actors.channels.pool import REPLICA_GONE, await_reply
 from actors.serving.access import Owner
 from actors.serving.errors import ERRORS, ApiError, unavailable
 from actors.serving.request_history import HistoryPage
-from actors.serving.service import RequestService, Service
+from actors.serving.service import HISTORY_S, RequestService, Service
 
 POLL_S = 10.0
 """Seconds after which a read of the history without news is repeated."""
+
+
+UNKNOWN_S = 2 * HISTORY_S
+"""Seconds after which the history knows each request that runs on another ingress replica."""
 
 
 class CancelledRequest(BaseModel):
@@ -39,15 +44,16 @@ async def requests(service: Service, owner: Owner) -> dict[str, Any]:
 @router.delete("/{request_id}")
 async def cancel(request_id: str, service: Service, owner: Owner) -> CancelledRequest:
     """Cancel a request: whoever waits for its answer gets the vote as it stands."""
-    if service.cancel(request_id, owner):
-        return CancelledRequest(id=request_id, status="cancelling")
-    summary = await _call(service.history.cancel, request_id, owner)
-    if summary is None:
-        raise _unknown(request_id)
-    status = summary["status"]
-    return CancelledRequest(
-        id=request_id, status="cancelling" if status in ("queued", "running") else status
-    )
+    for patience_s in (0.0, UNKNOWN_S):
+        await asyncio.sleep(patience_s)
+        if service.cancel(request_id, owner):
+            return CancelledRequest(id=request_id, status="cancelling")
+        summary = await _call(service.history.cancel, request_id, owner)
+        if summary is not None:
+            status = summary["status"]
+            going_on = status in ("queued", "running")
+            return CancelledRequest(id=request_id, status="cancelling" if going_on else status)
+    raise _unknown(request_id)
 
 
 def _start(last_event_id: Annotated[str | None, Header()] = None) -> int:

@@ -6,13 +6,13 @@ answer is known once one of its traces has finished. `deepprune/belief.py` turns
 judge's calibrated P(same) into the probability that the leading cluster leads. Whenever nothing is
 under way, one of these follows, whichever tells most per token:
 
-- stop: the lead is safe (up to `risk`), and the leader's answer is known;
+- stop: the lead is safe enough for `risk`, and the leader's answer is known;
 - let waiting traces finish, those of which the judge says least first: each becomes a vote;
 - launch further prefixes; or whole traces, where the judge's word is worth too little.
 
 As many are started at a time as could make the lead safe if all went the leader's way, so none is
-started that one at a time would have saved. With a judge that says nothing this is
-Adaptive-Consistency; with one that is always right, a few prefixes and one answer.
+started that one at a time would have saved. With a judge that is always right this takes a few
+prefixes and one answer. A judge known to say nothing is not asked: see `voting_plus.py`.
 """
 
 from __future__ import annotations

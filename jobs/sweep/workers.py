@@ -91,14 +91,14 @@ class RayWorkers:
         import ray
         from ray.exceptions import RayTaskError
 
-        task: Any = ray.remote(function)
+        task: Any = ray.remote(_call)
         slots = int(ray.cluster_resources().get("CPU", 1)) + 1
         waiting = iter(enumerate(items))
         places: dict[Any, int] = {}
         try:
             while True:
                 while len(places) < slots and (following := next(waiting, None)) is not None:
-                    places[task.remote(following[1])] = following[0]
+                    places[task.remote(function, following[1])] = following[0]
                 if not places:
                     return
                 ready, _ = ray.wait(list(places), num_returns=1)
@@ -108,6 +108,10 @@ class RayWorkers:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             raise
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
 
 
 class _Forked:

@@ -54,3 +54,9 @@ def test_a_stop_text_ends_the_trace_where_it_ends(traces):
     stopped, text = traces["stopped"], traces["whole"]["text"]
     assert stopped["finish_reason"] == "stop"
     assert stopped["text"] == text.partition(traces["stop"])[0], "the same seed, the same trace"
+
+
+def test_aborted_traces_are_billed_what_the_engine_itself_counts(traces):
+    bills = traces["bills"]
+    assert len(set(bills)) > 3, "they were aborted at different tokens"
+    assert sum(bills) == traces["counted"] > 0

@@ -36,7 +36,11 @@ async def main(folder: str) -> dict[str, object]:
                 "max_num_seqs": 4,
                 "kv_cache_gib": 0.1,
                 "enforce_eager": True,
-                "engine_args": {"load_format": "dummy", "block_size": 32},
+                "engine_args": {
+                    "load_format": "dummy",
+                    "block_size": 32,
+                    "disable_log_stats": False,
+                },
             },
             "confidence": True,
             "confidence_top_k": 4,
@@ -68,6 +72,28 @@ async def main(folder: str) -> dict[str, object]:
             "finish_reason": live.finish_reason,
         }
 
+    async def aborted(index: int, at_tokens: int) -> int:
+        """Abort a trace at a number of tokens; return those that its last update bills."""
+        live = LiveTrace(index)
+        sampling = SamplingConfig(temperature=1.0, top_p=1.0, max_tokens=900)
+        work = generator._open(live.request(f"a/{index}", Problem("a/0", PROBLEM), sampling))
+
+        async def follow() -> None:
+            async for update, _ in work.items():
+                live.take(update)
+
+        following = asyncio.create_task(follow())
+        while work.num_tokens < at_tokens:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        work.abort()
+        await following
+        return live.num_tokens
+
+    # More than the engine decodes at once: some are aborted while they wait for it.
+    before = engine_tokens()
+    bills = await asyncio.gather(*(aborted(i, 9 * (i % 8)) for i in range(24)))
+    await asyncio.sleep(1)  # outputs that the engine had under way
+    counted = engine_tokens() - before
     ids = tokenizer.encode(BEFORE, add_special_tokens=False)
     inside = next(
         count for count in range(1, len(ids)) if tokenizer.decode(ids[:count]).endswith("�")
@@ -79,7 +105,21 @@ async def main(folder: str) -> dict[str, object]:
         "inside": await trace(ids[:inside], 40),
         "stopped": await trace([], 64, stop=(stop,)),
         "stop": stop,
+        "bills": bills,
+        "counted": counted,
     }
+
+
+def engine_tokens() -> float:
+    """The tokens that vLLM itself counts, over all requests."""
+    from prometheus_client import REGISTRY
+
+    return sum(
+        sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "vllm:generation_tokens_total"
+    )
 
 
 if __name__ == "__main__":

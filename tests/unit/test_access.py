@@ -16,6 +16,7 @@ from actors.serving.errors import ApiError
 from actors.serving.http import build_http_app
 from actors.serving.key_limits import KeyLimit
 from actors.serving.keys import Keyring, read_keys
+from actors.serving.request_history import HistoryUpdate
 from deepprune.errors import UserError
 from deepprune.serve_config import HttpConfig
 from tests.support.synthetic_endpoint import service
@@ -245,3 +246,15 @@ async def test_a_request_is_cancelled_by_its_id_and_only_by_its_owner(tmp_path):
     answer = (await waiting).json()
     assert answer["deepprune"]["stop_reason"] == "cancelled"
     assert not answer["deepprune"]["complete"]
+
+
+async def test_a_request_that_the_history_learns_of_late_is_cancelled_all_the_same(guarded):
+    path = "/v1/deepprune/requests/elsewhere"
+    cancelling = asyncio.create_task(guarded.knock(path, "DELETE", key="sesame"))
+    await asyncio.sleep(0.01)
+    owner = Keyring(["sesame"]).owner("Bearer sesame")
+    assert owner is not None
+    update = HistoryUpdate("elsewhere", owner, {"status": "running"})
+    assert await guarded.service.history.write.remote([update], ["elsewhere"]) == []
+    assert (await cancelling).json()["status"] == "cancelling"
+    assert await guarded.service.history.write.remote([], ["elsewhere"]) == ["elsewhere"]

@@ -48,6 +48,13 @@ def test_nothing_to_come_is_no_doubt():
     assert belief(6, 5, 11, unseen=0) == 0
 
 
+def test_a_tie_of_all_traces_is_settled_and_takes_nothing_from_the_account():
+    promise = Promise(0.05, shipped())
+    before = promise.terms.threshold
+    promise.count(outcome(["1", "2"] * 4, 0.001), 8)
+    assert promise.terms.threshold > before
+
+
 def test_a_lead_that_the_traces_to_come_cannot_turn_is_safe():
     assert belief(6, 2, 8, unseen=3) < 0.01
 
