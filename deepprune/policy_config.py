@@ -186,6 +186,9 @@ class PlusConfig(JudgingConfig, AheadConfig):
     auroc: float | None = Field(None, ge=0.5, le=1)
     """The judge's AUROC over pairs of one problem, as measured: says whether a judged prefix pays.
     Absent: the judge's own; a judge whose AUROC is unknown is not asked."""
+    least_auroc: float = Field(0.8, ge=0.5, le=1)
+    """AUROC below which a judge is not asked: on the recordings of `docs/results.md`, short traces
+    and long ones, a worse judge costs more tokens than it saves."""
     trust: float = Field(0.8, ge=0, lt=1)
     """Probability, before anything is seen, that the judge's P(same) means what it says. Traces
     that finish raise or lower it; at 0 the judge is not asked, and every trace finishes."""
@@ -219,9 +222,9 @@ class PlusConfig(JudgingConfig, AheadConfig):
 
     @property
     def votes_only(self) -> bool:
-        """Whether no judge is asked: unwanted, never measured, or no better than chance."""
-        measured = self.base_rate is not None and self.auroc is not None and self.auroc > 0.5
-        return not (self.asks_judge and measured)
+        """Whether no judge is asked: unwanted, never measured, or measured as not worth it."""
+        auroc = 0.5 if self.auroc is None or self.base_rate is None else self.auroc
+        return not (self.asks_judge and auroc > 0.5 and auroc >= self.least_auroc)
 
 
 PolicyConfig = Annotated[

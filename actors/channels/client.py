@@ -20,6 +20,7 @@ from actors.channels.frames import (
     read_frame,
     write_frame,
 )
+from actors.channels.tls import client_context
 from actors.messages import EngineGone
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ class Channel:
         Raises:
             OSError: it cannot be reached.
         """
-        reader, writer = await asyncio.open_connection(address.host, address.port)
+        reader, writer = await asyncio.open_connection(
+            address.host, address.port, ssl=client_context()
+        )
         detect_loss(writer)
         writer.write(address.key)
         channel = cls(address, writer, stall_s, on_change)

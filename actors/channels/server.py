@@ -26,6 +26,7 @@ from actors.channels.frames import (
     read_frame,
     write_frame,
 )
+from actors.channels.tls import server_context
 from actors.messages import EngineGone, RequestRefused
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ class ChannelServer:
         host = ray.util.get_node_ip_address()
         async with self._starting:
             if self._server is None:
-                self._server = await asyncio.start_server(self._serve, host, 0)
+                self._server = await asyncio.start_server(
+                    self._serve, host, 0, ssl=server_context()
+                )
         port = self._server.sockets[0].getsockname()[1]
         return Address(replica_name(), host, port, self._capacity, self._key)
 

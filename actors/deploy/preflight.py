@@ -84,22 +84,21 @@ def without_idle_judge(config: RunConfig) -> RunConfig:
     To be called after `with_calibration`.
     """
     policy, judge = config.policy, config.judge
-    if judge is None or (isinstance(policy, PaperRules) or _asks(policy)):
+    if judge is None or isinstance(policy, PaperRules):
         return config
     if isinstance(policy, PlusConfig) and policy.asks_judge:
+        if not policy.votes_only:
+            return config
+        known = policy.auroc is not None and policy.base_rate is not None
         logger.warning(
-            "judge %s: its AUROC and base rate were never measured, so it is not asked; measure "
-            "them with `deepprune evaluate --save-threshold`, or set policy.auroc and "
-            "policy.base_rate",
+            "judge %s is not asked: %s",
             judge.name,
+            f"its AUROC {policy.auroc:.2f} is below policy.least_auroc {policy.least_auroc:g}"
+            if known
+            else "its AUROC and base rate were never measured; `deepprune evaluate "
+            "--save-threshold` does it, or set policy.auroc and policy.base_rate",
         )
     return config.model_copy(update={"judge": None})
-
-
-def _asks(policy: PolicyConfig) -> bool:
-    if not isinstance(policy, PlusConfig):
-        return False
-    return policy.asks_judge and policy.auroc is not None and policy.base_rate is not None
 
 
 def _known(judge: JudgeConfig) -> dict[str, float | None]:

@@ -41,7 +41,7 @@ _POLICY_COLOURS = dict(
         PALETTE,
         strict=False,
     )
-)
+) | {"short-m@k": PALETTE[7], "mmc": PALETTE[4]}
 
 
 def colour(index: int) -> str:

@@ -23,8 +23,10 @@ COLUMNS = ("name", "num_traces", "checkpoint", "tau")
 LIMITS = ("oracle", "noisy:")
 BLIND = "blind"
 """The judge of controls: it gives every pair the same score."""
-ABOUT_THE_JUDGE = ("auroc", "base_rate", "trust")
+ABOUT_THE_JUDGE = ("auroc", "base_rate", "least_auroc", "trust")
 """Settings of a policy that say something about its judge, and nothing where there is none."""
+MEASURED = ("auroc", "base_rate")
+"""Settings that a judge brings along: its name says as much, and labels leave them out."""
 CAN_DO_WITHOUT = "deepprune+"
 """The policy that may have a judge, or none."""
 """Judges that know the answers: limits to learn from, not candidates."""
@@ -116,7 +118,11 @@ def labels(variants: Sequence[Variant]) -> dict[Variant, str]:
     for policy, members in by_policy.items():
         traits = {variant: _traits(variant) for variant in members}
         names = dict.fromkeys(name for of in traits.values() for name in of)
-        telling = [n for n in names if len({of.get(n) for of in traits.values()}) > 1]
+        telling = [
+            name
+            for name in names
+            if name not in MEASURED and len({of.get(name) for of in traits.values()}) > 1
+        ]
         for variant in members:
             parts = [traits[variant][name] for name in telling if traits[variant].get(name)]
             labelled[variant] = _label(policy, variant, parts)

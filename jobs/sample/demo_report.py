@@ -26,11 +26,10 @@ class PolicyRun:
     outcomes: Sequence[Outcome]
     wall_s: float
     """Of all problems together, which run side by side."""
-
-    @property
-    def policy(self) -> str:
-        """Its name."""
-        return self.outcomes[0].policy
+    policy: str
+    """As the tables call it."""
+    in_problems: bool = True
+    """Whether the table of problems has columns for it."""
 
     @property
     def bill(self) -> Ledger:
@@ -60,7 +59,8 @@ def demo_report(
     source = f" of {common.rstrip('/_-')}" if common else ""
     console.print()
     console.print(Text.assemble((names, "bold"), same, (source, "dim")))
-    for table in (_problems([baseline, *others], common), _totals(baseline, others)):
+    detailed = [baseline, *(run for run in others if run.in_problems)]
+    for table in (_problems(detailed, common), _totals(baseline, others)):
         console.print()
         print_uncut(table.__rich__(), console)
     console.print()

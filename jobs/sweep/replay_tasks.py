@@ -206,9 +206,15 @@ def _learning_tasks(
 
 
 def _learns(cell: SweepCell) -> bool:
-    """Whether a cell learns from problems already answered: only a vote without a judge can."""
+    """Whether a cell learns from problems already answered: only a vote without a judge can.
+
+    A judge that is known not to pay is none.
+    """
     policy = cell.policy
-    return isinstance(policy, PlusConfig) and policy.learns and cell.judge in (None, BLIND)
+    if not (isinstance(policy, PlusConfig) and policy.learns):
+        return False
+    kind, _, auroc = (cell.judge or BLIND).partition(":")
+    return kind == BLIND or (kind == "noisy" and float(auroc) < policy.least_auroc)
 
 
 def _part(recording: Recording, cell: SweepCell) -> str:

@@ -1,4 +1,4 @@
-"""The demo on a real system: three policies on the same problems, told and drawn."""
+"""The demo on a real system: its policies on the same problems, told and drawn."""
 
 from __future__ import annotations
 
@@ -32,18 +32,20 @@ def on_a_running_system(live_system, monkeypatch):
 
 
 @pytest.mark.core
-def test_three_policies_answer_the_same_problems(on_a_running_system, tmp_path, capsys):
+def test_its_policies_answer_the_same_problems(on_a_running_system, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main([*ARGUMENTS, "--out", str(folder)]) == 0
     report = capsys.readouterr().out
-    for policy in ("deepprune", "deepprune+"):
+    for policy in ("deepprune", "deepprune+", "adaptive", "deepprune+, no judge"):
         row = rf"^{re.escape(policy)} +\d of 2 .* \d of 2 "
         assert re.search(row, report, re.MULTILINE), report
     for file in ("report.html", "lanes.png", "fates.png"):
         assert (folder / file).stat().st_size > 10_000
     rows = load_outcomes(folder)
-    assert len({(row["problem_id"], row["policy"]) for row in rows}) == len(rows) == 6
-    assert {row["policy"] for row in rows} == {"cons", "deepprune", "deepprune+"}
+    assert len({(row["problem_id"], row["cell"]) for row in rows}) == len(rows) == 10
+    assert {row["policy"] for row in rows} == {"cons", "deepprune", "deepprune+", "adaptive"}
+    judged = {row["judge"] is not None for row in rows if row["policy"] == "deepprune+"}
+    assert judged == {True, False}
     assert all(row["complete"] for row in rows)
     seeds: dict[str, set[int]] = {}
     for trace in load_traces(folder):

@@ -10,13 +10,14 @@ from itertools import count
 
 import pytest
 
-from actors.deploy.app_names import GENERATOR_APP, JUDGE_APP
+from actors.deploy.app_names import GENERATOR_APP, JUDGE_APP, generator_app_name
 from actors.deploy.system import System
 from cluster.placement import replica_placement
 from deepprune.config import EngineConfig
 from deepprune.policy_config import ConsConfig
-from tests.live.test_system import assert_adds_up, unfinished_requests
+from tests.live.test_system import assert_adds_up
 from tests.nodes.conftest import ManyNodes
+from tests.support.engines import num_unfinished
 from tests.support.nodes import faults
 from tests.support.nodes.faults import GENERATORS
 from tests.support.nodes.soak import Injector, table
@@ -31,6 +32,13 @@ class Quiet:
     def phase(self, text: str) -> None: ...
 
     def update(self, snapshots: object) -> None: ...
+
+
+def unfinished_traces(nodes: ManyNodes) -> int:
+    """Traces that the generators' engines hold."""
+    name = generator_app_name(nodes.config)
+    assert name is not None
+    return num_unfinished(name)
 
 
 def replicas_on(host, app: str) -> list:
@@ -110,9 +118,9 @@ def test_the_coordinator_dies_and_the_engines_let_go_of_its_traces(many_nodes, p
     # Hours of work on a slow machine, which would not end by itself while we look.
     asked = many_nodes.start(problems * 3, ConsConfig(num_traces=2048), seed=5)
     under_way(many_nodes)
-    wait_for(lambda: unfinished_requests(many_nodes.config) > 0)
+    wait_for(lambda: unfinished_traces(many_nodes) > 0)
     faults.kill_coordinator(many_nodes.scene)
-    wait_for(lambda: unfinished_requests(many_nodes.config) == 0, seconds=120)
+    wait_for(lambda: unfinished_traces(many_nodes) == 0, seconds=120)
     del asked
 
 
@@ -179,4 +187,4 @@ def test_a_short_soak_of_mixed_faults(many_nodes, problems, capsys):
         print(f"\n{num_results} results\n{table(injector.injected)}")
     assert len(injector.injected) >= 6
     assert all(fault.result_after_s is not None for fault in injector.injected)
-    wait_for(lambda: unfinished_requests(many_nodes.config) == 0)
+    wait_for(lambda: unfinished_traces(many_nodes) == 0)

@@ -33,7 +33,7 @@ def configuration(folder: Path, run: RunConfig, port: int) -> dict[str, Any]:
         "generator": sections["generator"],
         "judge": sections["judge"],
         "policy": sections["policy"],
-        "ceilings": {"n": 512, "deadline_s": 60},
+        "ceilings": {"n": 512, "deadline_s": HANG_S},
         "queue": {"max_running": 2, "max_waiting": 2},
     }
     voted = {

@@ -13,8 +13,10 @@ from jobs.sample.demo_report import PolicyRun, demo_report
 from tests.support import sample_results
 
 WRONG = Problem("made/8", "?", "13")
-CONS = PolicyRun([sample_results.cons().outcome, sample_results.cons(WRONG).outcome], 9.5)
-PRUNED = PolicyRun([sample_results.pruned().outcome, sample_results.pruned(WRONG).outcome], 3.25)
+CONS = PolicyRun([sample_results.cons().outcome, sample_results.cons(WRONG).outcome], 9.5, "cons")
+PRUNED = PolicyRun(
+    [sample_results.pruned().outcome, sample_results.pruned(WRONG).outcome], 3.25, "deepprune"
+)
 
 
 def report(*others: PolicyRun, width: int = 80, num_interrupted: int = 0) -> str:
@@ -41,7 +43,10 @@ def test_a_third_policy_has_its_own_columns_row_and_verdict():
         decision = replace(outcome.decision, answer="41")
         return replace(outcome, policy="deepprune+", decision=decision)
 
-    text = report(PRUNED, PolicyRun([other(outcome) for outcome in PRUNED.outcomes], 1.0))
+    outcomes = [other(outcome) for outcome in PRUNED.outcomes]
+    blunt = PolicyRun(outcomes, 2.0, "deepprune+, no judge", in_problems=False)
+    text = report(PRUNED, PolicyRun(outcomes, 1.0, "deepprune+"), blunt)
+    assert "deepprune+, no judge 0 of 2 564 53% 100 10 0 of 2 2.0" in rows_of(text, "deepprune+, n")
     assert "deepprune+ 0 of 2 564 53% 100 10 0 of 2 1.0" in rows_of(text, "deepprune+")
     assert "deepprune+ generated 53% fewer tokens than cons: the same answer on 0 of 2." in text
     assert rows_of(text, "7") == ["7 42 42 ✓ 42 ✓ 41 ✗ 600 282 282"]

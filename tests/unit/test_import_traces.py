@@ -1,6 +1,7 @@
+"""Imports of recorded traces: columns, paths, formats."""
+
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,24 +15,7 @@ from hypothesis import strategies as st
 from deepprune.errors import UserError
 from deepprune.recordings import load_recordings
 from deepprune.schemas import TRACES
-from jobs.cli import main
-from jobs.storage.import_traces import KINDS, parse_map
-
-MAP = "problem=prompt,text=response"
-ROWS = [
-    {"prompt": "1+1?", "response": "so \\boxed{2}", "final": "2", "gold": 2, "id": 1},
-    {"prompt": "1+2?", "response": "so \\boxed{4}", "final": None, "gold": 3, "id": 2},
-    {"prompt": "1+1?", "response": "hm", "final": 3, "gold": 2, "id": 1},
-]
-
-
-def jsonl(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def import_(*arguments: str | Path) -> int:
-    return main(["import", *map(str, arguments)])
+from tests.support.importing import MAP, ROWS, import_, jsonl, refusal
 
 
 @pytest.fixture
@@ -235,81 +219,3 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return int(done.stdout)
 
     assert peak_kib(8_000) - peak_kib(1_000) < 40_000, "the larger source holds 80 MB of text"
-
-
-# --- bad input ------------------------------------------------------------------------------------
-
-
-def refusal(capsys, *arguments: str | Path) -> str:
-    assert import_(*arguments) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1, said
-    return said
-
-
-def test_a_map_says_what_is_wrong_with_it():
-    assert parse_map(["problem=a", "text=b , answer=c"]) == {
-        "problem": "a",
-        "text": "b",
-        "answer": "c",
-    }
-    for wrong, said in (
-        ("problem=a", "which column holds the text"),
-        ("answer=a", "the problem and the text"),
-        ("problem=a,text", "OURS=THEIRS"),
-        ("problem=a,text=", "OURS=THEIRS"),
-        ("problem=a,text=b,txt=c", "'txt' is not one of problem, text"),
-        ("problem=a,text=b,text=c", "text twice"),
-    ):
-        with pytest.raises(UserError, match=said):
-            parse_map([wrong])
-    assert set(KINDS) <= set(TRACES.names)
-
-
-def test_a_column_that_is_not_there_leaves_no_folder(source, tmp_path, capsys):
-    out = tmp_path / "out"
-    said = refusal(capsys, source, "--map", "problem=question,text=response", "--out", out)
-    assert "no column question (found final, gold, id, prompt, response)" in said
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"prompt": None, "response": "r"}, "prompt is empty"),
-        ({"prompt": [{"role": "user"}], "response": "r"}, "line 4: prompt holds"),
-        ({"prompt": "p", "response": 5}, "line 4: response holds 5"),
-        ({"prompt": "p"}, "line 4: no column response"),
-    ],
-)
-def test_a_bad_row_is_named_and_the_import_can_be_repeated(tmp_path, capsys, row, said):
-    out = tmp_path / "out"
-    source = jsonl(tmp_path / "s.jsonl", [*ROWS, row])
-    assert said in refusal(capsys, source, "--map", MAP, "--out", out)
-    assert not (out / "traces").exists()
-    jsonl(source, ROWS)
-    assert import_(source, "--map", MAP, "--out", out) == 0
-    assert sum(len(r.traces) for r in load_recordings(out)) == len(ROWS)
-
-
-def test_one_id_for_two_problems_is_refused(source, tmp_path, capsys):
-    jsonl(source, [*ROWS, {"prompt": "other", "response": "r", "id": 1}])
-    arguments = (source, "--map", MAP + ",problem_id=id", "--out", tmp_path / "out")
-    assert "line 4: imported/1 stands for another problem" in refusal(capsys, *arguments)
-
-
-def test_sources_that_hold_nothing_are_refused(tmp_path, capsys):
-    out = tmp_path / "out"
-    empty = jsonl(tmp_path / "s.jsonl", [])
-    assert "hold no traces" in refusal(capsys, empty, "--map", MAP, "--out", out)
-    assert "no file or folder" in refusal(capsys, tmp_path / "no", "--map", MAP, "--out", out)
-    (tmp_path / "t.parquet").write_bytes(b"PAR1")
-    said = refusal(capsys, tmp_path / "t.parquet", "--map", MAP, "--out", out)
-    assert "cannot be read as Parquet" in said
-
-
-def test_a_recording_is_never_overwritten(source, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert import_(source, "--map", MAP, "--out", out) == 0
-    capsys.readouterr()
-    assert "already holds traces" in refusal(capsys, source, "--map", MAP, "--out", out)

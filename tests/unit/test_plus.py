@@ -95,10 +95,11 @@ def test_a_judge_known_to_be_useless_is_never_asked_and_whole_traces_are_launche
         assert outcome.ledger.launched_traces <= adaptive.ledger.launched_traces + 3
 
 
-def test_a_judge_that_was_never_measured_is_not_asked():
-    """No judge, one whose AUROC or base rate is unknown, and one that is not trusted are alike."""
+def test_a_judge_that_was_never_measured_or_does_not_pay_is_not_asked():
+    """No judge, and one of unknown AUROC or base rate, of little AUROC or trust, are alike."""
     plans = long_traces(*["1", "7", "7", "7"] * 16)
     known = [{}, {"auroc": 0.99}, {"base_rate": 0.7}, {"trust": 0.0}]
+    known.append({"auroc": 0.71, "base_rate": 0.7})  # measured, and known not to pay
     drivers = [Driver(plus(64, **options), plans, perfect(plans)) for options in known]
     outcomes = [driver.run() for driver in drivers]
     assert not any(driver.commanded(Judge) for driver in drivers)
@@ -287,6 +288,7 @@ def options(draw: st.DrawFn) -> dict[str, object]:
         "risk": draw(st.sampled_from([0.01, 0.05, 0.3])),
         "base_rate": draw(st.sampled_from([0.2, 0.5, 0.9])),
         "auroc": draw(st.sampled_from([0.5, 0.7, 0.9, 1.0])),
+        "least_auroc": 0.5,
         "trust": draw(st.sampled_from([0.0, 0.3, 0.7, 0.99])),
         "min_finish": draw(st.integers(1, 4)),
         "max_wave": draw(st.integers(1, 40)),

@@ -1,77 +1,21 @@
-import numpy as np
+"""Figures of a report, by hand."""
+
 import pytest
 
-from deepprune import statistics
 from deepprune.statistics import Estimate
 from jobs.report import published
-from jobs.report.controls import credit_table, smaller_table
 from jobs.report.load import load_runs
 from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.variants import VariantReader, labels
-from jobs.report.verdict import verdict_of
-from tests.support.sample_runs import end, outcome, trace, write_run
-
-
-def scenarios_of(folder, rows):
-    return summarise(load_runs([write_run(folder, rows)]))
+from tests.support.report_figures import scenarios_of
+from tests.support.sample_runs import outcome, trace, write_run
 
 
 def by_label(scenario):
     return {summary.label: summary for summary in scenario.summaries}
-
-
-# --- bootstrap ------------------------------------------------------------------------------------
-
-
-def test_a_constant_has_no_spread():
-    assert statistics.mean(np.full(7, 0.25)) == Estimate(0.25, 0.25, 0.25)
-
-
-def test_two_problems_of_which_one_is_right_may_be_anything():
-    assert statistics.mean(np.array([0.0, 1.0])) == Estimate(0.5, 0.0, 1.0)
-
-
-def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
-    values = np.random.default_rng(1).normal(10, 2, size=400)
-    estimate = statistics.mean(values)
-    error = values.std() / 20
-    assert estimate.value == pytest.approx(values.mean())
-    assert estimate.low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
-    assert estimate.high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
-
-
-def test_a_paired_difference_does_not_see_how_hard_problems_are():
-    hard = np.array([0.0, 0.2, 0.9, 0.5])
-    estimate = statistics.difference(hard + 0.1, hard)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.1, 0.1, 0.1))
-
-
-def test_a_paired_ratio_is_one_of_sums():
-    tokens = np.array([100.0, 10_000.0, 50.0])
-    estimate = statistics.ratio(tokens / 4, tokens)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.25, 0.25, 0.25))
-    assert statistics.ratio(np.array([1.0, 30.0]), np.array([10.0, 90.0])).value == 0.31
-
-
-def test_what_is_unknown_is_left_out():
-    nan = float("nan")
-    assert statistics.mean(np.array([nan, 3.0, nan])).value == 3.0
-    assert statistics.mean(np.array([nan])) is None
-    assert statistics.difference(np.array([1.0, nan]), np.array([nan, 1.0])) is None
-    assert statistics.ratio(np.array([1.0]), np.array([0.0])) is None
-
-
-def test_it_is_the_same_every_time():
-    values = np.random.default_rng(2).random(30)
-    first = statistics.mean(values)
-    statistics.draws.cache_clear()
-    assert statistics.mean(values) == first
-
-
-# --- entries --------------------------------------------------------------------------------------
 
 
 def test_labels_show_what_differs_within_a_policy(tmp_path):
@@ -101,9 +45,6 @@ def test_labels_are_never_the_same_twice(tmp_path):
     run = load_runs([write_run(tmp_path / "run", rows)])[0]
     reader = VariantReader()
     assert len(set(labels([reader.read(row) for row in run.rows]).values())) == 2
-
-
-# --- figures --------------------------------------------------------------------------------------
 
 
 def test_figures_by_hand(tmp_path):
@@ -203,141 +144,6 @@ def test_runs_of_other_problems_add_up(tmp_path):
     write_run(tmp_path / "b", [outcome(2, "cons"), outcome(2, "esc")])
     (scenario,) = summarise(load_runs([tmp_path / "a", tmp_path / "b"]))
     assert by_label(scenario)["esc"].problems == ("made/1", "made/2")
-
-
-# --- the answer at a glance -----------------------------------------------------------------------
-
-
-def verdict_of_run(folder, **entries):
-    """Entries as (share of problems right out of 20, tokens)."""
-    rows = []
-    for policy, (right, tokens, *more) in {"cons": (16, 100), **entries}.items():
-        extra = more[0] if more else {}
-        name = policy.rstrip("_")
-        rows += [
-            outcome(p, name, right=p < right, tokens=tokens + p % 3, **extra) for p in range(20)
-        ]
-    (scenario,) = scenarios_of(folder, rows)
-    return verdict_of(scenario)
-
-
-def test_the_cheapest_that_keeps_up_is_named(tmp_path):
-    answer = verdict_of_run(tmp_path / "run", esc=(16, 50), adaptive=(16, 20), deepprune=(10, 5))
-    assert answer.kind == "saves"
-    assert answer.headline.startswith("adaptive generates 20.8% of cons@4's tokens")
-    assert "right on 80.0% where cons@4 is right on 80.0%: 0.0 points" in answer.headline
-    assert "The next policy that keeps up: esc" in answer.facts[0]
-
-
-def test_a_judge_that_knew_the_answers_is_a_limit_and_never_the_answer(tmp_path):
-    perfect = (16, 2, {"judge": "oracle"})
-    answer = verdict_of_run(tmp_path / "run", esc=(16, 50), oracle=perfect)
-    assert answer.headline.startswith("esc generates")
-    assert "a judge that knows the answers: oracle" in answer.facts[-1]
-
-
-def test_nobody_keeps_up(tmp_path):
-    answer = verdict_of_run(tmp_path / "run", esc=(8, 50))
-    assert answer.kind == "none"
-    assert answer.headline.startswith("No variant keeps up with cons@4. The cheapest, esc,")
-
-
-def test_nobody_saves(tmp_path):
-    answer = verdict_of_run(tmp_path / "run", esc=(16, 150))
-    assert answer.kind == "none"
-    assert answer.headline == "No variant that keeps up with cons@4 generates fewer tokens."
-
-
-def test_what_the_data_does_not_settle_is_said(tmp_path):
-    rows = []
-    for p in range(20):
-        rows.append(outcome(p, "cons", right=p < 10, tokens=100))
-        rows.append(outcome(p, "esc", right=p >= 10, tokens=20 if p else 1500))
-    (scenario,) = scenarios_of(tmp_path / "run", rows)
-    answer = verdict_of(scenario)
-    assert answer.kind == "open"
-    assert "the interval includes 1" in answer.facts[0]
-    assert "With 20 problems, a loss of up to" in answer.facts[1]
-
-
-def test_without_a_baseline_nothing_is_claimed(tmp_path):
-    (scenario,) = scenarios_of(tmp_path / "run", [outcome(1, "esc")])
-    assert verdict_of(scenario).kind == "unknown"
-    assert "no plain self-consistency" in verdict_of(scenario).headline
-
-
-# --- controls -------------------------------------------------------------------------------------
-
-
-def votes_of(*answers):
-    """Votes and ends of traces, in order of samples, each of 100 tokens times its number."""
-    samples = {answer: [i for i, a in enumerate(answers) if a == answer] for answer in answers}
-    votes = [
-        {"answer": answer, "count": len(of), "samples": of, "weight": float(len(of))}
-        for answer, of in sorted(samples.items(), key=lambda item: (-len(item[1]), item[1]))
-        if answer is not None
-    ]
-    ends = [end(sample, 100 * (1 + sample)) for sample in range(len(answers))]
-    return {"votes": votes, "ends": ends, "answer": votes[0]["answer"], "tokens": 1000}
-
-
-def test_smaller_votes_by_hand(tmp_path):
-    rows = [outcome(1, "cons", **votes_of("42", "42", "41", None))]
-    (scenario,) = scenarios_of(tmp_path / "run", rows)
-    one, two, four = scenario.smaller.curve
-    assert [vote.label for vote in (one, two, four)] == ["cons@1", "cons@2", "cons@4"]
-    assert one.accuracy.value == one.same_answer.value == pytest.approx(0.5, abs=0.15)
-    # Of the six pairs only 41 and None, and half of 42 and 41 (a tie), are not right.
-    assert two.accuracy.value == pytest.approx(4 / 6, abs=0.15)
-    assert (four.accuracy.value, four.same_answer.value) == (1, 1)
-    assert [vote.tokens.value for vote in (one, two, four)] == [250, 500, 1000]
-    assert one.sequential_tokens.value == pytest.approx(250, abs=40)
-    assert four.sequential_tokens.value == 400
-    assert scenario.smaller.at(0.3) is one and scenario.smaller.at(1.7) is four
-    shown = [row[0].text for row in smaller_table(scenario).rows]
-    assert shown == ["cons@1", "cons@2", "cons@4"]
-
-
-def test_the_verdict_says_what_a_smaller_vote_of_equal_tokens_gives(tmp_path):
-    rows = []
-    for p in range(20):
-        hard = p % 2
-        answers = ("42", "42", "41", "41") if hard else ("42",) * 4
-        rows += [
-            outcome(p, "cons", **votes_of(*answers)),
-            outcome(p, "esc", tokens=250),
-        ]
-    (scenario,) = scenarios_of(tmp_path / "run", rows)
-    fact = verdict_of(scenario).facts[0]
-    assert fact.startswith("A plain vote of about as many tokens, cons@1, is right on 7")
-    assert fact.endswith("esc is right on 100.0% and gives it on 100.0%.")
-
-
-def test_a_judge_is_credited_against_a_blind_one_and_none(tmp_path):
-    rows = []
-    for p in range(20):
-        rows += [
-            outcome(p, "cons", tokens=1000),
-            outcome(p, "deepprune", tokens=300 + p % 3, judge="features"),
-            outcome(p, "deepprune", tokens=300 + (p + 1) % 3, judge="blind"),
-            outcome(p, "deepprune+", tokens=100 + p % 3, judge="features"),
-            outcome(p, "deepprune+", tokens=200 + p % 3),
-            outcome(p, "deepprune+", tokens=90 + p % 3, judge="blind"),
-        ]
-    (scenario,) = scenarios_of(tmp_path / "run", rows)
-    found = {(row[0].text, row[1].text): row[4].text for row in credit_table(scenario).rows}
-    assert found == {
-        ("deepprune (features)", "deepprune (blind)"): "not told apart",
-        ("deepprune+ (features)", "deepprune+ (no judge)"): "fewer tokens",
-        ("deepprune+ (features)", "deepprune+ (blind)"): "more tokens",
-    }
-    answer = verdict_of(scenario)
-    assert answer.pick.label == "deepprune+ (features)", "a blind judge is no candidate"
-    (beside, _) = [fact for fact in answer.facts if fact.startswith("Beside")]
-    assert "Beside deepprune+ (no judge), its judge makes a difference: fewer tokens" in beside
-
-
-# --- plots and tables -----------------------------------------------------------------------------
 
 
 def test_the_pareto_front_by_hand():

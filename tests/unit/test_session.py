@@ -1,7 +1,9 @@
+"""A session, event by event: how traces end, and what the ledger bills."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import pytest
 
@@ -24,19 +26,7 @@ from deepprune.policies import Cons, DeepPrune, Esc
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, EscConfig
 from deepprune.session import Session
 from tests.support.memory_driver import PROBLEM, Driver, SimulatedTrace
-
-
-def cons(num_traces: int, *, stop_when_decided: bool = False) -> Session:
-    config = ConsConfig(num_traces=num_traces, stop_when_decided=stop_when_decided)
-    return Session(PROBLEM, Cons(config), "cons")
-
-
-def deepprune(num_traces: int, **settings: object) -> Session:
-    config = DeepPruneConfig(num_traces=num_traces, **settings)
-    return Session(PROBLEM, DeepPrune(config, seed=0), "deepprune")
-
-
-# --- one trace after another --------------------------------------------------------------------
+from tests.support.sessions import all_over, cons, deepprune, some_cancelled
 
 
 def test_a_pruned_problem_event_by_event():
@@ -135,42 +125,11 @@ def test_there_is_no_outcome_before_the_end():
         session.outcome()
 
 
-# --- cancelled means silent ---------------------------------------------------------------------
-
-
-def some_cancelled() -> Session:
-    """Trace 2 was cancelled at its checkpoint, 0 and 1 are finishing."""
-    session = deepprune(3, stop_when_decided=False)
-    session.start()
-    for event in (
-        PrefixReady(0, 5),
-        PrefixReady(1, 5),
-        PrefixReady(2, 5),
-        Judged(1, {0: 0.9}),
-        Judged(2, {0: 0.1}),
-        Judged(2, {1: 0.1}),
-    ):
-        session.handle(event)
-    assert session.ends[2].reason == "minority"
-    return session
-
-
 def some_lost() -> Session:
     """Trace 2 was lost before its checkpoint, 0 and 1 are on their way to theirs."""
     session = deepprune(3)
     session.start()
     session.handle(Failed(2))
-    return session
-
-
-def all_over() -> Session:
-    """The vote is decided: 0 and 1 finished, 2 was cancelled."""
-    session = cons(3, stop_when_decided=True)
-    session.start()
-    session.handle(Finished(0, "1", 10))
-    session.handle(Finished(1, "2", 10))
-    session.interrupt("enough")
-    assert session.ends[2].reason == "enough"
     return session
 
 
@@ -223,92 +182,6 @@ def test_a_verdict_counts_although_its_trace_ended_meanwhile():
     assert session.handle(Judged(1, {0: 0.9})) == []
     assert session.decision().clusters == ((0, 1),)
     assert session.handle(Finished(0, "4", 9)) == [Stop("decided")]
-
-
-# --- interruption -------------------------------------------------------------------------------
-
-
-def test_an_interruption_cancels_everything_and_keeps_the_vote_as_it_is():
-    session = cons(4)
-    session.start()
-    session.handle(Finished(2, "8", 30))
-    session.handle(Progress(0, 12))
-    assert session.interrupt("deadline") == [
-        Cancel(0, "deadline"),
-        Cancel(1, "deadline"),
-        Cancel(3, "deadline"),
-        Stop("deadline"),
-    ]
-    outcome = session.outcome()
-    assert outcome.answer == "8"
-    assert not outcome.complete
-    assert outcome.ledger.cancelled_before_checkpoint_tokens == 12
-    assert outcome.ledger.launched_traces == 4
-
-
-def test_an_interruption_after_the_end_changes_nothing():
-    session = cons(1)
-    session.start()
-    session.handle(Finished(0, "8", 30))
-    assert session.interrupt("deadline") == []
-    assert session.outcome().complete
-
-
-def test_an_interruption_before_any_vote_leaves_no_answer():
-    session = deepprune(3)
-    session.start()
-    session.handle(PrefixReady(0, 5))
-    session.interrupt("deadline")
-    outcome = session.outcome()
-    assert outcome.answer is None
-    assert outcome.decision.clusters == ((0,),)
-    assert [end.fate for end in outcome.ends] == [
-        Fate.CANCELLED_AFTER_CHECKPOINT,
-        Fate.CANCELLED_BEFORE_CHECKPOINT,
-        Fate.CANCELLED_BEFORE_CHECKPOINT,
-    ]
-
-
-# --- late tokens --------------------------------------------------------------------------------
-
-
-def test_an_engine_corrects_the_bill_of_a_trace_that_was_cancelled():
-    session = some_cancelled()
-    session.settle(2, num_tokens=12, late_tokens=4)
-    assert session.ledger.cancelled_after_checkpoint_tokens == 12
-    assert session.ledger.late_tokens == 4
-
-
-def test_a_bill_is_never_corrected_downwards():
-    session = some_cancelled()
-    session.settle(2, num_tokens=3, late_tokens=0)
-    assert session.ledger.cancelled_after_checkpoint_tokens == 5
-
-
-def test_an_outcome_that_was_handed_out_still_adds_up_after_a_late_report():
-    session = all_over()
-    outcome = session.outcome()
-    before = outcome.ends
-    session.settle(2, num_tokens=40, late_tokens=40)
-    assert sum(end.num_tokens for end in outcome.ends) == outcome.ledger.generated_tokens == 20
-    assert outcome.ends == before
-    assert session.outcome().ledger.generated_tokens == 60
-    with pytest.raises(FrozenInstanceError):
-        outcome.ends[0].num_tokens = 0  # type: ignore[misc]
-
-
-def test_costs_that_are_not_of_traces_are_added_up():
-    session = cons(1)
-    session.add_costs(prompt_computed_tokens=10, trace_s=1.0)
-    session.add_costs(prompt_computed_tokens=5, prompt_cached_tokens=7, trace_s=0.5, wall_s=2.0)
-    assert session.ledger == Ledger(
-        prompt_computed_tokens=15, prompt_cached_tokens=7, trace_s=1.5, wall_s=2.0
-    )
-    with pytest.raises(KeyError):
-        session.add_costs(coffee=1)
-
-
-# --- the driver itself --------------------------------------------------------------------------
 
 
 def test_the_simulated_driver_notices_a_deadlock():

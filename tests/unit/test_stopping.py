@@ -1,65 +1,24 @@
+"""Policies that stop when the vote is safe: esc, adaptive, short votes, certificates."""
+
 from __future__ import annotations
 
 import math
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deepprune.belief import p_ahead
 from deepprune.events import Cancel, Failed, Finished, Launch, Progress, Stop
-from deepprune.ledger import Fate
 from deepprune.policies import make_policy
 from deepprune.policies.mmc import log_wealth
 from deepprune.policy_config import (
-    AdaptiveConfig,
     EscConfig,
-    PlusConfig,
 )
 from deepprune.stopping_config import CertificateConfig, ShortConfig
 from tests.support.memory_driver import Driver, SimulatedTrace
-
-SEEDS = st.integers(0, 2**32)
-untimed = settings(deadline=None, max_examples=60)
-
-
-def esc(num_traces: int, window: int = 3):
-    return make_policy(EscConfig(name="esc", num_traces=num_traces, window=window), 0)
-
-
-def adaptive(num_traces: int, **options: object):
-    return make_policy(AdaptiveConfig(name="adaptive", num_traces=num_traces, **options), 0)
-
-
-def run(policy, answers, seed: int = 0) -> Driver:
-    driver = Driver(policy, [SimulatedTrace(answer) for answer in answers], seed=seed)
-    driver.run()
-    return driver
-
-
-def reason(driver: Driver) -> str:
-    stop = driver.commands[-1]
-    assert isinstance(stop, Stop)
-    return stop.reason
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> list[SimulatedTrace]:
-    random = Random(draw(SEEDS))
-    num_answers = draw(st.integers(1, 4))
-    silent, failing = draw(st.sampled_from([(0, 0), (0.3, 0), (0, 0.3), (0.3, 0.3), (1, 0)]))
-    return [
-        SimulatedTrace(
-            None if random.random() < silent else str(random.randrange(num_answers)),
-            num_tokens=random.randint(1, 9),
-            fails_at=random.randint(1, 9) if random.random() < failing else None,
-        )
-        for _ in range(draw(st.integers(1, 50)))
-    ]
-
-
-# --- early-stopping self-consistency ------------------------------------------------------------
+from tests.support.stopping import SEEDS, adaptive, esc, reason, run, untimed, worlds
 
 
 def test_esc_stops_after_the_first_window_whose_traces_all_agree():
@@ -143,9 +102,6 @@ def test_esc_stops_exactly_where_the_rule_says_in_whatever_order_traces_end(
         assert not driver.commanded(Cancel)
 
 
-# --- adaptive-consistency -----------------------------------------------------------------------
-
-
 def test_adaptive_stops_after_four_votes_that_agree():
     # P(phi > 1/2) is 1 - 2^-(n+1) after n of n: 0.9375 after three, 0.969 after four.
     driver = run(adaptive(20), ["7"] * 20)
@@ -227,87 +183,6 @@ def test_adaptive_always_comes_to_an_end_and_a_safe_leader_is_safe(plans, seed, 
         assert reason(driver) == "leader is safe" or outcome.ledger.launched_traces == len(plans)
 
 
-# --- running ahead ------------------------------------------------------------------------------
-
-
-def vote_until_safe(num_traces: int, **options: object):
-    config = PlusConfig(name="deepprune+", num_traces=num_traces, trust=0, **options)
-    return make_policy(config, 0)
-
-
-AHEAD = {
-    "esc": lambda n, ahead: make_policy(EscConfig(name="esc", num_traces=n, ahead=ahead), 0),
-    "adaptive": lambda n, ahead: adaptive(n, ahead=ahead),
-    "deepprune+": lambda n, ahead: vote_until_safe(n, ahead=ahead),
-}
-
-
-@pytest.mark.parametrize(("latency", "running"), [("tokens", 4), ("balanced", 8), ("fast", 12)])
-def test_latency_says_how_many_traces_run_at_first(latency, running):
-    assert len(adaptive(64, latency=latency).start()) == running
-    config = EscConfig(name="esc", num_traces=64, window=4, latency=latency)
-    assert len(make_policy(config, 0).start()) == running
-
-
-def test_ahead_replaces_latency_and_nothing_waits_for_a_wave():
-    policy = adaptive(64, latency="fast", ahead=1.5)
-    assert policy.start() == [Launch(sample, to_end=True) for sample in range(6)]
-    assert policy.handle(Finished(4, "7", 5)) == []  # three more could settle it: five run
-    assert policy.handle(Finished(2, "1", 6)) == [  # one each: five more could settle it
-        Launch(sample, to_end=True) for sample in (6, 7, 8, 9)
-    ]
-
-
-def test_the_rest_is_cancelled_at_the_stop():
-    driver = run(adaptive(64, latency="balanced"), ["7"] * 64)
-    outcome = driver.session.outcome()
-    assert outcome.ledger.finished_traces == 4
-    assert outcome.ledger.launched_traces == 8
-
-
-@untimed
-@given(plans=worlds(), seed=SEEDS, window=st.integers(1, 8), ahead=st.floats(1, 4))
-def test_esc_that_runs_ahead_comes_to_the_answer_of_esc(plans, seed, window, ahead):
-    plans = [SimulatedTrace(plan.answer, plan.num_tokens) for plan in plans]
-    options = {"name": "esc", "num_traces": len(plans), "window": window}
-    waves, ahead_ = (
-        Driver(make_policy(EscConfig(**options, ahead=value), 0), plans, seed=seed).run()
-        for value in (None, ahead)
-    )
-    assert ahead_.decision == waves.decision
-    assert ahead_.ledger.launched_traces >= waves.ledger.launched_traces
-
-
-@untimed
-@pytest.mark.parametrize("name", AHEAD)
-@given(
-    plans=worlds(),
-    seed=SEEDS,
-    ahead=st.floats(1, 5),
-    interrupt_at=st.none() | st.integers(0, 200),
-)
-def test_running_ahead_always_comes_to_an_end(name, plans, seed, ahead, interrupt_at):
-    driver = Driver(AHEAD[name](len(plans), ahead), plans, seed=seed, interrupt_at=interrupt_at)
-    outcome = driver.run()
-    if outcome.complete and reason(driver) == "all sampled":
-        assert outcome.ledger.launched_traces == len(plans)
-        assert not driver.commanded(Cancel)
-    finished = {end.sample for end in outcome.ends if end.fate is Fate.FINISHED}
-    assert {sample for _, samples in outcome.decision.votes for sample in samples} <= finished
-
-
-def test_without_a_judge_whole_traces_run_until_the_vote_is_safe():
-    driver = run(vote_until_safe(64, latency="tokens"), ["7"] * 64)
-    outcome = driver.session.outcome()
-    assert reason(driver) == "leader is safe"
-    assert 2 <= outcome.ledger.launched_traces <= 6
-    split = run(vote_until_safe(64, latency="tokens"), ["7", "8"] * 32)
-    assert split.session.outcome().ledger.launched_traces > 40
-
-
-# --- short-m@k ----------------------------------------------------------------------------------
-
-
 def short(num_traces: int, m: int = 3):
     return make_policy(ShortConfig(name="short-m@k", num_traces=num_traces, m=m), 0)
 
@@ -336,9 +211,6 @@ def test_fewer_than_m_vote_where_the_others_are_lost():
     assert policy.handle(Finished(1, "2", 4)) == []
     assert policy.handle(Finished(2, None, 4)) == [Stop("all sampled")]
     assert policy.decision().answer == "2"
-
-
-# --- martingale majority certificate ------------------------------------------------------------
 
 
 def certificate(num_traces: int, delta: float = 0.05):
