@@ -8,40 +8,51 @@ import signal
 import psutil
 import pytest
 
+from actors.deploy.app_names import generator_app_name, judge_app_name
 from deepprune.policy_config import ConsConfig
 from tests.live.test_system import assert_adds_up
+from tests.support.engines import num_running
 from tests.support.processes import started
-from tests.support.waiting import HANG_S, until_hit, wait_for, whole
+from tests.support.waiting import HANG_S, until_hit, wait_for
 
 pytestmark = pytest.mark.faults
 
 
-def replicas(kind: str) -> list[psutil.Process]:
-    name = f"ray::ServeReplica:deepprune-{kind}"
-    return [one.process for one in started() if name in one.title]
+def apps(system) -> tuple[str, str]:
+    """The applications of the system's generators and judges; others may run beside them."""
+    generator, judge = generator_app_name(system.config), judge_app_name(system.config)
+    assert generator is not None and judge is not None
+    return generator, judge
 
 
-def engines() -> dict[psutil.Process, psutil.Process]:
+def replicas(app: str) -> list[psutil.Process]:
+    return [one.process for one in started() if f"ray::ServeReplica:{app}" in one.title]
+
+
+def engines(system) -> dict[psutil.Process, psutil.Process]:
     """The engine process of each generator replica that has one, oldest replica first.
 
     A replica that starts has none yet, and one whose engine has died none any more.
     """
     found = {one.parent: one.process for one in started() if "EngineCore" in one.title}
-    return {
-        replica: found[replica.pid] for replica in replicas("generator") if replica.pid in found
-    }
+    generators = replicas(apps(system)[0])
+    return {replica: found[replica.pid] for replica in generators if replica.pid in found}
 
 
-def a_whole_system() -> dict[psutil.Process, psutil.Process]:
+def a_whole_system(system) -> dict[psutil.Process, psutil.Process]:
     """Waits until two generators and a judge serve; the generators' replicas and engines."""
     from ray import serve
 
+    def is_whole() -> bool:
+        running = tuple(map(num_running, apps(system)))
+        return running == (2, 1) and len(engines(system)) == 2
+
     try:
-        wait_for(lambda: whole() and len(engines()) == 2, every=0.5)
+        wait_for(is_whole, every=0.5)
     except AssertionError:
         what = [f"{one.process.pid} of {one.parent}: {one.title[:120]}" for one in started()]
         raise AssertionError("\n".join([str(serve.status()), *what])) from None
-    return engines()
+    return engines(system)
 
 
 @pytest.mark.core
@@ -51,12 +62,12 @@ def test_a_judge_and_an_engine_die_and_the_votes_come_all_the_same(live_system, 
     watch = live_system.coordinator.watch
 
     def kill_at_work() -> bool | None:
-        replica, engine = next(iter(a_whole_system().items()))
+        replica, engine = next(iter(a_whole_system(live_system).items()))
         # Half of the problems that may be in flight, so that both policies are at work.
         judging = live_system.start(problems[:2], live_system.config.policy, seed=4)
         voting = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
         wait_for(lambda: any(s.judge_tokens for s in watch()) or not watch())
-        for victim in (replicas("judge")[0], engine):
+        for victim in (replicas(apps(live_system)[1])[0], engine):
             os.kill(victim.pid, signal.SIGKILL)
         judged, voted = ray.get(judging, timeout=HANG_S), ray.get(voting, timeout=HANG_S)
         for solved in judged:
@@ -79,7 +90,7 @@ def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, pr
     def kill_at_work() -> bool | None:
         # Serve is still about to bring back what the test before has killed.
         wait_for(engines)
-        replica, engine = next(iter(engines().items()))
+        replica, engine = next(iter(engines(live_system).items()))
         refs = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
         wait_for(lambda: any(s.num_tokens > 500 for s in watch()) or not watch())
         os.kill(replica.pid, signal.SIGKILL)
@@ -92,7 +103,7 @@ def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, pr
 
 
 def test_an_engine_that_dies_idle_takes_its_replica_along(live_system):
-    replica, engine = next(iter(a_whole_system().items()))
+    replica, engine = next(iter(a_whole_system(live_system).items()))
     os.kill(engine.pid, signal.SIGKILL)
     wait_for(lambda: not replica.is_running())
 
