@@ -3,114 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
-import subprocess
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import aclosing
 
 import pytest
-from ray.serve.exceptions import DeploymentUnavailableError
 
 from actors.channels import client, pool
-from actors.channels.frames import KEY_BYTES, Address
 from actors.channels.pool import ReplicaPool
-from actors.channels.server import ChannelServer
 from actors.messages import EngineGone, PromptTooLong, RequestRefused
-
-STALL_S = 30.0
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request for a number of tokens, one a tick."""
-
-    request_id: str
-    num_tokens: int = 3
-    replica: str | None = None
-    priority: int = 0
-    error: Exception | None = None
-
-
-class Counting:
-    """Counts tokens, and says at the end, or at its abort, how many there were."""
-
-    def __init__(self, ask: Ask, tick_s: float) -> None:
-        self.num_tokens = 0
-        self._ask = ask
-        self._tick_s = tick_s
-        self._aborted = False
-
-    def abort(self) -> None:
-        self._aborted = True
-
-    async def items(self) -> AsyncGenerator[tuple[Any, bool]]:
-        if self._ask.error is not None:
-            raise self._ask.error
-        while self.num_tokens < self._ask.num_tokens and not self._aborted:
-            await asyncio.sleep(self._tick_s)
-            self.num_tokens += 1
-        yield ("aborted" if self._aborted else "done", self.num_tokens), True
-
-
-class Replica:
-    """A channel server, as a Serve replica has one."""
-
-    def __init__(self, name: str, capacity: int = 4, tick_s: float = 0.001) -> None:
-        self.name = name
-        self.asked: list[Ask] = []
-        self._tick_s = tick_s
-        self.server = ChannelServer(self._open, capacity, STALL_S)
-
-    def _open(self, ask: Ask) -> Counting:
-        self.asked.append(ask)
-        return Counting(ask, self._tick_s)
-
-    async def address(self) -> Address:
-        return replace(await self.server.address(), replica=self.name)
-
-
-class Handle:
-    """A Serve handle whose router introduces a caller to the replicas it does not know."""
-
-    def __init__(self, *replicas: Replica) -> None:
-        self.replicas = list(replicas)
-        self.address = self
-
-    async def remote(self, known: frozenset[str]) -> Address:
-        new = [replica for replica in self.replicas if replica.name not in known]
-        if not (new or self.replicas):
-            raise DeploymentUnavailableError("app")
-        return await (new or self.replicas)[0].address()
+from tests.support.channel_replicas import STALL_S, Ask, Handle, Replica, connected, result, until
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
     monkeypatch.setattr("actors.channels.server.replica_name", lambda: "unnamed")
-
-
-@asynccontextmanager
-async def connected(*replicas: Replica):
-    made = ReplicaPool(Handle(*replicas), STALL_S)
-    try:
-        yield made
-    finally:
-        await made.close()
-        for replica in replicas:
-            await replica.server.close()
-
-
-async def result(made: ReplicaPool, ask: Ask) -> Any:
-    items = [item async for item in made.stream(ask)]
-    return items[-1] if items else None
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # nothing tells of it
-        await asyncio.sleep(0.001)
 
 
 async def test_requests_share_the_replicas_evenly():
@@ -271,41 +177,3 @@ async def test_a_defect_of_the_discovery_is_not_hidden(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         await result(made, Ask("r"))
     await made.close()
-
-
-@pytest.fixture
-def ray_with_tls(tmp_path, monkeypatch):
-    """Certificates of one authority, where Ray would look for them."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=ray -keyout {key}"
-    subprocess.run([*command.split(), "-out", str(cert)], check=True, capture_output=True)
-    monkeypatch.setenv("RAY_USE_TLS", "1")
-    monkeypatch.setenv("RAY_TLS_CA_CERT", str(cert))
-    monkeypatch.setenv("RAY_TLS_SERVER_CERT", str(cert))
-    monkeypatch.setenv("RAY_TLS_SERVER_KEY", str(key))
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
-async def test_channels_use_the_certificates_of_ray(ray_with_tls):
-    replica = Replica("one")
-    async with connected(replica) as made:
-        assert await result(made, Ask("r")) == ("done", 3)
-        (channel,) = made._channels.values()
-        assert channel._writer.get_extra_info("cipher") is not None
-        address = await replica.address()
-        _, plain = await asyncio.open_connection(address.host, address.port)
-        plain.write(address.key)
-        await asyncio.sleep(0.1)
-        assert len(replica.server._channels) == 1, "without a certificate nobody gets in"
-        plain.close()
-
-
-async def test_who_does_not_have_the_key_is_refused_before_anything_is_unpickled():
-    replica = Replica("one")
-    address = await replica.address()
-    with socket.create_connection((address.host, address.port)) as stranger:
-        stranger.sendall(b"x" * KEY_BYTES + b"\0" * 7 + b"\5hello")
-        stranger.setblocking(False)
-        assert await asyncio.get_running_loop().sock_recv(stranger, 1) == b""
-    assert not replica.server._channels and "x" not in repr(address).replace("index", "")
-    await replica.server.close()
