@@ -89,7 +89,7 @@ def test_the_last_generator_dies_and_its_traces_wait_for_another(live_system, pr
 
     def kill_at_work() -> bool | None:
         # Serve is still about to bring back what the test before has killed.
-        wait_for(engines)
+        wait_for(lambda: engines(live_system))
         replica, engine = next(iter(engines(live_system).items()))
         refs = live_system.start(problems * 3, ConsConfig(num_traces=64), seed=3)
         wait_for(lambda: any(s.num_tokens > 500 for s in watch()) or not watch())
