@@ -123,7 +123,7 @@ def memory_mib() -> dict[str, float]:
     sizes: Counter[str] = Counter()
     for process in psutil.process_iter(["cmdline", "memory_info"]):
         line = " ".join(process.info["cmdline"] or [])
-        for kind in ("ingress", "history", "capacity-shares", "generator", "judge"):
+        for kind in ("ingress", "history", "generator", "judge"):
             ours = "ray::ServeReplica:deepprune" in line and f":{kind}" in line
             if ours and process.info["memory_info"]:
                 sizes[kind] += process.info["memory_info"].rss

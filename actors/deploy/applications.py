@@ -10,6 +10,7 @@ from actors.generators.generator import Generator
 from actors.judges.encoder import EncoderJudge
 from actors.judges.features import FeatureJudgeReplica
 from actors.judges.pairwise import Judge
+from actors.judges.replica import LIGHT_JUDGE_CALLS
 from actors.models import feature_judge, judge_prompt
 from cluster.placement import ReplicaPlacement, replica_placement
 from deepprune.config import (
@@ -24,8 +25,6 @@ MAX_CALLS = 1000
 """Concurrent Serve calls of a replica: they ask for its address, or count tokens."""
 PAIRS_PER_CALL = 16
 """Typical pairs in a call to the judge: tells how many calls fill an engine."""
-LIGHT_JUDGE_CALLS = 16
-"""Calls that keep a replica of the feature or encoder judge busy for about a second."""
 LOOK_BACK_S = 6.0
 """Seconds over which Serve averages the load."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.judges.replica import Cost, JudgeReplica, p_same
+from actors.judges.replica import LIGHT_JUDGE_CALLS, Cost, JudgeReplica, p_same
 from actors.messages import JudgeRequest
 from actors.models import encoder_folder
 from actors.replica.engine import exit_replica
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from actors.judges.padding import Prompt
 
-CAPACITY = 16
-"""Calls that keep the replica busy for about a second."""
 MAX_KEPT = 100_000
 """Cached vectors of a replica, 0.5 kB each; the least recently used are dropped."""
 
@@ -49,7 +47,7 @@ class EncoderJudge(JudgeReplica):
     """One replica. Prefixes that arrive while a batch is encoded form the next batch."""
 
     def __init__(self, config: EncoderJudgeConfig, stall_s: float) -> None:
-        super().__init__(CAPACITY, stall_s)
+        super().__init__(LIGHT_JUDGE_CALLS, stall_s)
         with quick_imports():
             import torch
 

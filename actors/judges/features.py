@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 
-from actors.judges.replica import Cost, JudgeReplica
+from actors.judges.replica import LIGHT_JUDGE_CALLS, Cost, JudgeReplica
 from actors.messages import JudgeRequest
 from deepprune.feature_judge import FeatureJudge
-
-CAPACITY = 16
-"""Calls that keep the replica busy for about a second."""
 
 
 class FeatureJudgeReplica(JudgeReplica):
     """One replica; it scores one call at a time."""
 
     def __init__(self, judge: FeatureJudge, stall_s: float) -> None:
-        super().__init__(CAPACITY, stall_s)
+        super().__init__(LIGHT_JUDGE_CALLS, stall_s)
         self._judge = judge
         self._turn = asyncio.Lock()
 

@@ -12,6 +12,9 @@ from typing import Any
 from actors.channels.replica import ChannelReplica
 from actors.messages import JudgeReply, JudgeRequest
 
+LIGHT_JUDGE_CALLS = 16
+"""Calls that keep a replica of the feature or encoder judge busy for about a second."""
+
 
 @dataclass(slots=True)
 class Cost:

@@ -1,1 +1,1 @@
-"""The inside of a Serve replica: engine, heartbeat, stall detector, caller watch."""
+"""The inside of a Serve replica: engine, stall detector, quick start."""
