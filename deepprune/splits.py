@@ -104,6 +104,11 @@ class Tally:
     running: float = 0.0
     lengths: Lengths | None = None
 
+    @property
+    def rest(self) -> float:
+        """Votes for other answers than the first two."""
+        return max(0.0, self.answered - self.leader - self.runner_up)
+
     def plus(self, votes: int) -> Tally:
         """The tally after so many further votes for the leader, of running traces first."""
         of_running = min(float(votes), self.running)
@@ -149,7 +154,7 @@ def p_wrong(tally: Tally, prior: Floats, judged: Floats | None = None) -> float:
     kept = np.flatnonzero(weight > weight.max() - _NEGLIGIBLE)
     weight = np.exp(weight[kept] - weight.max())
     lead, second = float(tally.leader), float(tally.runner_up)
-    seen = (tally.answered - lead - second) * unseen.part[kept]
+    seen = tally.rest * unseen.part[kept]
     margins = np.column_stack([np.full(len(kept), lead - second), lead - np.minimum(second, seen)])
     stays = _stay_ahead(margins, [(traces, cells.race.of(kept)) for traces, cells in to_come])
     return 1 - float((weight * stays.prod(axis=1)).sum() / weight.sum())
@@ -207,7 +212,7 @@ def _race(ours: Floats, theirs: Floats) -> _Race:
 def _log_likelihood(tally: Tally) -> Floats:
     """Log likelihood of a tally in each cell, (cells,)."""
     lead, second = float(tally.leader), float(tally.runner_up)
-    rest = float(tally.answered) - lead - second
+    rest = float(tally.rest)
     if tally.lengths is None:
         votes = lead * _ALIKE.log_leader + second * _ALIKE.log_runner_up + rest * _ALIKE.log_rest
     else:

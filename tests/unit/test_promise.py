@@ -20,7 +20,7 @@ from deepprune.splits import NUM_WAYS, SPLITS, Tally, log_likelihoods, with_slop
 from tests.support.memory_driver import Driver, SimulatedTrace
 
 
-def belief(*votes: int, unseen: float = 60) -> float:
+def belief(*votes: float, unseen: float = 60) -> float:
     leader, runner_up, answered = votes
     return Terms(0.1, np.array(shipped())).p_wrong(Tally(leader, runner_up, answered, unseen))
 
@@ -53,6 +53,10 @@ def test_a_tie_of_all_traces_is_settled_and_takes_nothing_from_the_account():
     before = promise.terms.threshold
     promise.count(tally_of(outcome(["1", "2"] * 4, 0.001), 8))
     assert promise.terms.threshold > before
+
+
+def test_votes_that_are_not_whole_numbers_add_up_within_rounding():
+    assert 0 < belief(2.7, 0.1, 2.8 - 1e-15) < 1
 
 
 def test_a_lead_that_the_traces_to_come_cannot_turn_is_safe():
