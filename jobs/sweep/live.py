@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -17,7 +17,7 @@ from deepprune.sweep_config import SweepConfig
 from deepprune.traces import Problem
 from jobs.sample.display import Display
 from jobs.sample.run import Task, solve, system_for
-from jobs.storage.rows import Origin, live_part, part_of, write_solved
+from jobs.storage.rows import Origin, benchmark_of, live_part, part_of, write_solved
 from jobs.storage.run_dir import RunDir
 from jobs.sweep.turns import Turns, learns, votes_in
 
@@ -50,8 +50,12 @@ def _solve(
 ) -> None:
     origin = Origin.of(run)
     policies = [_calibrated(run, policy) for policy in _policies(config, run)]
+    benchmarks: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        benchmarks[benchmark_of(problem.problem_id)].append(problem)
     cells = [
-        _turns(run, run_dir, problems, policy, seed)
+        _turns(run, run_dir, of_benchmark, policy, seed)
+        for of_benchmark in benchmarks.values()
         for policy in policies
         for seed in range(config.seeds)
     ]
@@ -62,7 +66,7 @@ def _solve(
     begin = zip_longest(*(cell.ready() for cell in cells))
     to_come = deque(task for tasks in begin for task in tasks if task is not None)
     most = max(policy.num_traces for policy in policies)
-    total = len(cells) * len(problems)
+    total = len(policies) * config.seeds * len(problems)
     with (
         Display(f"sweep {origin.model}", len(cell_of), num_traces=most) as display,
         system_for(run, problems, address, display) as system,
@@ -80,7 +84,7 @@ def _solve(
 def _turns(
     run: RunConfig, run_dir: RunDir, problems: Sequence[Problem], policy: PolicyConfig, seed: int
 ) -> Turns:
-    """The problems of a cell, with the votes of those that are on disk where it learns."""
+    """The problems of a cell on one benchmark, with the votes of those that are on disk where it learns."""
     model = Origin.of(run).model
     if not learns(policy):
         promise = None
