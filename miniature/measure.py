@@ -25,7 +25,7 @@ from deepprune.statistics import (
     tnr_at_fnr,
 )
 from deepprune.voting import Vote, group_answers
-from miniature.judge_spec import CHECKPOINT_TOKENS
+from miniature import CHECKPOINT, CHECKPOINT_TOKENS
 from miniature.sample import Sampled
 from training.offline.scoring import open_judge
 from training.pairs.data import PairSet, Prefix
@@ -139,7 +139,7 @@ def measure_pruning(
     for name, wave in (("all", num_traces), ("lazy", 1)):
         policy = DeepPruneConfig(
             num_traces=num_traces,
-            checkpoint=f"tokens:{CHECKPOINT_TOKENS}",
+            checkpoint=CHECKPOINT,
             tau=tau,
             max_members=MAX_MEMBERS,
             wave=wave,

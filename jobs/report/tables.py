@@ -8,6 +8,7 @@ from dataclasses import replace
 from deepprune.policy_config import JUDGE_PRICE
 from deepprune.statistics import Estimate
 from jobs.render.format import (
+    DASH,
     amount,
     amount_range,
     change,
@@ -221,27 +222,20 @@ def _published_rows(scenarios: Sequence[Scenario]) -> list[tuple[Cell, ...]]:
     columns = []
     for scenario in scenarios:
         sizes = {s.variant.num_traces for s in scenario.summaries}
-        size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
-        found = published.results(scenario.model, scenario.benchmark, size)
+        found = published.results(scenario.model, scenario.benchmark, sizes)
         columns.append({result.row: result for result in found})
-    names = dict.fromkeys(name for column in columns for name in column)
     rows: list[tuple[Cell, ...]] = []
-    for name in names:
+    for name in dict.fromkeys(name for column in columns for name in column):
         cells = [column.get(name) for column in columns]
-        label = Cell(f"{name} (published)", kind="published")
-        tokens = [
-            Cell(published_tokens(c.tokens), kind="published") if c else NOTHING for c in cells
+        lines = [
+            ("tokens", [published_tokens(c.tokens) if c else DASH for c in cells]),
+            ("Δ", [change(1 + c.change) if c and c.change else DASH for c in cells]),
+            ("accuracy", [percent(c.accuracy) if c else DASH for c in cells]),
         ]
-        right = [Cell(percent(c.accuracy), kind="published") if c else NOTHING for c in cells]
-        changes = [
-            Cell(change(1 + c.change), kind="published") if c and c.change else NOTHING
-            for c in cells
-        ]
-        empty = Cell("", kind="published")
-        rows.append((label, Cell("tokens", kind="published"), *tokens))
-        if any(cell is not NOTHING for cell in changes):
-            rows.append((empty, Cell("Δ", kind="published"), *changes))
-        rows.append((empty, Cell("accuracy", kind="published"), *right))
+        for place, (heading, texts) in enumerate(lines):
+            if set(texts) != {DASH}:
+                label = "" if place else f"{name} (published)"
+                rows.append(tuple(Cell(t, kind="published") for t in (label, heading, *texts)))
     return rows
 
 

@@ -44,8 +44,7 @@ def threshold_table(scenario: Scenario, runs: Sequence[Run], texts: TraceTexts) 
             )
         )
     sizes = {s.variant.num_traces for s in swept}
-    size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
-    for p in published.thresholds(scenario.model, scenario.benchmark, size):
+    for p in published.thresholds(scenario.model, scenario.benchmark, sizes):
         cells = (
             *(f"{p.tau:g}", "DeepPrune (published, Table 3)"),
             *(published_tokens(p.clustering_tokens), percent(p.pass_at_k)),

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.encoder_config import EncoderSettings
 from actors.models import load_prompt
-from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
-from miniature.model_cards import encoder_card, judge_card, reasoner_card
+from miniature import CHECKPOINT
+from miniature.build import model_card
 from miniature.problems import (
     ALL_DIFFICULTIES,
     MAX_DIFFICULTY,
@@ -22,6 +22,7 @@ from miniature.problems import (
     generate_problems,
     slip_rate,
 )
+from training.config import TrainConfig, load
 
 MODELS = Path(__file__).parents[2] / "miniature" / "models"
 WORDS = {"wait", "so", "then", "since", "thus", "first", "next", "hence", "therefore", "check"}
@@ -127,12 +128,13 @@ def test_the_judge_can_be_asked_from_its_folder():
         assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
     assert prompt.template.index("{first}") < prompt.template.index("{second}")
     assert prompt.tau is not None
-    assert (prompt.template, prompt.checkpoint) == (PROMPT.template, PROMPT.checkpoint)
+    trained = load(TrainConfig, "miniature").prompt
+    assert (prompt.template, prompt.checkpoint) == (trained.template, CHECKPOINT)
 
 
 def test_the_encoder_knows_itself():
     settings = EncoderSettings.load(MODELS / "encoder")
-    assert settings.tau is not None and settings.checkpoint == PROMPT.checkpoint
+    assert settings.tau is not None and settings.checkpoint == CHECKPOINT
     assert settings.auroc is not None and settings.auroc > 0.85
 
 
@@ -151,10 +153,8 @@ def test_weights_are_small_enough_for_git():
 
 def test_cards_are_generated_from_the_metrics():
     metrics = json.loads((MODELS / "metrics.json").read_text())
-    assert (MODELS / "reasoner" / "README.md").read_text() == reasoner_card(metrics)
-    for name, card in (("judge", judge_card), ("encoder", encoder_card)):
-        written = (MODELS / name / "README.md").read_text()
-        assert written == card(metrics, CHECKPOINT_TOKENS)
+    for name in ("reasoner", "judge", "encoder"):
+        assert (MODELS / name / "README.md").read_text() == model_card(name, metrics)
 
 
 def test_cards_quote_the_metrics():
