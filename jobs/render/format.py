@@ -108,13 +108,6 @@ def rate(number: float) -> str:
     return _three(number)
 
 
-def rate_range(estimate: Estimate | None) -> str:
-    """The interval of a mean of small counts; nothing where there never was anything to count."""
-    if estimate is None or estimate.low == estimate.high == 0:
-        return ""
-    return f"{rate(estimate.low)}–{rate(estimate.high)}"
-
-
 def _three(number: float, *, whole: bool = False) -> str:
     if number == 0:
         return "0"
