@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 
 from deepprune import statistics
+from deepprune.grading import agree
 from deepprune.statistics import Floats
-from deepprune.voting import same_answer
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
 from jobs.report.scenario import Comparison, Key, Rows, Scenario, Summary
@@ -117,7 +116,7 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
     tokens = _by_problem(rows, _tokens, problems)
     judge = _by_problem(rows, lambda row: row.judge_tokens, problems)
     names = dict.fromkeys(name for row in rows.values() for name in row.values)
-    means = {name: statistics.mean(_by_problem(rows, _cost(name), problems)) for name in names}
+    costs = {name: statistics.mean(_by_problem(rows, _cost(name), problems)) for name in names}
     return Summary(
         variant=variant,
         label=label,
@@ -128,7 +127,7 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
         total_tokens=None if np.isnan(tokens).all() else float(np.nansum(tokens)),
         accuracy=statistics.mean(accuracy),
         tokens=statistics.mean(tokens),
-        costs={name: estimate for name, estimate in means.items() if estimate is not None},
+        costs={name: estimate for name, estimate in costs.items() if estimate is not None},
         bill=statistics.mean(_by_problem(rows, lambda row: row.bill, problems)),
         judge_tokens=statistics.mean(judge),
         judge_share=statistics.ratio(judge, tokens),
@@ -149,8 +148,8 @@ def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None
         return None
     problems = tuple(sorted({problem for problem, _ in keys}))
     ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
-    same = {key: _same(ours[key].answer, theirs[key].answer) for key in keys}
-    same_share = _means(same, problems)
+    same = {key: agree(ours[key].answer, theirs[key].answer) for key in keys}
+    same_share = means(same, problems)
     (right, plain_right), (spent, plain_spent), waited = (
         [_by_problem(of, value, problems) for of in (ours, theirs)]
         for value in (_accuracy, _tokens, _cost("sequential_tokens"))
@@ -197,10 +196,10 @@ def _by_rank(rows: Rows) -> Rows:
 
 def _by_problem(rows: Rows, value: Value, problems: Sequence[str]) -> Floats:
     """A value of the outcomes of each problem, averaged over its seeds."""
-    return _means({key: value(row) for key, row in rows.items()}, problems)
+    return means({key: value(row) for key, row in rows.items()}, problems)
 
 
-def _means(values: Mapping[Key, float | None], problems: Sequence[str]) -> Floats:
+def means(values: Mapping[Key, float | None], problems: Sequence[str]) -> Floats:
     """The mean over the seeds of each problem; NaN where there is no value."""
     found: dict[str, list[float]] = {problem: [] for problem in problems}
     for (problem, _), value in values.items():
@@ -219,8 +218,3 @@ def _tokens(row: Row) -> float | None:
 
 def _cost(name: str) -> Value:
     return lambda row: row.values.get(name)
-
-
-@lru_cache(maxsize=100_000)
-def _same(a: str | None, b: str | None) -> bool:
-    return a == b if a is None or b is None else same_answer(a, b)
