@@ -90,7 +90,7 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
         metrics[name] = {**measure_judge(pairs, scores_of(models / name, pairs)), "tau": tau}
         logger.info("%s: %s", name, metrics[name])
     pruned = demo_traces[:NUM_PRUNED]
-    every = all_pairs(pruned, tokenizer)
+    every = all_pairs(pruned, tokenizer, unanswered=True)
     p_same = scores_of(models / "judge", every)
     metrics["pruning"] = measure_pruning(pruned, every, p_same, metrics["judge"]["tau"])
     logger.info("pruning: %s", metrics["pruning"])

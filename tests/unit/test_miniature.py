@@ -4,6 +4,7 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.encoder_config import EncoderSettings
 from actors.models import load_prompt
+from deepprune.traces import Trace
 from miniature import CHECKPOINT
 from miniature.build import model_card
+from miniature.measure import all_pairs, measure_pruning
 from miniature.problems import (
     ALL_DIFFICULTIES,
     MAX_DIFFICULTY,
@@ -22,6 +25,7 @@ from miniature.problems import (
     generate_problems,
     slip_rate,
 )
+from miniature.sample import Sampled
 from training.config import TrainConfig, load
 
 MODELS = Path(__file__).parents[2] / "miniature" / "models"
@@ -143,6 +147,20 @@ def test_prefixes_encode_back_to_the_tokens_they_were_cut_from(tokenizer):
     for example in generate_examples(5, 50):
         ids = tokenizer.encode(example.solution)[: rng.randint(1, 100)]
         assert tokenizer.encode(tokenizer.decode(ids)) == ids
+
+
+def test_pruning_is_measured_although_a_trace_gave_no_answer(tokenizer):
+    (example,) = generate_examples(5, 1)
+    ids = tokenizer.encode(example.solution)
+    traces = [
+        Trace(i, example.solution, len(ids), "stop", a) for i, a in enumerate(("7", "7", None))
+    ]
+    sampled = [Sampled(example.problem, traces, [ids] * 3)]
+    pairs = all_pairs(sampled, tokenizer, unanswered=True)
+    assert (len(pairs), pairs.same.sum()) == (3, 1)
+    assert len(all_pairs(sampled, tokenizer)) == 1
+    figures = measure_pruning(sampled, pairs, np.full(3, 0.9), tau=0.5)
+    assert figures["all_launched"] == 3
 
 
 def test_weights_are_small_enough_for_git():
