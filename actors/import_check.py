@@ -1,4 +1,4 @@
-"""Check that vLLM's CUDA wheel loads here: `python -m actors.import_check`, the end of a GPU set-up.
+"""Check that vLLM runs on this machine's GPUs: `python -m actors.import_check` ends a GPU set-up.
 
 A torch that was built for another CUDA, or an old driver, otherwise shows only when the first
 engine starts, minutes later and on another machine.
@@ -27,7 +27,7 @@ def _driver_problem() -> str | None:
         asked = subprocess.run(query, capture_output=True, text=True, check=True)
         version = asked.stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
-        return f"nvidia-smi finds no GPU: use a machine image with NVIDIA's driver {DRIVER} or newer"
+        return f"nvidia-smi finds no GPU: use an image with NVIDIA's driver {DRIVER} or newer"
     if int(version.partition(".")[0]) < DRIVER:
         return f"NVIDIA's driver {version} is too old for CUDA {CUDA}: install {DRIVER} or newer"
     return None
@@ -39,7 +39,7 @@ def _torch_problem() -> str | None:
     built_for = torch.version.cuda or "CPUs"
     if built_for.partition(".")[0] != str(CUDA):
         return (
-            f"torch {torch.__version__} is built for {built_for}, and vLLM's wheel for CUDA {CUDA}: "
+            f"torch {torch.__version__} is built for {built_for}, vLLM's wheel for CUDA {CUDA}: "
             "set up again with PyPI's torch (make setup EXTRAS=gpu, no other index or backend)"
         )
     if not torch.cuda.is_available():

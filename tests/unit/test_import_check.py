@@ -18,7 +18,8 @@ def checked(folder: Path, *, driver="580.95.05", cuda="13.0", sees=True, kernels
     smi.write_text(f"#!/bin/sh\necho {driver}\n" if driver else "#!/bin/sh\nexit 9\n")
     smi.chmod(0o755)
     (folder / "torch.py").write_text(
-        f"from types import SimpleNamespace as N\n__version__ = '2.13.0'\nversion = N(cuda={cuda!r})\n"
+        "from types import SimpleNamespace as N\n__version__ = '2.13.0'\n"
+        f"version = N(cuda={cuda!r})\n"
         f"cuda = N(is_available=lambda: {sees})\n"
     )
     (folder / "vllm" / "platforms").mkdir(parents=True)
@@ -45,7 +46,10 @@ def test_a_machine_that_can_run_vllm_passes(tmp_path):
     [
         ({"driver": ""}, "no GPU"),
         ({"driver": "570.124.06"}, "driver 570.124.06 is too old for CUDA 13: install 580"),
-        ({"cuda": "12.8"}, "built for 12.8, and vLLM's wheel for CUDA 13: set up again with PyPI's"),
+        (
+            {"cuda": "12.8"},
+            "built for 12.8, vLLM's wheel for CUDA 13: set up again with PyPI's",
+        ),
         ({"cuda": None}, "built for CPUs"),
         ({"sees": False}, "sees no GPU"),
         (
