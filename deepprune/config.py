@@ -76,6 +76,19 @@ class SamplingConfig(Section):
     truncated_answers: TruncatedAnswers = "none"
     """What a trace counts for that `max_tokens` cut inside its thought: no answer, or its
     `last_box`."""
+    answer_tokens: int | None = Field(None, ge=0)
+    """Tokens of `max_tokens` kept for the answer: a trace that has spent the others inside its
+    thought is asked for its answer. 0: it is cut there. Absent: 0 in runs, 1,024 in requests that
+    `deepprune serve` answers."""
+
+    @model_validator(mode="after")
+    def _room_for_a_thought(self) -> SamplingConfig:
+        if (self.answer_tokens or 0) >= self.max_tokens:
+            raise ValueError(
+                f"answer_tokens {self.answer_tokens} leaves no thought of max_tokens "
+                f"{self.max_tokens}: lower it"
+            )
+        return self
 
 
 class VllmGeneratorConfig(Section):
@@ -124,6 +137,13 @@ class EndpointGeneratorConfig(Section):
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"generator.url must start with http:// or https://, not {url!r}")
         return url.rstrip("/")
+
+    @field_validator("sampling")
+    @classmethod
+    def _cannot_close_a_thought(cls, sampling: SamplingConfig) -> SamplingConfig:
+        if sampling.answer_tokens:
+            raise ValueError("answer_tokens needs a generator of kind vllm")
+        return sampling
 
 
 GeneratorConfig = Annotated[

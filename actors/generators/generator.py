@@ -79,14 +79,19 @@ class Generator(ChannelReplica):
         """Make the work of a trace."""
         encoded = self._prompts.encode(request.chat, request.prompt_options)
         prompt = [*encoded, *request.prefix_token_ids]
+        closing: list[int] = []
+        if request.close is not None:
+            closing = self._prompts.closing(encoded, request.prefix_text, request.close)
         return TraceWork(
             request,
             self._config,
             self._detokenizer.decoder(prompt),
             self._replica,
-            partial(self._generate, request, prompt),
+            partial(self._generate, request, [*prompt, *closing]),
             partial(self._abort, request.request_id),
             self._tool_calls,
+            closing=closing,
+            room=self._prompts.context - len(encoded),
         )
 
     async def _generate(
