@@ -85,7 +85,7 @@ class TraceUpdate:
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """Compare the prefix `second` with each of `firsts`, all of the same problem."""
+    """Compare the newer prefix `second` with each of `firsts`, all of the same problem."""
 
     request_id: str
     problem: str

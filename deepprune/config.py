@@ -91,6 +91,11 @@ class SamplingConfig(Section):
         return self
 
 
+def _progress_s(known: dict[str, Any]) -> float:
+    """Reports cost the drivers CPU; a GPU's traces take minutes, and lose this much at most."""
+    return 5.0 if known["engine"].gpus_per_shard else 1.0
+
+
 class VllmGeneratorConfig(Section):
     """Generators that we start: Ray Serve replicas, each around one vLLM engine."""
 
@@ -105,8 +110,11 @@ class VllmGeneratorConfig(Section):
     tool_call_parser: str | None = None
     """vLLM's name of the parser of the model's tool calls, such as `hermes`. Absent: requests with
     tools are refused."""
-    progress_s: float = Field(1.0, gt=0)
-    """Seconds between two progress events of a trace."""
+    progress_s: float = Field(default_factory=_progress_s, gt=0)
+    """Seconds between two progress events of a trace. Absent: 5 on GPUs, 1 on CPUs."""
+    expected_trace_tokens: int | None = Field(None, ge=1)
+    """Mean length of a trace, from which `max_num_seqs` follows. Absent: half of `max_tokens`, at
+    most 12,000."""
     stream_interval: int = Field(1, ge=1)
     """Tokens per engine output. Above 1 it saves CPU where engines are very fast."""
     confidence: bool = False

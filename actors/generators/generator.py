@@ -36,7 +36,7 @@ class Generator(ChannelReplica):
     def __init__(
         self, config: VllmGeneratorConfig, executor_backend: str | None, stall_s: float
     ) -> None:
-        super().__init__(config.engine.max_num_seqs, stall_s)
+        super().__init__(config.engine.slots, stall_s)
         self._config = config
         self._stall_detector = StallDetector(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
