@@ -80,6 +80,8 @@ def explained(error: ValidationError) -> str:
     """All that is wrong, in one line."""
     problems = []
     for detail in error.errors():
+        if detail["type"] == "default_factory_not_called":  # for want of another, wrong key
+            continue
         path = [str(part) for part in detail["loc"]]
         for at, (section, name) in enumerate(pairwise(path)):
             if section in ("generator", "judge", "policy") and name in _TAGS:

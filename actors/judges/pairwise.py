@@ -1,8 +1,9 @@
 """The pairwise judge: a Serve replica around a small vLLM engine that scores pairs of prefixes.
 
-The score is the probability of one answer token (Section 4.1.2), never sampled text. The older
-prefix comes first in the prompt: pairs that share it share its tokens, and the engine's prefix
-cache computes them once.
+The score is the probability of one answer token (Section 4.1.2), never sampled text. The new
+prefix comes first in the prompts of a call: it is computed once for all members, whatever else the
+engine's prefix cache holds. With the members first, a cache that cannot hold those of all problems
+in flight would lose each before its next use.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class Judge(JudgeReplica):
     async def _score(self, request: JudgeRequest, cost: Cost) -> tuple[float, ...]:
         try:
             prompts = [
-                self._prompt.token_ids(request.problem, first, request.second)
-                for first in request.firsts
+                self._prompt.token_ids(request.problem, request.second, member)
+                for member in request.firsts
             ]
         except UserError as error:
             raise PromptTooLong(str(error)) from None

@@ -9,33 +9,34 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-END_OF_THOUGHT = (
-    "</think>",
-    "</thinking>",
-    "</thought>",
-    "</reasoning>",
-    "</seed:think>",
-    "<|end_of_thought|>",
-    "<channel|>",
-    "[/THINK]",
-    "◁/think▷",
-)
-_START_OF_THOUGHT = (
-    "<think>",
-    "<thinking>",
-    "<thought>",
-    "<reasoning>",
-    "<seed:think>",
-    "<|begin_of_thought|>",
-    "<|channel>thought",
-    "[THINK]",
-    "◁think▷",
-)
+_MARKS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel>thought": "<channel|>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+}
+_START_OF_THOUGHT = tuple(_MARKS)
+END_OF_THOUGHT = tuple(_MARKS.values())
+_BEFORE_ANSWER = {
+    "<|end_of_thought|>": "\n\n<|begin_of_solution|>\n\n",
+    "<channel|>": "",
+    "[/THINK]": "",
+}
+"""What stands between the end of a thought and the answer, where it is no empty line."""
 _HARMONY_TOKENS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
 SPECIAL_MARKS = frozenset((*END_OF_THOUGHT, *_START_OF_THOUGHT, *_HARMONY_TOKENS, "<|channel>"))
 """Special tokens that a decoder must keep: they part the thought from the answer."""
 _HARMONY_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>\w*\s*)?<\|message\|>")
+ANSWER_START = "**Final Answer**\n\n\\boxed{"
+"""Begins the answer of a thought that was closed, where a value is asked for."""
 _HARMONY_THOUGHT = "<|channel|>analysis"
+_HARMONY_TURN = "<|start|>assistant"
+_HARMONY_ANSWER = f"{_HARMONY_TURN}<|channel|>final<|message|>"
 # Harmony without its special tokens: role and channel run into the text.
 _BARE_FINAL = "assistantfinal"
 _BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z\s])")
@@ -101,6 +102,34 @@ def opens_thought(prompt: str) -> bool:
     return prompt.rstrip().endswith(_START_OF_THOUGHT)
 
 
+def closing_text(text: str, prompt: str = "") -> str | None:
+    """The text that ends the thought which a trace is in, by its own format; None if it is in none.
+
+    `prompt` is the end of the prompt: the mark that begins the thought may stand there.
+    """
+    if any(mark in text for mark in END_OF_THOUGHT) or _HARMONY_FINAL.search(text):
+        return None
+    if "<|channel|>" in text:
+        return _harmony_closing(text)
+    began = prompt.rstrip() if opens_thought(prompt) else ""
+    places = {mark: (began[-_LONGEST_MARK:] + text).find(mark) for mark in _START_OF_THOUGHT}
+    found = [mark for mark, place in places.items() if place >= 0]
+    if not found:
+        return None
+    end = _MARKS[min(found, key=places.__getitem__)]
+    after = _BEFORE_ANSWER.get(end, "\n\n")
+    return f"\n{end}{after}"
+
+
+def _harmony_closing(text: str) -> str | None:
+    """End harmony's message and begin the final one; None where a tool is called."""
+    _, ended, header = text.rpartition("<|end|>")
+    header = header if ended else _HARMONY_TURN + text
+    if _HARMONY_ANSWER.startswith(header):
+        return _HARMONY_ANSWER.removeprefix(header)
+    return None if "to=" in header.partition("<|message|>")[0] else "<|end|>" + _HARMONY_ANSWER
+
+
 def _without_marks(thought: str) -> str:
     thought = thought.strip()
     if _HARMONY_THOUGHT in thought or "<|message|>" in thought:
@@ -124,7 +153,7 @@ def _harmony_thought(text: str) -> str:
 
 
 def _reply(text: str, end: int, start: int) -> Reply:
-    content = text[start:].removeprefix("<|begin_of_solution|>").strip()
+    content = text[start:].strip().removeprefix("<|begin_of_solution|>").strip()
     return Reply(text[:end], content or None)
 
 
