@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from actors.judges import pairwise
 from actors.language_model import load_language_model
+from actors.models import load_prompt
 from deepprune.config import EngineConfig, VllmJudgeConfig
 from training.config import LoraConfig
 from training.learners.base_model import with_lora
@@ -60,16 +63,14 @@ def test_the_answer_rows_and_the_layers_below_learn():
 def test_the_served_judge_scores_in_float32(monkeypatch):
     asked = {}
 
-    def start(config: EngineConfig, *_: object) -> None:
+    def start(config: EngineConfig, *_: object) -> SimpleNamespace:
         asked.update(config.engine_args)
-        raise InterruptedError
+        return SimpleNamespace(model_config=SimpleNamespace(max_model_len=512))
 
     monkeypatch.setattr(pairwise, "start_engine", start)
-    monkeypatch.setattr(pairwise.Judge, "__del__", lambda judge: None)
     for given, expected in (({}, "float32"), ({"head_dtype": "model"}, "model")):
         config = VllmJudgeConfig.model_validate(
             {"engine": {"model": MODEL, "engine_args": {"hf_overrides": {"a": 1} | given}}}
         )
-        with pytest.raises(InterruptedError):
-            pairwise.Judge(config, None, None, 1.0)
+        pairwise.Judge(config, load_prompt(MODEL), None, 1.0)._retired = True
         assert asked["hf_overrides"] == {"a": 1, "head_dtype": expected}
