@@ -103,7 +103,7 @@ class Evidence:
         return next((cluster for cluster in largest if known.isdisjoint(cluster.traces)), None)
 
     def fresh(self, sample: int, cluster: Cluster, limit: int, but: Collection[int]) -> list[int]:
-        """Traces of a cluster to compare with `sample` next, without `but`, up to `limit` in all."""
+        """Traces of a cluster to compare `sample` with next, without `but`; `limit` in all."""
         known = self._ratios[sample]
         traces = cluster.traces
         room = limit - sum(trace in known for trace in traces)
