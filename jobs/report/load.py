@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.ledger import Fate
 from deepprune.policy_config import JUDGE_PRICE
 from deepprune.schemas import LEDGER_FIELDS, OUTCOMES
@@ -118,7 +118,7 @@ def _load(folder: Path, index: int, name: str) -> Run:
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / 'config.yaml'} cannot be read: {_reason(error)}") from None
+        raise UserError(f"{folder / 'config.yaml'} cannot be read: {reason(error)}") from None
     config = config if isinstance(config, dict) else {}
     parts = parquet_files(folder / "outcomes")
     tables = [_read(part) for part in parts]
@@ -139,7 +139,7 @@ def _read(part: Path) -> pa.Table:
     try:
         table = pq.ParquetFile(part).read()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{part} cannot be read as Parquet: {_reason(error)}") from None
+        raise UserError(f"{part} cannot be read as Parquet: {reason(error)}") from None
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
         raise UserError(f"{part} is no table of outcomes: it has no column {', '.join(missing)}")
@@ -160,7 +160,7 @@ def _as_declared(column: pa.ChunkedArray, field: pa.Field, part: Path) -> pa.Arr
         return pa.array(column.to_pylist(), field.type)  # fields added since are null
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise UserError(
-            f"{part} is no table of outcomes: column {field.name}: {_reason(error)}"
+            f"{part} is no table of outcomes: column {field.name}: {reason(error)}"
         ) from None
 
 
@@ -200,7 +200,3 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
         name if names.count(name) == 1 else f"{path.parent.name}/{name}"
         for path, name in zip(paths, names, strict=True)
     ]
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
