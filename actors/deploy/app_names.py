@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models import judge_prompt, resolve_model
+from cluster.settings import settled
 from deepprune.config import RunConfig, VllmGeneratorConfig, VllmJudgeConfig
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def generator_app_name(config: RunConfig) -> str | None:
     if not isinstance(generator, VllmGeneratorConfig):
         return None
     # Each request says how it is sampled.
-    section = generator.model_dump(mode="json", exclude={"sampling"})
+    section = settled(generator).model_dump(mode="json", exclude={"sampling"})
     return _name(GENERATOR_APP, generator.engine.model, section, config.limits.stall_s)
 
 

@@ -77,9 +77,14 @@ class AppReaper:
             self._keep(left)
 
     def _keep(self, left: dict[str, list[str]]) -> None:
-        """Set the users; delete applications that have none."""
-        delete_apps([app for app, users in left.items() if not users])
-        self._users = {app: users for app, users in left.items() if users}
+        """Set the users; delete applications that have none, and Serve when it serves nothing."""
+        used = {app: users for app, users in left.items() if users}
+        # In order: an endpoint before the engines that it uses.
+        for name in sorted(serve.status().applications.keys() & left.keys() - used.keys()):
+            serve.delete(name)
+        if not used and not serve.status().applications:  # a user may be about to deploy
+            serve.shutdown()
+        self._users = used
         self._store()
 
     def _store(self) -> None:
@@ -110,12 +115,3 @@ def _ask(method: str, job_id: str, apps: Sequence[str]) -> None:
             time.sleep(POLL_S / TRIES)
         else:
             return
-
-
-def delete_apps(apps: Sequence[str]) -> None:
-    """Delete applications, and shut Serve down where it serves no others."""
-    # In order: an endpoint before the engines that it uses.
-    for name in sorted(serve.status().applications.keys() & set(apps)):
-        serve.delete(name)
-    if not serve.status().applications:
-        serve.shutdown()

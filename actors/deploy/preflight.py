@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models import encoder_judge, feature_judge, judge_prompt, resolve_model
-from actors.tokenizer import load_file, load_tokenizer, prompt_token_ids
+from actors.tokenizer import load_file, load_tokenizer, prompt_token_ids, template_reads
 from cluster.placement import place
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import (
@@ -146,8 +146,15 @@ def _check_generator(config: VllmGeneratorConfig, problems: Sequence[Problem]) -
     engine = config.engine
     tokenizer = load_tokenizer(engine.tokenizer)
     context = engine.max_model_len or _context(engine.model)
+    arguments, date = config.chat_template_kwargs, config.chat_template_date
+    for name in arguments:
+        if not template_reads(tokenizer, name):
+            raise UserError(
+                f"generator.chat_template_kwargs: the chat template of {engine.model} reads no "
+                f"{name!r}: leave it out"
+            )
     for problem in problems:
-        num_tokens = len(prompt_token_ids(tokenizer, problem.chat, config.chat_template_kwargs))
+        num_tokens = len(prompt_token_ids(tokenizer, problem.chat, arguments, date))
         if context is not None and num_tokens >= context:
             raise UserError(
                 f"{problem.problem_id}: its prompt has {num_tokens} tokens, and {engine.model} has "

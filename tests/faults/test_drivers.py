@@ -21,19 +21,27 @@ from ray import serve
 from actors.deploy.app_reaper import used
 
 ray.init(sys.argv[1], log_to_driver=False)
-with used(["shared"]):
-    if "shared" not in serve.status().applications:
+app = sys.argv[2]
+with used([app]):
+    serve.start(proxy_location="Disabled")
+    if "waits" in sys.argv:
+        print(ray.get_runtime_context().get_job_id(), flush=True)
+        sys.stdin.readline()
+    if app not in serve.status().applications:
         light = serve.deployment(type("Light", (), {})).options(ray_actor_options={"num_cpus": 0})
-        serve.run(light.bind(), name="shared", route_prefix=None)
+        serve.run(light.bind(), name=app, route_prefix=None)
     print(ray.get_runtime_context().get_job_id(), flush=True)
     sys.stdin.readline()
 """
 
 
-def driver(address: str) -> tuple[subprocess.Popen[str], str]:
-    """A process that uses the application until it is sent a line, and its job id."""
+def driver(address: str, app: str = "shared", *options: str) -> tuple[subprocess.Popen[str], str]:
+    """A process that uses the application until it is sent a line, and its job id.
+
+    With `waits`, it deploys the application only once it is sent a line before.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, address],
+        [sys.executable, "-c", DRIVER, address, app, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -69,3 +77,12 @@ def test_an_application_stays_until_its_last_driver_ends(bare_cluster):
     assert is_served()
     third.kill()
     wait_for(lambda: not is_served())
+
+
+def test_serve_stays_while_a_driver_is_about_to_deploy(bare_cluster):
+    first, _ = driver(bare_cluster)
+    second, second_job = driver(bare_cluster, "late", "waits")
+    first.kill()
+    wait_for(lambda: users() == {"late": [second_job]})
+    assert second.communicate("\n\n", timeout=HANG_S) == (f"{second_job}\n", None)
+    assert second.returncode == 0

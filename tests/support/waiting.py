@@ -54,11 +54,13 @@ def whole() -> bool:
     """Whether two generators and a judge of runs serve, and no other engine of a run does."""
     from ray import serve
     from ray.exceptions import RayError
+    from ray.serve.context import _set_global_client
     from ray.serve.exceptions import RayServeException
 
     try:
         applications = serve.status().applications
-    except (RayError, RayServeException):  # its controller is being replaced
+    except (RayError, RayServeException):  # its controller is being replaced, or has ended for good
+        _set_global_client(None)  # else this process would ask the old one for ever
         return False
     running = {
         name: deployment.replica_states.get("RUNNING", 0)

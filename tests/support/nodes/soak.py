@@ -257,6 +257,7 @@ def soak(seconds: float, seed: int, folder: Path) -> None:
         sys.stdout.write(table(injector.injected) + f"\n{found}, seed {seed}\n")
         assert status in (0, 130), f"the sweep ended with {status}"
         assert all(fault.result_after_s is not None for fault in injector.injected)
+        assert all(fault.whole_after_s is not None for fault in injector.injected)
         assert_nothing_is_left(scene.hosts)
 
 
