@@ -84,7 +84,7 @@ def _solve(
 def _turns(
     run: RunConfig, run_dir: RunDir, problems: Sequence[Problem], policy: PolicyConfig, seed: int
 ) -> Turns:
-    """The problems of a cell on one benchmark, with the votes of those that are on disk where it learns."""
+    """The problems of a cell on one benchmark, with the votes of those that are on disk."""
     model = Origin.of(run).model
     if not learns(policy):
         promise = None

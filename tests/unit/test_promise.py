@@ -177,6 +177,14 @@ def test_what_easy_problems_leave_of_the_risk_raises_the_threshold_and_hard_ones
     assert hard.terms.threshold < fresh < easy.terms.threshold <= MAX_THRESHOLD
 
 
+def test_a_problem_with_a_judge_changes_the_account_and_not_the_prior():
+    promise = Promise(0.05, shipped())
+    before = promise.terms
+    promise.take(0.0)
+    assert promise.terms.threshold > before.threshold
+    assert promise.terms.weights is before.weights
+
+
 def test_the_terms_of_a_problem_stay_as_they_were_when_it_began():
     promise = Promise(0.05, shipped())
     terms = promise.terms
