@@ -83,7 +83,7 @@ def test_with_a_judge_problems_are_held_to_the_account_that_those_before_leave(c
     keys = yaml.safe_load(config.read_text())
     tokens = {}
     for learns in (True, False):
-        keys["policies"] = [{"name": "deepprune+", "learns": learns, "risk": 0.01}]
+        keys["policies"] = [{"name": "deepprune+", "learns": learns, "risk": 0.1}]
         keys |= {"judges": ["noisy:0.85"], "controls": False}
         config.write_text(yaml.safe_dump(keys))
         rows = [row for part in run(config, tmp_path / str(learns)).values() for row in part]
