@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -75,6 +76,12 @@ def prompt_token_ids(
     )
     ids = tokenizer.encode(text, add_special_tokens=False)
     return ids
+
+
+def template_reads(tokenizer: Any, name: str) -> bool:
+    """Whether the model's chat template reads an argument of this name."""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    return re.search(rf"\b{re.escape(name)}\b", template) is not None
 
 
 def _template_turn(message: Message) -> dict[str, Any]:

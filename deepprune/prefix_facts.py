@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from deepprune.answers import extract_answer
-from deepprune.answers.reply import END_OF_THOUGHT
+from deepprune.answers.reply import split_reply
 
 NEAR_THE_END = 400
 """Characters before the end of a thought in which its result is looked for."""
@@ -103,7 +103,7 @@ def read_statements(prefix: str) -> Statements:
                 results[part] = end
         if parts[0] and parts[-1]:
             claims[parts[0]] = parts[-1]
-    end_of_thought = max(text.rfind(mark) for mark in END_OF_THOUGHT)
+    end_of_thought = split_reply(text).end
     box = extract_answer(text, "auto")
     return Statements(
         text,
@@ -112,10 +112,10 @@ def read_statements(prefix: str) -> Statements:
         claims,
         _last_positions(_conclusions(text)),
         None if box is None else normalised(box),
-        _last_number(text[max(0, end_of_thought - NEAR_THE_END) : end_of_thought])
-        if end_of_thought >= 0
-        else None,
-        end_of_thought if end_of_thought >= 0 else None,
+        None
+        if end_of_thought is None
+        else _last_number(text[max(0, end_of_thought - NEAR_THE_END) : end_of_thought]),
+        end_of_thought,
         len(_DOUBTS.findall(text)),
         len(numbers),
         num_equations,

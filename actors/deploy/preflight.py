@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from actors.models import encoder_judge, feature_judge, judge_prompt, resolve_model
-from actors.tokenizer import load_file, load_tokenizer, prompt_token_ids
+from actors.tokenizer import load_file, load_tokenizer, prompt_token_ids, template_reads
 from cluster.placement import place
 from deepprune.answers.reply import SPECIAL_MARKS, opens_thought
 from deepprune.checkpoints import CheckpointSpec
@@ -173,9 +173,16 @@ def _check_prompt(config: VllmGeneratorConfig, problems: Sequence[Problem]) -> s
     engine = config.engine
     tokenizer = load_tokenizer(engine.tokenizer)
     context = engine.max_model_len or _context(engine.model)
+    arguments, date = config.chat_template_kwargs, config.chat_template_date
+    for name in arguments:
+        if not template_reads(tokenizer, name):
+            raise UserError(
+                f"generator.chat_template_kwargs: the chat template of {engine.model} reads no "
+                f"{name!r}: leave it out"
+            )
     longest: list[int] = []
     for problem in problems:
-        ids = prompt_token_ids(tokenizer, problem.chat, config.chat_template_kwargs)
+        ids = prompt_token_ids(tokenizer, problem.chat, arguments, date)
         if context is not None and len(ids) >= context:
             raise UserError(
                 f"{problem.problem_id}: its prompt has {len(ids)} tokens, and {engine.model} has "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 
 from deepprune.errors import UserError
 from deepprune.ledger import Fate
+from deepprune.policy_config import JUDGE_PRICE
 from deepprune.schemas import LEDGER_FIELDS, OUTCOMES
 
 REQUIRED = ("problem_id", "policy", "answer")
@@ -20,6 +21,11 @@ NESTED = ("votes", "clusters", "ends", "events")
 TOKENS = tuple(f"{fate.value}_tokens" for fate in Fate)
 NUMBERS = ("rounds", "sequential_tokens", *(name for name, _ in LEDGER_FIELDS))
 """Columns that become figures."""
+AS_RECORDED = (
+    *("problem_id", "reference", "driver", "policy", "cell", "judge", "num_traces", "checkpoint"),
+    *("tau", "settings", "seed", "answer", "correct"),
+)
+"""Columns that `Row` holds as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,21 @@ class Row:
     @property
     def tokens(self) -> float | None:
         """Tokens generated, whatever became of them; None in runs that did not count them."""
-        known = [self.values[name] for name in TOKENS if name in self.values]
+        return self._sum(TOKENS)
+
+    @property
+    def judge_tokens(self) -> float | None:
+        """Tokens that the judge read, computed or cached."""
+        return self._sum(("judge_computed_tokens", "judge_cached_tokens"))
+
+    @property
+    def bill(self) -> float | None:
+        """Tokens generated, and at `JUDGE_PRICE` those that judge and prompts computed."""
+        read = self._sum(("judge_computed_tokens", "prompt_computed_tokens")) or 0.0
+        return None if self.tokens is None else self.tokens + JUDGE_PRICE * read
+
+    def _sum(self, names: Iterable[str]) -> float | None:
+        known = [self.values[name] for name in names if name in self.values]
         return sum(known) if known else None
 
 
@@ -146,35 +166,19 @@ def _as_declared(column: pa.ChunkedArray, field: pa.Field, part: Path) -> pa.Arr
 
 def _rows(table: pa.Table, run: int) -> tuple[Row, ...]:
     flat = table.drop_columns(list(NESTED))
-    rows = []
-    for index, record in enumerate(flat.to_pylist()):
-        if record["problem_id"] is None or record["policy"] is None:
-            continue
-        complete = record["complete"]
-        rows.append(
-            Row(
-                run=run,
-                index=index,
-                benchmark=record["benchmark"] or record["problem_id"].partition("/")[0],
-                problem_id=record["problem_id"],
-                reference=record["reference"],
-                model=record["model"] or "unnamed model",
-                driver=record["driver"],
-                policy=record["policy"],
-                cell=record["cell"],
-                judge=record["judge"],
-                num_traces=record["num_traces"],
-                checkpoint=record["checkpoint"],
-                tau=record["tau"],
-                settings=record["settings"],
-                seed=record["seed"],
-                answer=record["answer"],
-                correct=record["correct"],
-                complete=True if complete is None else complete,
-                values={n: float(record[n]) for n in NUMBERS if record[n] is not None},
-            )
+    return tuple(
+        Row(
+            run=run,
+            index=index,
+            benchmark=record["benchmark"] or record["problem_id"].partition("/")[0],
+            model=record["model"] or "unnamed model",
+            complete=record["complete"] is not False,
+            values={name: float(record[name]) for name in NUMBERS if record[name] is not None},
+            **{name: record[name] for name in AS_RECORDED},
         )
-    return tuple(rows)
+        for index, record in enumerate(flat.to_pylist())
+        if record["problem_id"] is not None and record["policy"] is not None
+    )
 
 
 def _recordings(folder: Path, config: dict[str, Any]) -> tuple[Path, ...]:

@@ -46,17 +46,6 @@ class Benchmark:
     problems: tuple[Problem, ...]
     source: dict[str, Any]
 
-    def within(self, problems: slice) -> Benchmark:
-        """The benchmark with only these of its problems.
-
-        Raises:
-            UserError: that leaves none.
-        """
-        chosen = self.problems[problems]
-        if not chosen:
-            raise UserError(f"{self.name} has {len(self.problems)} problems, and none of these")
-        return replace(self, problems=chosen)
-
 
 @dataclass(frozen=True, slots=True)
 class _Hub:
@@ -173,7 +162,10 @@ def load_benchmark(
         raise UserError(
             f"there is no benchmark {name!r}: give one of {names}, or a file: {FORMATS}"
         )
-    return benchmark.within(problems)
+    chosen = benchmark.problems[problems]
+    if not chosen:
+        raise UserError(f"{name} has {len(benchmark.problems)} problems, and none of these")
+    return replace(benchmark, problems=chosen)
 
 
 def _from_hub(name: str, kind: AnswerKind | None, instruction: str | None) -> Benchmark:

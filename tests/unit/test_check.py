@@ -59,6 +59,11 @@ class TestConfiguration:
             ({"policy.checkpoint": "tokens:256"}, "checkpoint", "lower the one or raise the other"),
             ({"generator.engine.model": "./nowhere"}, "generator", "give the folder of"),
             ({"generator.engine.model": "nobody/nothing"}, "tokenizer and prompt", "no hub"),
+            (
+                {"generator.chat_template_kwargs": {"enable_thinking": True}},
+                "tokenizer and prompt",
+                "leave it out",
+            ),
             ({"generator.engine.kv_cache_gib": 0.001}, "cache of a replica", "lower max_model_len"),
             ({"judge.engine.model": "./nowhere"}, "judge", "give the folder of"),
             (
@@ -77,7 +82,7 @@ class TestConfiguration:
                 "generator",
                 "127.0.0.1:9",
             ),
-            ({"judge": {"kind": "features", "folder": "./none"}}, "judge", "none"),
+            ({"judge": {"kind": "features", "folder": "./none"}}, "judge", "deepprune cheap"),
         ],
     )
     def test_what_is_wrong_is_a_line(self, changes, name, words, capsys):

@@ -177,8 +177,8 @@ def test_published_numbers_stand_where_model_benchmark_and_size_match(tmp_path):
     table = paper_form(scenarios_of(tmp_path / "run", rows))
     shown = {row[0].text: [cell.text for cell in row] for row in table.rows if row[0].text}
     assert shown["DeepPrune (published)"] == ["DeepPrune (published)", "tokens", "0.26×10⁸", "–"]
-    assert published.results("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "AIME_2024", 512)
-    assert not published.results("DeepSeek-R1-Distill-Llama-8B", "aime24", 512)
+    assert published.results("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "AIME_2024", {512})
+    assert not published.results("DeepSeek-R1-Distill-Llama-8B", "aime24", {512})
     assert published.pairs("DeepSeek-R1-Distill-Llama-8B").same == 61_505
 
 
