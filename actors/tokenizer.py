@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models import resolve_model
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.traces import Message
 
 HUB_TIMEOUT_S = 5.0
@@ -103,8 +103,7 @@ def load_file(load: Callable[..., Any], model: str) -> Any:
     try:
         return load(folder, local_files_only=Path(folder).is_dir() or is_cached(folder))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"cannot load model {model!r}: {reason}") from None
+        raise UserError(f"cannot load model {model!r}: {reason(error)}") from None
 
 
 def is_cached(model: str) -> bool:

@@ -9,7 +9,7 @@ from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
-from jobs.report.variants import VariantReader, labels
+from jobs.report.variants import labels, variant_of
 from tests.support.report_figures import scenarios_of
 from tests.support.sample_runs import outcome, trace, write_run
 
@@ -43,8 +43,7 @@ def test_labels_show_what_differs_within_a_policy(tmp_path):
 def test_labels_are_never_the_same_twice(tmp_path):
     rows = [outcome(1, "deepprune", judge=judge) for judge in ("a/judge", "b/judge")]
     run = load_runs([write_run(tmp_path / "run", rows)])[0]
-    reader = VariantReader()
-    assert len(set(labels([reader.read(row) for row in run.rows]).values())) == 2
+    assert len(set(labels([variant_of(row) for row in run.rows]).values())) == 2
 
 
 def test_figures_by_hand(tmp_path):
