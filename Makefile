@@ -1,14 +1,14 @@
 # Start with `make demo` and `make test`. Both run the set-up first.
 PYTHON ?= python3
 EXTRAS ?= cpu,train,dev
-# Select the CPU build of torch; PyPI's default is a CUDA build.
-TORCH_BACKEND ?= cpu
+GPU := $(findstring gpu,$(EXTRAS))
 
 BIN := .venv/bin
 # Pass pip's find-links on to uv, which does not read pip's configuration.
 FIND_LINKS := $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*find-links='\(.*\)'/\1/p" | head -n 1)
-UV_ENV := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)",UV_TORCH_BACKEND=$(TORCH_BACKEND))
-OVERRIDES := $(if $(findstring gpu,$(EXTRAS)),,--override requirements/cpu-overrides.txt)
+# On GPUs take PyPI's torch: vLLM's wheel is built for its CUDA. On CPUs take the CPU build.
+UV_ENV := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)",$(if $(GPU),,UV_TORCH_BACKEND=cpu))
+OVERRIDES := $(if $(GPU),,--override requirements/cpu-overrides.txt)
 
 .PHONY: demo test test-rest test-all test-unit lint format setup miniature bench soak-short soak clean
 
@@ -20,6 +20,7 @@ setup: .venv/.ready-$(EXTRAS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "uv>=0.5"
 	$(UV_ENV) $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(OVERRIDES) --editable ".[$(EXTRAS)]"
+	$(if $(GPU),$(BIN)/python -m actors.import_check)
 	touch "$@"
 
 demo: setup ## compare pruning with self-consistency, live, on this machine

@@ -36,6 +36,11 @@ class TraceRequest:
     """The replica whose cache holds the prefix."""
     priority: int = 0
     """The engine decodes requests with a lower number first."""
+    answer_tokens: int = 0
+    """Above 0 the trace stops where only so many tokens of its budget are left, so that its thought
+    may be closed."""
+    close: str | None = None
+    """Close the thought that the prefix is in, and begin the answer with this text."""
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -54,7 +59,9 @@ class TraceUpdate:
     `length`, or `abort` for one that its driver aborted. `num_chars` is set where the trace's text
     is shorter than what was sent: up to its stop text. `confidence` has one value for each token,
     where it is measured. `engine_s` is set on the last update: seconds since the request's first
-    token.
+    token. `before_answer` is set on the last update of a trace that has stopped so that its thought
+    may be closed. `closed` says that `text` and `token_ids` begin with what closed the thought;
+    those tokens are part of the prompt, and `num_tokens` does not count them.
     """
 
     text: str
@@ -72,11 +79,13 @@ class TraceUpdate:
     """What its answer part says besides."""
     engine_s: float = 0.0
     replica: str | None = None
+    before_answer: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """Compare the prefix `second` with each of `firsts`, all of the same problem."""
+    """Compare the newer prefix `second` with each of `firsts`, all of the same problem."""
 
     request_id: str
     problem: str

@@ -108,7 +108,7 @@ def calibrated(config: RunConfig, wall_s: float, solved: Sequence[Any]) -> Speed
     judge_s, _ = asyncio.run(score(judge_app, requests[4:5]))
     judging_s, judged_tokens = asyncio.run(score(judge_app, requests[5:]))
     return SpeedConfig(
-        streams=engine.max_num_seqs,
+        streams=engine.slots,
         step_s=0,
         step_s_per_trace=wall_s / tokens,
         judge_s=judge_s,

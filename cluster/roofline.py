@@ -31,9 +31,8 @@ def replica_speed(
         UserError: the GPUs hold too little cache for that trace.
     """
     bandwidth = gpu.bandwidth * shards * efficiency.bandwidth
-    flops = gpu.flops * shards * efficiency.compute
-    room = gpu.memory_bytes * shards * efficiency.memory - model.weight_bytes
-    cache_tokens = room / model.kv_bytes_per_token
+    flops = _flops(gpu, shards, efficiency)
+    cache_tokens = free_tokens(gpu, shards, model, efficiency.memory)
     if cache_tokens < trace_tokens:
         raise UserError(
             f"{shards} x {gpu.name} hold {gpu.memory_bytes * shards / 1e9:.0f} GB, too little for "
@@ -51,11 +50,21 @@ def replica_speed(
     )
 
 
+def free_tokens(gpu: GpuSpec, shards: int, model: ModelShape, memory_share: float) -> float:
+    """Tokens of cache that the weights leave in a share of the memory of some GPUs."""
+    room = gpu.memory_bytes * shards * memory_share - model.weight_bytes
+    return room / model.kv_bytes_per_token
+
+
 def judge_speed(
     gpu: GpuSpec, shards: int, model: ModelShape, efficiency: Efficiency
 ) -> SpeedConfig:
     """Estimate one judge replica; only the judge's fields are meaningful."""
-    flops = gpu.flops * shards * efficiency.compute
+    flops = _flops(gpu, shards, efficiency)
     return SpeedConfig(
         judge_s=JUDGE_LATENCY_S, judge_tokens_per_s=flops / (2 * model.active_params)
     )
+
+
+def _flops(gpu: GpuSpec, shards: int, efficiency: Efficiency) -> float:
+    return gpu.flops * shards * (efficiency.compute or gpu.compute_share)

@@ -76,6 +76,24 @@ class SamplingConfig(Section):
     truncated_answers: TruncatedAnswers = "none"
     """What a trace counts for that `max_tokens` cut inside its thought: no answer, or its
     `last_box`."""
+    answer_tokens: int | None = Field(None, ge=0)
+    """Tokens of `max_tokens` kept for the answer: a trace that has spent the others inside its
+    thought is asked for its answer. 0: it is cut there. Absent: 0 in runs, 1,024 in requests that
+    `deepprune serve` answers."""
+
+    @model_validator(mode="after")
+    def _room_for_a_thought(self) -> SamplingConfig:
+        if (self.answer_tokens or 0) >= self.max_tokens:
+            raise ValueError(
+                f"answer_tokens {self.answer_tokens} leaves no thought of max_tokens "
+                f"{self.max_tokens}: lower it"
+            )
+        return self
+
+
+def _progress_s(known: dict[str, Any]) -> float:
+    """Reports cost the drivers CPU; a GPU's traces take minutes, and lose this much at most."""
+    return 5.0 if known["engine"].gpus_per_shard else 1.0
 
 
 class VllmGeneratorConfig(Section):
@@ -92,8 +110,11 @@ class VllmGeneratorConfig(Section):
     tool_call_parser: str | None = None
     """vLLM's name of the parser of the model's tool calls, such as `hermes`. Absent: requests with
     tools are refused."""
-    progress_s: float = Field(1.0, gt=0)
-    """Seconds between two progress events of a trace."""
+    progress_s: float = Field(default_factory=_progress_s, gt=0)
+    """Seconds between two progress events of a trace. Absent: 5 on GPUs, 1 on CPUs."""
+    expected_trace_tokens: int | None = Field(None, ge=1)
+    """Mean length of a trace, from which `max_num_seqs` follows. Absent: half of `max_tokens`, at
+    most 12,000."""
     stream_interval: int = Field(1, ge=1)
     """Tokens per engine output. Above 1 it saves CPU where engines are very fast."""
     confidence: bool = False
@@ -124,6 +145,13 @@ class EndpointGeneratorConfig(Section):
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"generator.url must start with http:// or https://, not {url!r}")
         return url.rstrip("/")
+
+    @field_validator("sampling")
+    @classmethod
+    def _cannot_close_a_thought(cls, sampling: SamplingConfig) -> SamplingConfig:
+        if sampling.answer_tokens:
+            raise ValueError("answer_tokens needs a generator of kind vllm")
+        return sampling
 
 
 GeneratorConfig = Annotated[

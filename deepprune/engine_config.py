@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from deepprune.section import Section
+
+DEFAULT_SLOTS = 256
+GPU_MEMORY_SHARE = 0.9
+
+
+def _memory_share(known: dict[str, Any]) -> float:
+    """An engine's share of its GPU's memory: that of the GPU it reserves."""
+    return GPU_MEMORY_SHARE * (known["gpus_per_shard"] or 1)
 
 
 class EngineConfig(Section):
@@ -30,11 +38,15 @@ class EngineConfig(Section):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     max_model_len: int | None = Field(None, ge=16)
     """Context in tokens; the model's own when absent."""
-    max_num_seqs: int = Field(256, ge=1)
-    """Traces that one replica decodes at the same time."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    max_num_seqs: int | None = Field(None, ge=1)
+    """Traces that one replica decodes at the same time. Absent: as many as the cache of its GPUs
+    holds (`cluster/settings.py`); 256 where the GPU or the model is not known there."""
+    max_num_batched_tokens: int | None = Field(None, ge=16)
+    """Tokens of a step. Absent: 8,192 for judges on GPUs, else vLLM's own."""
+    gpu_memory_utilization: float = Field(default_factory=_memory_share, gt=0, le=1)
+    """Absent: 0.9 of the share of the GPU in `gpus_per_shard`."""
     kv_cache_gib: float | None = Field(None, gt=0)
-    """Memory of the key-value cache on CPU; GPUs use `gpu_memory_utilization`."""
+    """Memory of the key-value cache, on CPUs only."""
     enforce_eager: bool = False
     engine_args: dict[str, JsonValue] = Field({})
     """Further arguments of vLLM's `AsyncEngineArgs`, passed as they are."""
@@ -46,11 +58,29 @@ class EngineConfig(Section):
         """The model whose tokenizer the engine uses."""
         return str(self.engine_args.get("tokenizer", self.model))
 
+    @property
+    def slots(self) -> int:
+        """`max_num_seqs`, or 256 where it is absent."""
+        return self.max_num_seqs or DEFAULT_SLOTS
+
+    @property
+    def shards(self) -> int:
+        """Shards of a replica."""
+        return self.tensor_parallel * self.pipeline_parallel
+
     @model_validator(mode="after")
     def _a_shared_gpu_has_one_shard(self) -> EngineConfig:
-        shards = self.tensor_parallel * self.pipeline_parallel
-        if 0 < self.gpus_per_shard < 1 and shards > 1:
+        if 0 < self.gpus_per_shard < 1 and self.shards > 1:
             raise ValueError("gpus_per_shard below 1 needs tensor_parallel = pipeline_parallel = 1")
+        return self
+
+    @model_validator(mode="after")
+    def _a_gpu_measures_its_own_cache(self) -> EngineConfig:
+        if self.gpus_per_shard and self.kv_cache_gib is not None:
+            raise ValueError(
+                "kv_cache_gib is for CPUs: remove it, and set gpu_memory_utilization to give the "
+                "cache another share of the GPU"
+            )
         return self
 
 

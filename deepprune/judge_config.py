@@ -15,7 +15,7 @@ class JudgePrompt(Section):
 
     A trained judge carries this as `judge.json` in its model folder; a section `prompt` in the
     configuration replaces it. `template` holds `{first}` and `{second}`, and may hold `{problem}`.
-    The first trace comes first because pairs share it, so its tokens are served from the cache.
+    The first trace comes first because the pairs of a call share it: it is computed once.
     """
 
     template: str
@@ -53,6 +53,10 @@ Reads = Literal["nothing", "prefixes", "pairs"]
 """What a judge's language model reads of n traces: nothing, n prefixes, or up to n²/2 pairs."""
 
 
+JUDGE_STEP_TOKENS = 8192
+"""A judge only reads: a step of this many tokens keeps a GPU's arithmetic busy."""
+
+
 class VllmJudgeConfig(Section):
     """The pairwise judge: Ray Serve replicas, each around one small vLLM engine."""
 
@@ -65,6 +69,13 @@ class VllmJudgeConfig(Section):
     """Pairs sent to one replica in one call; more are spread over the replicas."""
 
     reads: ClassVar[Reads] = "pairs"
+
+    @field_validator("engine")
+    @classmethod
+    def _large_steps_on_a_gpu(cls, engine: EngineConfig) -> EngineConfig:
+        if engine.max_num_batched_tokens is not None or not engine.gpus_per_shard:
+            return engine
+        return engine.model_copy(update={"max_num_batched_tokens": JUDGE_STEP_TOKENS})
 
     @property
     def name(self) -> str:

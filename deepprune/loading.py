@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.policy_config import POLICY_NAMES
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,7 +44,7 @@ def read_yaml(path: str | Path, overrides: dict[str, Any] | None = None) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not YAML: {reason(error)}") from None
     return laid_over(data, overrides) if isinstance(data, dict) else data
 
 
@@ -80,6 +80,8 @@ def explained(error: ValidationError) -> str:
     """All that is wrong, in one line."""
     problems = []
     for detail in error.errors():
+        if detail["type"] == "default_factory_not_called":  # for want of another, wrong key
+            continue
         path = [str(part) for part in detail["loc"]]
         for at, (section, name) in enumerate(pairwise(path)):
             if section in ("generator", "judge", "policy") and name in _TAGS:

@@ -65,7 +65,7 @@ class PlanConfig(Section):
     gpus_per_judge: float = Field(8, gt=0)
     """One judge replica for so many GPUs, at least one; policies that ask none need none."""
     max_problems: int | None = Field(None, ge=1)
-    """Problems in flight, the run's `limits.max_problems`. Absent: all of them."""
+    """Problems in flight. Absent: as many as the run's `limits.max_problems`."""
     prices: dict[str, float] = Field({})
     """What an hour of a node costs, by its type, in any currency. Absent: cost is in GPU-hours."""
     within_h: float | None = Field(None, gt=0)

@@ -36,6 +36,7 @@ COLUMNS: dict[str, Kind] = {
     "prefix_chars": "integer",
     "prefix_tokens": "integer",
     "finish_reason": "text",
+    "closed_tokens": "integer",
     "fate": "text",
     "answer": "answer",
     "confidence": "numbers",
@@ -75,7 +76,11 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTrace:
-    """A finished trace. `prefix_chars` and `prefix_tokens` say where it was judged, if it was."""
+    """A finished trace.
+
+    `prefix_chars` and `prefix_tokens` say where it was judged, if it was; `closed_tokens` where its
+    thought was closed for want of tokens or time.
+    """
 
     sample: int
     text: str
@@ -86,6 +91,7 @@ class RecordedTrace:
     prefix_tokens: int | None = None
     confidence: tuple[float, ...] = ()
     confidence_window: int | None = None
+    closed_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,9 @@ def load_recordings(
         raise UserError(f"{path} holds no finished traces")
     if num_left_out:
         logger.info("%s: %d traces that did not finish are left out", path, num_left_out)
+    num_closed = sum(row.get("closed_tokens") is not None for row in finished)
+    if num_closed:
+        logger.info("%s: the thoughts of %d traces were closed before their end", path, num_closed)
     if answers == "recorded":
         answers = _checked_answers(path, finished)
     reading = _Reading(kind, truncated, chars_per_token, answers)
@@ -245,4 +254,5 @@ def _traces(
             prefix_tokens=row.get("prefix_tokens"),
             confidence=tuple(row.get("confidence") or ()),
             confidence_window=row.get("confidence_window"),
+            closed_tokens=row.get("closed_tokens"),
         )

@@ -243,7 +243,7 @@ class Replay:
     def _judge_tokens(self, sample: int, members: tuple[int, ...]) -> tuple[int, int]:
         """Tokens the judge computes, and those it finds in its cache.
 
-        A pair is read first trace first, so what it computed of one is there for the next pair.
+        Of pairs, the new prefix comes first, so that a call computes it once.
         """
         assert self._judge is not None
         own = self._traces[sample].prefix_tokens
@@ -254,11 +254,8 @@ class Replay:
                     computed += self._traces[trace].prefix_tokens
                 self._read.update((sample, *members))
             case "pairs":
-                for member in members:
-                    first = self._traces[member].prefix_tokens
-                    cached += first if member in self._read else 0
-                    computed += own + (0 if member in self._read else first)
-                    self._read.add(member)
+                computed = own + sum(self._traces[member].prefix_tokens for member in members)
+                cached = own * (len(members) - 1)
         return computed, cached
 
     # --- results --------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ TRACES = pa.schema(
         ("prefix_chars", pa.int32()),
         ("prefix_tokens", pa.int32()),
         ("finish_reason", pa.string()),
+        ("closed_tokens", pa.int32()),
         ("fate", pa.string()),
         ("reason", pa.string()),
         ("answer", pa.string()),
@@ -47,7 +48,8 @@ TRACES = pa.schema(
 """One row per launched trace.
 
 `seed` is the trace's own; `prefix_chars` and `prefix_tokens` say where it was judged; `policy` and
-`cell` are null where traces were only collected; `error` says what became of a trace that was lost.
+`cell` are null where traces were only collected; `closed_tokens` are those at which its thought was
+closed, null if it was not; `error` says what became of a trace that was lost.
 The `confidence` readings are group confidences, one as soon as `confidence_window` tokens are
 there, one every sixteenth of a window after that, and one at the end.
 """

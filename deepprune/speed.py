@@ -17,8 +17,9 @@ class Efficiency(Section):
 
     bandwidth: float = Field(0.7, gt=0, le=1)
     """Of the memory's bandwidth, while decoding."""
-    compute: float = Field(0.5, gt=0, le=1)
-    """Of the arithmetic, in decoding batches and in prefill."""
+    compute: float | None = Field(None, gt=0, le=1)
+    """Of the arithmetic, in decoding batches and in prefill. Absent: the GPU's own, in
+    `cluster/gpu_specs.py`."""
     step_s: float = Field(0.003, ge=0)
     """Scheduling, launching kernels and talking between shards, each step."""
     step_s_per_trace: float = Field(1e-5, ge=0)

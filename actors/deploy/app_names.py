@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models import judge_prompt, resolve_model
+from cluster.settings import settled
 from deepprune.config import RunConfig, VllmGeneratorConfig, VllmJudgeConfig
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def generator_app_name(config: RunConfig) -> str | None:
     if not isinstance(generator, VllmGeneratorConfig):
         return None
     # Each request says how it is sampled.
-    section = generator.model_dump(mode="json", exclude={"sampling"})
+    section = settled(generator).model_dump(mode="json", exclude={"sampling"})
     return _name(GENERATOR_APP, generator.engine.model, section, config.limits.stall_s)
 
 
@@ -47,13 +48,13 @@ def judge_app_name(config: RunConfig) -> str | None:
 
 
 def _name(prefix: str, model: str, section: dict[str, Any], stall_s: float) -> str:
-    parts = [_code(), section, stall_s, _files(model)]
+    parts = [code_digest(), section, stall_s, _files(model)]
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=4)
     return f"{prefix}-{digest.hexdigest()}"
 
 
 @cache
-def _code() -> str:
+def code_digest() -> str:
     """A digest of the code that replicas and drivers share."""
     digest = hashlib.blake2b()
     for room in ("actors", "deepprune"):

@@ -13,6 +13,7 @@ from actors.judges.pairwise import Judge
 from actors.judges.replica import LIGHT_JUDGE_CALLS
 from actors.models import feature_judge, judge_prompt
 from cluster.placement import ReplicaPlacement, replica_placement
+from cluster.settings import settled
 from deepprune.config import (
     EncoderJudgeConfig,
     FeatureJudgeConfig,
@@ -41,8 +42,9 @@ BY_DEMAND = "actors.channels.scaling:replicas_for_demand"
 
 def generator_app(config: VllmGeneratorConfig, stall_s: float, name: str) -> serve.Application:
     """Build a generator's Serve application, its deployment called `name`."""
+    config = settled(config)
     placement = replica_placement(config.engine)
-    options = _options(placement, config.replicas, config.engine.max_num_seqs)
+    options = _options(placement, config.replicas, config.engine.slots)
     deployment = serve.deployment(Generator).options(name=name, **options)
     return deployment.bind(config, placement.executor_backend, stall_s)
 
@@ -62,7 +64,7 @@ def judge_app(config: JudgeConfig, stall_s: float, name: str) -> serve.Applicati
         options = _light_options(config.replicas, config.cpus, config.gpus)
         return read.options(name=name, **options).bind(config, stall_s)
     placement = replica_placement(config.engine)
-    full = max(1, config.engine.max_num_seqs // PAIRS_PER_CALL)
+    full = max(1, config.engine.slots // PAIRS_PER_CALL)
     options = _options(placement, config.replicas, full)
     deployment = serve.deployment(Judge).options(name=name, **options)
     return deployment.bind(config, judge_prompt(config), placement.executor_backend, stall_s)

@@ -6,12 +6,16 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
 import ray
 from ray._private import services
+from ray._private.authentication.authentication_token_generator import (
+    generate_new_authentication_token,
+)
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from deepprune.errors import UserError
 
@@ -19,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 START_TIMED_OUT = "timed out during startup"
 """Part of Ray's error message when a node does not start within 30 s."""
+TOKEN = "RAY_AUTH_TOKEN"
 MAX_STARTS = 3
 START_S = 600
 """Limit for the start of a local cluster's processes, also on a busy machine."""
@@ -51,14 +56,34 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[N
     for name in ("ray", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        _start(options | {"num_cpus": num_cpus})
-    else:
-        _join(address, options)
+    with own_token() if address is None else nullcontext():
+        if address is None:
+            _start(options | {"num_cpus": num_cpus})
+        else:
+            _join(address, options)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """Give a local cluster a token that ends with it, unless this user has one already.
+
+    Ray would write one to ~/.ray, and the next `ray start --head` here would ask it of its nodes.
+    """
+    loader = AuthenticationTokenLoader.instance()
+    if loader.has_token(ignore_auth_mode=True):
+        yield
+        return
+    os.environ[TOKEN] = generate_new_authentication_token()
+    loader.reset_cache()
     try:
         yield
     finally:
-        ray.shutdown()
+        del os.environ[TOKEN]
+        loader.reset_cache()
 
 
 def _join(address: str, options: dict[str, Any]) -> None:
@@ -67,7 +92,7 @@ def _join(address: str, options: dict[str, Any]) -> None:
     except ConnectionError as error:
         raise UserError(
             f"cannot connect to a Ray cluster at {address!r}: start one with `ray start --head`, "
-            "set RAY_AUTH_MODE and its token, or leave --address out to start one here "
+            "set RAY_AUTH_MODE=token if it asks for one, or leave --address out to start one here "
             f"({' '.join(str(error).split())[:120]})"
         ) from None
 

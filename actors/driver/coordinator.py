@@ -34,7 +34,7 @@ GENERATOR, JUDGE = "generator", "judge"
 class Solved:
     """A problem's outcome under `policy`, its traces by sample index, and the judge's scores.
 
-    `scores` has P(same) by the pair of samples, in the order the judge read them.
+    `scores` has P(same) by the pair of samples: the member of a cluster, and the newer trace.
     """
 
     outcome: Outcome

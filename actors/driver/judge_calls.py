@@ -44,6 +44,15 @@ class JudgeRun:
             for start in range(0, len(members), pairs_per_call)
         ]
 
+    @property
+    def costs(self) -> dict[str, int]:
+        """The costs so far, by their names in the ledger."""
+        return {
+            "judge_pairs": self.num_pairs,
+            "judge_computed_tokens": self.computed_tokens,
+            "judge_cached_tokens": self.cached_tokens,
+        }
+
     def abort(self) -> None:
         """End all calls soon; `p_same` then returns None."""
         self._aborted = True

@@ -74,6 +74,8 @@ class LiveProblem:
     seed: int = 0
     share_fairly: bool = False
     """Give each further trace less priority: problems then hold equal numbers of engine slots."""
+    asks_for_value: bool = True
+    """Whether the answer is a value to compare."""
     wrap_policy: Callable[[Policy], Policy] = lambda policy: policy
     """Wraps the policy that `policy` describes."""
     on_step: OnStep | None = None
@@ -123,6 +125,15 @@ class LiveProblem:
     def interrupt(self, reason: str) -> None:
         """Stop as soon as possible with the vote so far."""
         self._events.put_nowait(Interrupted(reason))
+
+    def close_thoughts(self) -> None:
+        """Ask each trace that is in its thought for its answer, where `sampling` allows it."""
+        if not self.sampling.answer_tokens:
+            return
+        for run in self._running.values():
+            run.close_thought()
+        for trace in self.traces.values():
+            trace.closing = True  # also those that are paused
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
@@ -204,9 +215,9 @@ class LiveProblem:
         self._spawn(self._follow(sample, run), name)
 
     def _request(self, trace: LiveTrace, name: str, options: dict[str, Any]) -> TraceRequest:
-        if trace.prefix_chars is not None:  # it has passed its checkpoint
+        if trace.prefix_chars is not None or trace.closing:  # it has passed its checkpoint
             options = {"priority": options["priority"]}
-        return trace.request(name, self.problem, self.sampling, **options)
+        return trace.request(name, self.problem, self.sampling, self.asks_for_value, **options)
 
     async def _follow(self, sample: int, run: TraceRun) -> None:
         """Report the events of a trace."""
@@ -259,12 +270,9 @@ class LiveProblem:
             firsts=tuple(self.traces[member].prefix for member in members),
             second=self.traces[sample].prefix,
         )
+        pairs_per_call, retries = self.pairs_per_call, self.limits.retries
         run = JudgeRun(
-            self.judges,
-            request,
-            members,
-            pairs_per_call=self.pairs_per_call,
-            retries=self.limits.retries,
+            self.judges, request, members, pairs_per_call=pairs_per_call, retries=retries
         )
         self._judging[sample].add(run)
         self._spawn(self._score(sample, members, run), f"{name}/judge")
@@ -287,11 +295,6 @@ class LiveProblem:
                 event = Judged(sample, scores, run.computed_tokens, run.cached_tokens, seconds)
         self._judging[sample].discard(run)
         if not isinstance(event, Judged):
-            self.session.add_costs(
-                judge_pairs=run.num_pairs,
-                judge_computed_tokens=run.computed_tokens,
-                judge_cached_tokens=run.cached_tokens,
-                judge_s=time.monotonic() - started,
-            )
+            self.session.add_costs(judge_s=time.monotonic() - started, **run.costs)
         if event is not None:
             self._events.put_nowait(event)

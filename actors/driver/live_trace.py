@@ -11,6 +11,7 @@ from actors.generators.confidence import ConfidenceMeter
 from actors.messages import TraceRequest, TraceUpdate
 from deepprune.answers import extract_answer, read_value
 from deepprune.answers.forms import called_functions
+from deepprune.answers.reply import ANSWER_START
 from deepprune.config import SamplingConfig
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
@@ -41,6 +42,10 @@ class LiveTrace:
     tool_calls: str = ""
     """What the trace calls, a JSON list in OpenAI's form; empty where it calls nothing."""
     said_beside_calls: str = ""
+    closing: bool = False
+    """Whether its next request asks to close its thought."""
+    closed_tokens: int | None = None
+    """Tokens at which its thought was closed, if it was."""
     _meter: ConfidenceMeter | None = None
 
     def __post_init__(self) -> None:
@@ -53,10 +58,22 @@ class LiveTrace:
         return self.text[: self.prefix_chars]
 
     def request(
-        self, name: str, problem: Problem, sampling: SamplingConfig, **options: Any
+        self,
+        name: str,
+        problem: Problem,
+        sampling: SamplingConfig,
+        asks_for_value: bool = True,
+        **options: Any,
     ) -> TraceRequest:
-        """Make the request for the rest of the trace, under a name that no other request has."""
+        """Make the request for the rest of the trace, under a name that no other request has.
+
+        `asks_for_value` says that the answer is a value to compare; see `deepprune.answers`.
+        """
         attempt = f"{self.num_tokens}-{self.num_reissued}"
+        close = None
+        if self.closing and self.closed_tokens is None:
+            attempt += "-close"
+            close = ANSWER_START if asks_for_value and isinstance(problem.answer_kind, str) else ""
         return TraceRequest(
             request_id=f"{name}/{attempt}",
             problem=problem.text,
@@ -69,6 +86,8 @@ class LiveTrace:
             prefix_token_ids=self.token_ids,
             prefix_num_tokens=self.num_tokens,
             replica=self.replica,
+            answer_tokens=0 if self.closing else sampling.answer_tokens or 0,
+            close=close,
             **options,
         )
 
@@ -97,6 +116,9 @@ class LiveTrace:
         text += update.text
         self.text = text if update.num_chars is None else text[: update.num_chars]
         self.token_ids.extend(update.token_ids)
+        self.closing |= update.before_answer
+        if update.closed:
+            self.closed_tokens = self.num_tokens
         self.num_tokens = update.num_tokens
         self.engine_s += update.engine_s
         self.replica = update.replica

@@ -59,6 +59,17 @@ class TraceRun:
         heard = self._generators.abort(self._request.request_id) if self._request else 0
         self._tokens_at_abort = max(self.trace.num_tokens, heard)
 
+    def close_thought(self) -> None:
+        """Interrupt the engine's request; the next one closes the thought, if the trace is in one.
+
+        It has no effect on a trace whose thought is closed, or that has ended.
+        """
+        if self.has_ended or self.trace.closing:
+            return
+        self.trace.closing = True
+        if self._request is not None:
+            self._generators.abort(self._request.request_id)
+
     @property
     def late_tokens(self) -> int:
         """Tokens generated after the abort, and up to 50 ms before, since the last report."""
@@ -74,7 +85,7 @@ class TraceRun:
         failures = 0
         while not self._abort.is_set():
             request = self._request = self._make_request()
-            had = self.trace.num_tokens
+            had, was_closing = self.trace.num_tokens, self.trace.closing
             gone = EngineGone("the stream ended before the trace did")
             try:
                 async with aclosing(self._generators.stream(request)) as updates:
@@ -87,6 +98,8 @@ class TraceRun:
                 gone = error
             if self.paused or self.trace.finish_reason or self._abort.is_set():
                 break
+            if self.trace.closing and not was_closing:
+                continue
             logger.warning("%s: %s", request.request_id, gone)
             self.trace.num_reissued += 1
             failures = 0 if self.trace.num_tokens > had else failures + 1

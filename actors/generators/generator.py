@@ -36,7 +36,7 @@ class Generator(ChannelReplica):
     def __init__(
         self, config: VllmGeneratorConfig, executor_backend: str | None, stall_s: float
     ) -> None:
-        super().__init__(config.engine.max_num_seqs, stall_s)
+        super().__init__(config.engine.slots, stall_s)
         self._config = config
         self._stall_detector = StallDetector(stall_s)
         self._engine = start_engine(config.engine, executor_backend)
@@ -79,14 +79,19 @@ class Generator(ChannelReplica):
         """Make the work of a trace."""
         encoded = self._prompts.encode(request.chat, request.prompt_options)
         prompt = [*encoded, *request.prefix_token_ids]
+        closing: list[int] = []
+        if request.close is not None:
+            closing = self._prompts.closing(encoded, request.prefix_text, request.close)
         return TraceWork(
             request,
             self._config,
             self._detokenizer.decoder(prompt),
             self._replica,
-            partial(self._generate, request, prompt),
+            partial(self._generate, request, [*prompt, *closing]),
             partial(self._abort, request.request_id),
             self._tool_calls,
+            closing=closing,
+            room=self._prompts.context - len(encoded),
         )
 
     async def _generate(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import inspect
 import json
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from actors.messages import PromptFacts, PromptRefused
-from actors.tokenizer import prompt_token_ids
-from deepprune.answers.reply import opens_thought
+from actors.tokenizer import prompt_token_ids, template_reads
+from deepprune.answers.reply import closing_text, opens_thought
 from deepprune.traces import Message, PromptOptions
 
 TAIL_TOKENS = 16
@@ -30,10 +29,9 @@ class Prompts:
         date: datetime.date | None,
     ) -> None:
         self._tokenizer = tokenizer
-        self._context = context
+        self.context = context
         self._kwargs = dict(kwargs)
         self._date = date
-        self._template = str(getattr(tokenizer, "chat_template", None) or "")
         # A client's argument must not replace one of the tokenizer's own: the template, say.
         self._reserved = {
             "messages",
@@ -69,8 +67,21 @@ class Prompts:
             raise PromptRefused(
                 f"the model's chat template refuses it: {error}", "messages"
             ) from None
-        tail = self._tokenizer.decode(ids[-TAIL_TOKENS:])
-        return PromptFacts(len(ids), self._context, opens_thought(tail))
+        return PromptFacts(len(ids), self.context, opens_thought(self._tail(ids)))
+
+    def closing(self, ids: list[int], text: str, answer_start: str) -> list[int]:
+        """Encode what closes the thought of a trace and begins its answer; empty where it is in no
+        thought. `ids` is its prompt, `text` what it has said.
+        """
+        end = closing_text(text, self._tail(ids))
+        if end is None:
+            return []
+        closing: list[int] = self._tokenizer.encode(end + answer_start, add_special_tokens=False)
+        return closing
+
+    def _tail(self, ids: list[int]) -> str:
+        tail: str = self._tokenizer.decode(ids[-TAIL_TOKENS:])
+        return tail
 
     def _encode(self, chat: tuple[Message, ...], options: PromptOptions) -> list[int]:
         kwargs = self._kwargs | dict(options.template_kwargs)
@@ -86,4 +97,4 @@ class Prompts:
         return {"enable_thinking": effort != "none"} if self._reads("enable_thinking") else {}
 
     def _reads(self, name: str) -> bool:
-        return re.search(rf"\b{re.escape(name)}\b", self._template) is not None
+        return template_reads(self._tokenizer, name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from actors.generators.confidence import token_confidences
@@ -32,6 +33,8 @@ class TraceWork:
         generate: starts the engine's request.
         abort: aborts the engine's request; its last output follows.
         tool_calls: reads the calls of a trace, where the generator can.
+        closing: what ends the thought and begins the answer; the engine reads it as prompt.
+        room: tokens that the context leaves to a trace.
     """
 
     def __init__(
@@ -43,8 +46,11 @@ class TraceWork:
         generate: Callable[[SamplingParams], AsyncIterator[RequestOutput]],
         abort: Callable[[], None],
         tool_calls: ToolCallReader | None = None,
+        *,
+        closing: Sequence[int] = (),
+        room: int | None = None,
     ) -> None:
-        self.num_tokens = len(request.prefix_token_ids)
+        self.num_tokens = request.prefix_num_tokens
         self._request = request
         self._config = config
         self._decoder = decoder
@@ -52,12 +58,17 @@ class TraceWork:
         self._generate = generate
         self._abort = abort
         self._tool_calls = tool_calls if request.prompt_options.tools else None
-        self._all_token_ids = array("i", request.prefix_token_ids if self._tool_calls else ())
-        self._stop = StopTexts(request.sampling.stop, request.prefix_text)
+        self._all_token_ids = array("i")
+        if self._tool_calls:
+            self._all_token_ids.extend([*request.prefix_token_ids, *closing])
+        closing_text = decoder.feed(closing) if closing else ""
+        self._closed = bool(closing)
+        self._stop = StopTexts(request.sampling.stop, request.prefix_text + closing_text)
         self._detector = _detector(request)
+        self._answer_at = _answer_at(request, room)
         self._aborted = False
-        self._text: list[str] = []
-        self._token_ids = array("i")
+        self._text: list[str] = [closing_text]
+        self._token_ids = array("i", closing)
         self._confidence = array("f")
         self._prefix_chars: int | None = None
         self._num_chars: int | None = None
@@ -82,6 +93,9 @@ class TraceWork:
         if self._aborted:
             yield TraceUpdate("", (), self.num_tokens, finish_reason="abort"), True
             return
+        if self.num_tokens >= self._answer_at:  # it was paused there
+            yield TraceUpdate("", (), self.num_tokens, before_answer=True), True
+            return
         async for output in self._generate(self.sampling_params()):
             update = self.take(output)
             if not output.finished and (self._aborted or self.ends_here):
@@ -95,14 +109,14 @@ class TraceWork:
         from vllm.sampling_params import RequestOutputKind
 
         sampling = self._request.sampling
-        budget = sampling.max_tokens - self.num_tokens
         pause_at = self._pause_at
+        end = min(sampling.max_tokens, self._answer_at, pause_at or sampling.max_tokens)
         exact = self._stop or (self._detector and not pause_at)
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
-            max_tokens=min(budget, pause_at - self.num_tokens) if pause_at else budget,
+            max_tokens=end - self.num_tokens,
             seed=self._request.seed,
             detokenize=False,
             logprobs=self._config.confidence_top_k if self._config.confidence else None,
@@ -165,7 +179,7 @@ class TraceWork:
             return "stop"
         if self.num_tokens >= self._request.sampling.max_tokens:
             return "length"
-        return None if self.ends_here else reason
+        return None if self.ends_here or self.num_tokens >= self._answer_at else reason
 
     def _update(self, output: RequestOutput, finish_reason: str | None) -> TraceUpdate:
         cached = output.num_cached_tokens or 0
@@ -188,7 +202,12 @@ class TraceWork:
             replica=self._replica,
             tool_calls=called.calls,
             said_beside_calls=called.beside,
+            before_answer=(
+                output.finished and finish_reason is None and self.num_tokens >= self._answer_at
+            ),
+            closed=self._closed,
         )
+        self._closed = False
         self._text, self._token_ids, self._confidence = [], array("i"), array("f")
         self._prompt_reported = True
         if not self._request.pause:
@@ -210,5 +229,17 @@ def _detector(request: TraceRequest) -> CheckpointDetector | None:
         return None
     watch = detector(CheckpointSpec.parse(request.checkpoint, request.reasoning_words))
     if request.prefix_text:
-        watch.feed(request.prefix_text, len(request.prefix_token_ids))
+        watch.feed(request.prefix_text, request.prefix_num_tokens)
     return watch
+
+
+def _answer_at(request: TraceRequest, room: int | None) -> int:
+    """The token at which a trace stops for its answer; beyond every budget where it does not.
+
+    Where the context leaves less room than its budget, both parts are shorter.
+    """
+    if not request.answer_tokens:
+        return sys.maxsize
+    budget = request.sampling.max_tokens
+    thought = budget - request.answer_tokens
+    return max(1, thought if room is None else thought * min(room, budget) // budget)

@@ -1,8 +1,9 @@
 """The pairwise judge: a Serve replica around a small vLLM engine that scores pairs of prefixes.
 
-The score is the probability of one answer token (Section 4.1.2), never sampled text. The older
-prefix comes first in the prompt: pairs that share it share its tokens, and the engine's prefix
-cache computes them once.
+The score is the probability of one answer token (Section 4.1.2), never sampled text. The new
+prefix comes first in the prompts of a call: it is computed once for all members, whatever else the
+engine's prefix cache holds. With the members first, a cache that cannot hold those of all problems
+in flight would lose each before its next use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from actors.messages import JudgeRequest, PromptTooLong
 from actors.replica.engine import check_engine, exit_replica, start_engine
 from actors.replica.stall_detector import StallDetector
 from actors.tokenizer import load_tokenizer
-from deepprune.config import JudgePrompt, VllmJudgeConfig
+from deepprune.config import EngineConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Judge(JudgeReplica):
     ) -> None:
         super().__init__(MAX_CALLS, stall_s)
         self._stall_detector = StallDetector(stall_s)
-        self._engine = start_engine(config.engine, executor_backend)
+        self._engine = start_engine(_with_exact_head(config.engine), executor_backend)
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
         longest = min(longest, prompt.max_tokens or longest)
@@ -58,8 +59,8 @@ class Judge(JudgeReplica):
     async def _score(self, request: JudgeRequest, cost: Cost) -> tuple[float, ...]:
         try:
             prompts = [
-                self._prompt.token_ids(request.problem, first, request.second)
-                for first in request.firsts
+                self._prompt.token_ids(request.problem, request.second, member)
+                for member in request.firsts
             ]
         except UserError as error:
             raise PromptTooLong(str(error)) from None
@@ -104,3 +105,12 @@ class Judge(JudgeReplica):
         same = logprobs[0][self._prompt.same_id].logprob
         different = logprobs[0][self._prompt.different_id].logprob
         return p_same(self._slope * (same - different) + self._shift)
+
+
+def _with_exact_head(config: EngineConfig) -> EngineConfig:
+    """Let the engine compute logits in float32: bf16 ones have steps, and pairs would tie."""
+    given = config.engine_args.get("hf_overrides", {})
+    if not isinstance(given, dict):
+        return config
+    arguments = {**config.engine_args, "hf_overrides": {"head_dtype": "float32", **given}}
+    return config.model_copy(update={"engine_args": arguments})

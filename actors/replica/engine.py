@@ -32,9 +32,12 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
     on_cpu = config.gpus_per_shard == 0
     if on_cpu:
         _prepare_cpu(config)
-    if executor_backend == "ray" and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        # The Ray workers hold the GPUs, not the replica; vLLM still needs to find CUDA here.
-        del os.environ["CUDA_VISIBLE_DEVICES"]
+    if executor_backend == "ray":
+        # vLLM has two executors of this name. The other one is its legacy: no asynchronous steps.
+        os.environ["VLLM_USE_RAY_V2_EXECUTOR_BACKEND"] = "1"
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+            # The Ray workers hold the GPUs, not the replica; vLLM still needs to find CUDA here.
+            del os.environ["CUDA_VISIBLE_DEVICES"]
     os.environ.update(config.environment)
     end_engines_with_me()
     arguments: dict[str, Any] = {
@@ -44,7 +47,8 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
         "distributed_executor_backend": executor_backend or "uni",
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
+        "max_num_seqs": config.slots,
+        "max_num_batched_tokens": config.max_num_batched_tokens,
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": True,

@@ -209,6 +209,8 @@ class ChatRequest(InertParameters):
     )
     chat_template_kwargs: dict[str, TemplateArgument] | None = Field(None, max_length=16)
     """Arguments of the chat template, such as `enable_thinking`."""
+    thinking_token_budget: int | None = Field(None, ge=-1)
+    """Tokens after which a trace is asked for its answer; -1: never. vLLM's parameter."""
     include_reasoning: bool | None = None
     """False leaves the thought out of the response; vLLM's parameter."""
     separate_reasoning: bool | None = None

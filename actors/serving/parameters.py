@@ -109,7 +109,6 @@ class InertParameters(Body):
     spaces_between_special_tokens: Annotated[Any, Only(True)] = None
     stop_token_ids: Annotated[Any, Only([])] = None
     structured_outputs: Annotated[Any, Only()] = None
-    thinking_token_budget: Annotated[Any, Only()] = None
     truncate_prompt_tokens: Annotated[Any, Only()] = None
     use_beam_search: Annotated[Any, Only(False)] = None
     vllm_xargs: Annotated[Any, Only({})] = None

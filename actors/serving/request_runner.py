@@ -76,6 +76,7 @@ class RequestRunner:
             confidence_window=confidence_window(model.config.generator),
             seed=spec.seed,
             share_fairly=True,
+            asks_for_value=spec.expects_answer or not spec.ask_first,
             wrap_policy=self._watched,
             on_step=self._step,
         )
@@ -192,8 +193,15 @@ class RequestRunner:
         return None
 
     async def _vote(self) -> Outcome:
-        """Drive the traces to their vote, or to the vote so far at the deadline."""
-        timer = asyncio.get_running_loop().call_at(self._deadline, self.stop, "deadline")
+        """Drive the traces to their vote, or to the vote so far at the deadline.
+
+        Thoughts are closed when an eighth of the time is left.
+        """
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_at(self._deadline - self.spec.deadline_s / 8, self.live.close_thoughts),
+            loop.call_at(self._deadline, self.stop, "deadline"),
+        ]
         try:
             return await self.live.run()
         except UserError as error:
@@ -202,7 +210,8 @@ class RequestRunner:
             message = "The endpoint that generates for this model refused the request."
             raise ApiError(502, message, type="server_error", code="refused") from None
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
 
     async def _check_prompt(self) -> PromptFacts:
         """Measure the prompt; nothing is known of it where the generator is an endpoint.

@@ -16,7 +16,12 @@ from actors.serving.conversation import (
     tools_of,
 )
 from actors.serving.errors import bad_request, unknown_model
-from deepprune.config import EndpointGeneratorConfig, RunConfig, SamplingConfig
+from deepprune.config import (
+    EndpointGeneratorConfig,
+    RunConfig,
+    SamplingConfig,
+    VllmGeneratorConfig,
+)
 from deepprune.policy_config import (
     POLICY_NAMES,
     AdaptiveConfig,
@@ -28,12 +33,16 @@ from deepprune.policy_config import (
 from deepprune.serve_config import CeilingsConfig, ServeConfig
 from deepprune.traces import Problem
 
+ANSWER_TOKENS = 1024
+"""Tokens kept for the answer by default; at most a quarter of the budget."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model's policies by name, the default policy, and the limits of requests.
 
-    `tools` says whether its tool calls can be read.
+    `tools` says whether its tool calls can be read. `sampling.answer_tokens` is None where the
+    generator cannot close a thought.
     """
 
     policies: Mapping[str, PolicyConfig]
@@ -57,11 +66,13 @@ def offer_of(config: ServeConfig, name: str) -> Offer:
             if candidate is not None:
                 policies[other] = with_calibration(candidate).policy
                 break
-    generator = run.generator
+    generator, sampling = run.generator, run.generator.sampling
+    if isinstance(generator, VllmGeneratorConfig) and sampling.answer_tokens is None:
+        sampling = sampling.model_copy(update={"answer_tokens": ANSWER_TOKENS})
     return Offer(
         policies,
         run.policy.name,
-        generator.sampling,
+        sampling,
         config.models[name].ceilings,
         tools=isinstance(generator, EndpointGeneratorConfig) or bool(generator.tool_call_parser),
     )
@@ -132,6 +143,7 @@ def read_chat_request(request: ChatRequest, offers: Mapping[str, Offer]) -> Requ
     max_total_tokens = controls.max_total_tokens or ceilings.max_total_tokens
     if max_total_tokens is not None and max_total_tokens < sampling.max_tokens:
         sampling = sampling.model_copy(update={"max_tokens": max_total_tokens})
+    sampling = _with_answer_tokens(sampling, request.thinking_token_budget)
     return RequestSpec(
         model=request.model,
         problem=problem_of(request),
@@ -180,6 +192,26 @@ def _sampling(request: ChatRequest, base: SamplingConfig) -> tuple[SamplingConfi
     }
     given = {key: value for key, value in changes.items() if value is not None}
     return base.model_copy(update=given), asked is not None
+
+
+def _with_answer_tokens(sampling: SamplingConfig, thought: int | None) -> SamplingConfig:
+    """Keep tokens for the answer: what `thought`, a budget of tokens, leaves, if it is given."""
+    kept, budget = sampling.answer_tokens, sampling.max_tokens
+    if kept is None:
+        if thought not in (None, -1):
+            raise bad_request(
+                "'thinking_token_budget' is not supported by this model: its generator is an "
+                "endpoint.",
+                "thinking_token_budget",
+                "unsupported_parameter",
+            )
+        return sampling
+    kept = min(kept, budget // 4)
+    if thought == -1 or sampling.json_schema is not None:
+        kept = 0  # a grammar begins anew where a trace goes on
+    elif thought is not None:
+        kept = max(kept, budget - thought)
+    return sampling.model_copy(update={"answer_tokens": kept})
 
 
 def _policy(controls: Controls, offer: Offer, sampling: SamplingConfig) -> PolicyConfig:

@@ -23,7 +23,6 @@ from jobs.report.trace_texts import TraceTexts
 MAX_PROBLEM_CHARS, MAX_ID_CHARS = 20_000, 80
 PACKING = 2.5
 """Characters of text that become one embedded byte, to begin with."""
-MIN_PACKED_CHARS = 40
 
 
 @dataclass(frozen=True)

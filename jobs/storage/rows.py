@@ -124,9 +124,9 @@ def trace_row(
 
 def sampled_columns(trace: LiveTrace, origin: Origin) -> dict[str, Any]:
     """The columns of a trace that was sampled live."""
-    names = "seed text num_tokens prefix_chars prefix_tokens finish_reason answer confidence"
+    names = "seed text num_tokens prefix_chars prefix_tokens finish_reason closed_tokens answer"
     return {
-        **{name: getattr(trace, name) for name in names.split()},
+        **{name: getattr(trace, name) for name in [*names.split(), "confidence"]},
         "token_ids": list(trace.token_ids),
         "confidence_window": origin.confidence_window,
     }

@@ -48,8 +48,7 @@ class RunDir:
         if not self._config_path.exists():
             return
         found = yaml.safe_load(self._config_path.read_text(encoding="utf-8"))
-        if found != self._config:
-            differing = sorted(_differences(found, self._config))
+        if differing := sorted(_differences(found, self._config)):
             shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
             raise UserError(
                 f"{self.path} holds results of another configuration (different: {shown}): choose "
@@ -127,7 +126,7 @@ def part_name(words: str, *key: object, digest_size: int = 6) -> str:
 
 
 def _differences(a: Any, b: Any, path: str = "") -> set[str]:
-    """Dotted paths at which two configurations differ."""
+    """Dotted paths at which two configurations differ; a key that is null may be missing."""
     if isinstance(a, dict) and isinstance(b, dict):
         inner = (
             _differences(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))

@@ -12,6 +12,7 @@ from cluster.gpu_specs import GPU_SPECS, GpuSpec
 from cluster.model_shapes import ModelShape, model_shape
 from cluster.node_types import NODE_TYPES, NodeType
 from cluster.roofline import judge_speed, replica_speed
+from cluster.settings import settled
 from deepprune import judges
 from deepprune.config import (
     EncoderJudgeConfig,
@@ -90,7 +91,7 @@ class Planner:
         judged = judge is not None
         generators, judge_pool = self._replicas(nodes, judged)
         fleet = Fleet(generators, judge_pool)
-        in_flight = self.plan.max_problems or self.plan.num_problems
+        in_flight = self.plan.max_problems or self._run.limits.max_problems
         if judge is not None:
             policy = informed(policy, judge, self._calibration)
         replays = (
@@ -207,7 +208,7 @@ class Planner:
                 shards,
                 model,
                 efficiency,
-                max_num_seqs=self._generator.engine.max_num_seqs,
+                max_num_seqs=settled(self._generator, gpu.name).engine.slots,
                 trace_tokens=self.plan.prompt_tokens + self.longest_tokens,
             )
             generators += [speed] * (free // shards)

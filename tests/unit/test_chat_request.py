@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -252,3 +253,28 @@ def test_any_json_is_either_understood_or_refused(fields):
     except ApiError as error:
         num_traces, status = 0, error.status
     assert status in (200, 400) and num_traces <= 128
+
+
+CLOSING = {"m": replace(OFFERS["m"], sampling=SamplingConfig(max_tokens=1000, answer_tokens=500))}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({}, 250),
+        ({"max_tokens": 400}, 100),
+        ({"deepprune": {"max_total_tokens": 400}}, 100),
+        ({"thinking_token_budget": 300}, 700),
+        ({"thinking_token_budget": 0}, 1000),
+        ({"thinking_token_budget": 5000}, 250),
+        ({"thinking_token_budget": -1}, 0),
+        ({"response_format": {"type": "json_object"}}, 0),
+    ],
+)
+def test_tokens_are_kept_for_the_answer(fields, kept):
+    assert read(CLOSING, **fields).sampling.answer_tokens == kept
+
+
+def test_an_endpoint_cannot_close_a_thought():
+    assert read(thinking_token_budget=-1).sampling.answer_tokens is None
+    assert refused(thinking_token_budget=5).body["error"]["param"] == "thinking_token_budget"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,29 @@ class TestManifest:
         assert "ray start --head --port=6379" in head
         assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in head
         assert "ray start --address=$RAY_HEAD_IP:6379" in worker
-        assert any("EXTRAS=gpu" in command for command in prepared["worker_setup_commands"])
+        assert all("RAY_AUTH_MODE=token" in command for command in (head, worker))
+        assert "~/.ray/auth_token" in prepared["file_mounts"]
+
+    def test_each_side_installs_what_it_runs(self, prepared):
+        (worker,) = (c for c in prepared["worker_setup_commands"] if "EXTRAS=gpu" in c)
+        (head,) = (c for c in prepared["head_setup_commands"] if "EXTRAS=cpu" in c)
+        for command in (head, worker):
+            assert "train,hub" in command
+            assert "TORCH_BACKEND" not in command, "vLLM's CUDA wheel needs PyPI's torch"
 
     def test_it_holds_no_secret_and_no_place_of_ours(self, manifest):
         assert manifest["provider"]["project_id"] is None
         assert "ssh_private_key" not in manifest["auth"]
-        assert manifest["file_mounts"] == {"~/deepprune": "."}
+        assert set(manifest["file_mounts"].values()) == {".", "~/.ray/auth_token"}
         text = (ROOT / "ray_cluster.yaml").read_text()
         assert "/home/" not in text and "/root/" not in text
+
+
+def test_torch_for_gpus_is_pypis_and_the_set_up_ends_with_a_check(tmp_path):
+    def steps(extras: str) -> str:
+        make = ["make", "--dry-run", "--always-make", "setup", f"EXTRAS={extras}", "FIND_LINKS="]
+        return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "TORCH_BACKEND" not in steps("gpu,train,hub")
+    assert "actors.import_check" in steps("gpu,train,hub")
+    assert "UV_TORCH_BACKEND=cpu" in steps("cpu") and "import_check" not in steps("cpu")

@@ -27,6 +27,7 @@ from deepprune.config import load_config
 from deepprune.sweep_config import SweepConfig
 from jobs.cli import app
 
+ROOT = FOLDER.parent
 KUBERNETES = "1.30"
 MANIFESTS = sorted((FOLDER / "kubernetes").glob("*.yaml"))
 DOCUMENTS = [
@@ -159,6 +160,23 @@ def test_all_pods_run_one_image_of_this_version_with_this_ray():
     assert all(each.specifier.contains(ray_version) for each in needed if each.name == "ray")
     dockerfile = (FOLDER / "kubernetes" / "Dockerfile").read_text()
     assert f"-t {images.pop()} ." in dockerfile
+
+
+def test_the_image_installs_what_its_pods_run_and_holds_nothing_private():
+    dockerfile = (FOLDER / "kubernetes" / "Dockerfile").read_text()
+    assert '".[gpu,train,hub]"' in dockerfile
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    named = {line.strip("/").removeprefix("**/") for line in left_out}
+    assert named >= {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
+    assert ".git" in named
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_token_of_the_hub_reaches_every_pod_where_there_is_one(kind):
+    for group in [SPECS[kind]["headGroupSpec"], *SPECS[kind]["workerGroupSpecs"]]:
+        (container,) = group["template"]["spec"]["containers"]
+        (token,) = (e for e in container["env"] if e["name"] == "HF_TOKEN")
+        assert token["valueFrom"]["secretKeyRef"]["optional"]
 
 
 def test_what_must_outlive_the_head_is_in_redis():

@@ -94,14 +94,14 @@ def test_the_judges_answer_comes_after_its_latency_and_its_tokens():
     assert outcome.ledger.wall_s == pytest.approx(20 * 0.2 + 4 + 2 + 20 * 0.2 + 20 * 0.15)
 
 
-def test_a_prefix_that_the_judge_has_read_first_is_in_its_cache():
+def test_a_call_to_the_judge_computes_the_new_prefix_once():
     judge = Judge()
     policy = DeepPruneConfig(num_traces=4, tau=0.5, wave=1)
     traces = [trace(sample, 40, checkpoint=20) for sample in (0, 1, 3, 2)]
     outcome = replay(policy, traces, judge=judge).run()
     assert [firsts for _, firsts in judge.calls] == [(0,), (0, 1), (0, 1, 3)]
     ledger = outcome.ledger
-    assert ledger.judge_computed_tokens == 20 * (6 + 3)  # each pair's second, each first once
+    assert ledger.judge_computed_tokens == 20 * (3 + 6)  # the new one of each call, and all members
     assert ledger.judge_cached_tokens == 20 * 3
 
 

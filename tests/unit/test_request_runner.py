@@ -56,7 +56,7 @@ class Ticking(AbortableGenerators):
             self.num_running -= 1
 
 
-def model(engines: Ticking, queue: QueueConfig | None = None) -> ServedModel:
+def model(engines: AbortableGenerators, queue: QueueConfig | None = None) -> ServedModel:
     offer = Offer({"cons": ConsConfig(num_traces=6)}, "cons", SamplingConfig(), CeilingsConfig())
     return ServedModel(
         config=CONFIG.run("m"),
@@ -107,6 +107,34 @@ async def test_a_deadline_ends_the_vote_as_it_stands():
     solution = await start(model(engines), deadline_s=0.05).solution()
     assert solution.stopped_by == "deadline" and not solution.outcome.complete
     assert engines.num_running == 0
+
+
+class Thinking(AbortableGenerators):
+    """Traces that think on until they are asked to close their thoughts."""
+
+    async def generate(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
+        if request.close is None:
+            yield TraceUpdate("<think>", (1,), 1)
+            await asyncio.Event().wait()
+        yield TraceUpdate(f"</think>{request.close}7}}", (1, 1), 2, finish_reason="stop")
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_when_the_deadline_is_near_thoughts_are_closed(asks):
+    served = model(Thinking())
+    sampling = SamplingConfig(answer_tokens=100)
+    served = replace(served, offer=replace(served.offer, sampling=sampling))
+    question = "What is 3 + 4?" if asks else "Write a poem."
+    spec = read(
+        {"m": served.offer},
+        deepprune={"deadline_s": 2.0},
+        messages=[{"role": "user", "content": question}],
+    )
+    solution = await RequestRunner("r1", "me", spec, served).solution()
+    assert solution.stopped_by is None and solution.finish_reason == "stop"
+    assert solution.completion.choices[0].message.content == (
+        "**Final Answer**\n\n\\boxed{7}" if asks else "7}"
+    )
 
 
 async def test_who_stops_waiting_stops_the_traces_and_is_billed():

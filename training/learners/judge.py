@@ -62,11 +62,32 @@ class JudgeModel(nn.Module):
 
     def _answer_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         ends = hidden[torch.arange(len(last), device=last.device), last]
-        logits: Tensor = self._bare().get_output_embeddings()(ends)
-        return logits[:, list(self.answer_ids)].float()
+        return answer_logits(self._bare().get_output_embeddings(), ends, list(self.answer_ids))
 
     def _bare(self) -> Any:
         return without_adapters(self.language_model)
+
+
+def answer_logits(head: Any, hidden: Tensor, answer_ids: list[int]) -> Tensor:
+    """(batch, answers): logits in float32 of hidden states (batch, width).
+
+    A bf16 logit has steps of 0.03 to 0.125: pairs would tie. The head is called, and its rows are
+    read inside of the call, because ZeRO-3 gathers its weights for the time of a call only.
+    """
+
+    def in_float32(head: Any, inputs: tuple[Tensor], _: Tensor) -> Tensor:
+        bias = None if head.bias is None else head.bias[answer_ids].float()
+        return nn.functional.linear(inputs[0].float(), head.weight[answer_ids].float(), bias)
+
+    if type(head) is not nn.Linear:  # with adapters, or quantised: it knows its own rows
+        logits: Tensor = head(hidden)
+        return logits[:, answer_ids].float()
+    hook = head.register_forward_hook(in_float32, prepend=True)
+    try:
+        rows: Tensor = head(hidden)
+    finally:
+        hook.remove()
+    return rows
 
 
 def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:

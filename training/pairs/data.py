@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -235,5 +235,4 @@ def _table(folder: Path, schema: pa.Schema) -> ds.Dataset:
     try:
         return ds.dataset(folder, schema=schema, format="parquet", exclude_invalid_files=False)
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{folder} cannot be read: {reason}") from None
+        raise UserError(f"{folder} cannot be read: {reason(error)}") from None

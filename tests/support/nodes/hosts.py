@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 RAY = str(Path(sys.executable).with_name("ray"))
+START = (RAY, "start", "--block", "--disable-usage-stats")
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     # Ray takes about half a minute to call a silent node dead; tests have no such patience.
@@ -118,7 +119,8 @@ class Hosts:
     hosts: dict[str, Host] = field(default_factory=dict)
     port: int = field(default_factory=lambda: 20_000 + os.getpid() % 10_000)
     _head: subprocess.Popen[bytes] | None = None
-    _count: int = 1
+    _count: int = 0
+    """Addresses given, the bridge's first."""
     _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     """A thread that lives as long as the hosts, which are told to die with what started them."""
 
@@ -136,16 +138,19 @@ class Hosts:
     ) -> None:
         """Make the network, and start the head."""
         subprocess.run([RAY, "get-auth-token", "--generate"], check=True, capture_output=True)
+        self.make_network()
+        command = (
+            *(*START, "--head", f"--port={self.port}", f"--node-ip-address={self._net}.1"),
+            *(f"--num-cpus={cpus}", "--include-dashboard=false", *arguments),
+        )
+        self._head = self._start("head", None, command, environment or {})
+
+    def make_network(self) -> None:
+        """Make the bridge between the hosts."""
+        self._count = 1
         ip("link", "add", self.bridge, "type", "bridge")
         ip("addr", "add", f"{self._net}.1/24", "dev", self.bridge)
         ip("link", "set", self.bridge, "up")
-        self._head = self._ray(
-            "head",
-            None,
-            *("--head", f"--port={self.port}", f"--node-ip-address={self._net}.1"),
-            *(f"--num-cpus={cpus}", "--include-dashboard=false", *arguments),
-            environment=environment,
-        )
 
     def connect(self) -> None:
         """Attach this process to the head, which may still be starting."""
@@ -168,6 +173,19 @@ class Hosts:
 
     def add(self, name: str, labels: Mapping[str, str], cpus: int = 2) -> Host:
         """Start a worker node; it joins while this returns."""
+        named = f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}"
+        own = f"--node-ip-address={self._net}.{self._count + 1}"
+        command = (*START, f"--address={self.address}", own, f"--num-cpus={cpus}", named)
+        return self.start_host(name, command, labels)
+
+    def start_host(
+        self,
+        name: str,
+        command: Sequence[str],
+        labels: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Host:
+        """Start a host that runs `command`; `logs`/`name` is its folder of temporary files."""
         self._count += 1
         namespace, interface = f"{self.bridge}-{name}", f"{self.bridge}x{self._count}"
         address = f"{self._net}.{self._count}"
@@ -178,13 +196,8 @@ class Hosts:
         for device in ("lo", "eth0"):
             ip("-n", namespace, "link", "set", device, "up")
         ip("-n", namespace, "route", "add", "default", "via", f"{self._net}.1")
-        process = self._ray(
-            name,
-            namespace,
-            *(f"--address={self.address}", f"--node-ip-address={address}", f"--num-cpus={cpus}"),
-            f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
-        )
-        host = Host(name, address, dict(labels), process, interface, namespace)
+        process = self._start(name, namespace, command, environment or {})
+        host = Host(name, address, dict(labels or {}), process, interface, namespace)
         self.hosts[name] = host
         return host
 
@@ -202,33 +215,34 @@ class Hosts:
         if self._head is not None:
             self._head.kill()
             self._head.wait()
+        if self._count:
             ip("link", "del", self.bridge)
         self._starter.shutdown()
 
-    def _ray(
+    def _start(
         self,
         name: str,
         namespace: str | None,
-        *arguments: str,
-        environment: Mapping[str, str] | None = None,
+        started: Sequence[str],
+        environment: Mapping[str, str],
     ) -> subprocess.Popen[bytes]:
-        """`ray start`, in a process namespace that ends with it, and at the latest with us."""
+        """Start it in a process namespace that ends with it, and at the latest with us."""
         command = ["setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--mount-proc"]
         command.append("--kill-child=KILL")
         if namespace is not None:  # a host: nobody else sees its network and its files
             own = self.logs / name
-            own.mkdir()
+            own.mkdir(exist_ok=True)
             (own / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # which refuses at once
             shared = os.environ.get("RAY_TMPDIR", "/tmp")
             bind = ["sh", "-c", BIND, str(own), shared]
             command = ["ip", "netns", "exec", namespace, *command, *bind]
-        command += [RAY, "start", "--block", "--disable-usage-stats", *arguments]
+        command += started
         with (self.logs / f"{name}.log").open("wb") as log:
             return self._starter.submit(
                 subprocess.Popen,
                 command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | ENVIRONMENT | (environment or {}),
+                env=os.environ | ENVIRONMENT | environment,
                 start_new_session=True,
             ).result()
