@@ -82,7 +82,7 @@ class Lengths:
     running: int
 
     def plus(self, votes: float) -> Lengths:
-        """After so many votes of running traces for the leader."""
+        """After so many votes for the leader, of traces as long as those running."""
         more = self.votes.copy()
         more[0, self.running] += votes
         return Lengths(more, self.running)

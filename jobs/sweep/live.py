@@ -76,9 +76,10 @@ def _solve(
             display.finished(solved.outcome)
             if solved.outcome.complete:
                 write_solved(run_dir, solved, origin)
-                part = part_of(solved, origin)
-                votes = tally_of(solved.outcome, solved.policy.num_traces)
-                to_come.extend(cell_of[part].ready_after(part, votes))
+                if learns(solved.policy):
+                    part = part_of(solved, origin)
+                    votes = tally_of(solved.outcome, solved.policy.num_traces)
+                    to_come.extend(cell_of[part].ready_after(part, votes))
 
 
 def _turns(
@@ -86,18 +87,16 @@ def _turns(
 ) -> Turns:
     """The problems of a cell on one benchmark, with the votes of those that are on disk."""
     model = Origin.of(run).model
-    if not learns(policy):
-        promise = None
-    else:
+    promise = None
+    if learns(policy):
         promise, problems = promise_of(policy), Random(seed).sample(problems, len(problems))
     tasks = {
         live_part(model, problem, policy, seed): Task(problem, policy, seed) for problem in problems
     }
     answered = {
-        part: votes_in(row)
+        part: None if promise is None else votes_in(run_dir.read("outcomes", part)[0])
         for part in tasks
         if run_dir.has("outcomes", part)
-        for row in run_dir.read("outcomes", part)
     }
     return Turns(tasks, answered, promise, lag=run.limits.max_problems)
 

@@ -25,13 +25,13 @@ class Turns:
     """The problems of a cell in turn: `ready` has those that may begin.
 
     `tasks` are by part, the name of their outcome; `answered` has the votes of those on disk.
-    Without a `promise` nothing is learned, and all may begin.
+    Without a `promise` nothing is learned from votes, and all problems may begin.
     """
 
     def __init__(
         self,
         tasks: Mapping[str, Task],
-        answered: Mapping[str, Tally],
+        answered: Mapping[str, Tally | None],
         promise: Promise | None,
         lag: int,
     ) -> None:
@@ -67,9 +67,10 @@ class Turns:
         if self._promise is None:
             return None
         for part in self._order[self._num_counted : max(0, self._num_begun - self._lag + 1)]:
-            if part not in self._votes:
+            votes = self._votes.get(part)
+            if votes is None:
                 return None
-            self._promise.count(self._votes[part])
+            self._promise.count(votes)
             self._num_counted += 1
         return self._promise.terms
 

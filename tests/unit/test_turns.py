@@ -75,6 +75,6 @@ def test_a_sweep_that_goes_on_has_the_same_terms_and_begins_nothing_again():
 
 
 def test_without_a_promise_all_begin_at_once_by_themselves():
-    tasks = Turns(TASKS, {"p5": votes("p5")}, None, LAG).ready()
+    tasks = Turns(TASKS, {"p5": None}, None, LAG).ready()
     assert [task.problem.problem_id for task in tasks] == [n for n in NAMES if n != "p5"]
     assert all(task.terms is None for task in tasks)
