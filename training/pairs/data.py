@@ -116,6 +116,13 @@ class PairSet:
         ended = np.array([p.ended for p in self.prefixes], dtype=np.bool_)
         return ~(ended[self.first] | ended[self.second])
 
+    @property
+    def only_class(self) -> str | None:
+        """What all pairs do, `agree` or `differ`; None where there are both classes."""
+        if self.same.all():
+            return "agree"
+        return None if self.same.any() else "differ"
+
     def oversampled(self, factor: int) -> PairSet:
         """The rarer class `factor` times (Section 4.1.2)."""
         rarer = self.same.mean() < 0.5 if len(self) else False
