@@ -27,12 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.driver.live import LiveProblem
-from benchmarks.simulated import (
-    REPLICAS_PER_NODE,
-    SimulatedEngines,
-    SkippingLoop,
-    problem_texts,
-)
+from benchmarks.simulated import REPLICAS_PER_NODE, SimulatedEngines, SkippingLoop, problem_texts
 from deepprune.config import LimitsConfig, SamplingConfig
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PolicyConfig
 from deepprune.recordings import Recording, load_recordings

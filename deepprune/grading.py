@@ -9,12 +9,15 @@ from deepprune.session import Outcome
 from deepprune.voting import same_answer
 
 
+def is_right(answer: str | None, reference: str) -> bool:
+    """Whether an answer equals the reference."""
+    return answer is not None and equivalent(answer, reference)
+
+
 def is_correct(outcome: Outcome) -> bool | None:
     """Whether the answer equals the reference; None where there is no reference."""
     reference = outcome.problem.reference
-    if reference is None:
-        return None
-    return outcome.answer is not None and equivalent(outcome.answer, reference)
+    return None if reference is None else is_right(outcome.answer, reference)
 
 
 def num_correct(outcomes: Sequence[Outcome]) -> tuple[int, int]:
@@ -23,8 +26,6 @@ def num_correct(outcomes: Sequence[Outcome]) -> tuple[int, int]:
     return sum(graded), len(graded)
 
 
-def same_outcome(a: Outcome, b: Outcome) -> bool:
-    """Whether two outcomes have the same answer."""
-    if a.answer is None or b.answer is None:
-        return a.answer == b.answer
-    return same_answer(a.answer, b.answer)
+def agree(a: str | None, b: str | None) -> bool:
+    """Whether two answers count as one in a vote, or both are missing."""
+    return a == b if a is None or b is None else same_answer(a, b)

@@ -13,16 +13,15 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from actors.models import load_prompt
 from deepprune.traces import Problem
-from miniature import train_judge, train_reasoner
-from miniature.judge_spec import CHECKPOINT_TOKENS
+from miniature import CHECKPOINT_TOKENS, train_reasoner
 from miniature.measure import (
     all_pairs,
     drawn_pairs,
@@ -32,14 +31,14 @@ from miniature.measure import (
     scores_of,
 )
 from miniature.model import load_model, num_parameters, save_model
-from miniature.model_cards import encoder_card, judge_card, reasoner_card
 from miniature.problems import generate_problems
 from miniature.sample import MAX_TOKENS, TEMPERATURE, Sampled, sample_traces
 from miniature.tokenizer import load_tokenizer, train_tokenizer
-from miniature.train_encoder import train_encoder_judge
-from training.learners.judge import save_prompt
+from miniature.train_judges import train_judges
+from training.offline.saved_judge import saved_tau
 
 MODELS = Path(__file__).parent / "models"
+CARDS = Path(__file__).parent / "cards"
 NOMINAL_MINUTES = 35.0
 NUM_DEMO, NUM_DEMO_TRACES = 60, 64
 NUM_JUDGE, NUM_JUDGE_TRACES = 600, 16
@@ -83,23 +82,15 @@ def build_judge(models: Path, scale: float, seed: int) -> dict[str, dict[str, fl
     metrics = {"reasoner": measure_reasoner(demo_traces)}
     logger.info("reasoner: %s", metrics["reasoner"])
 
+    train_judges(practice_traces, reasoner_folder, models, PAIRS_PER_PROBLEM, share, seed)
     tokenizer = load_tokenizer(reasoner_folder)
-    with tempfile.TemporaryDirectory() as work:
-        trained = train_judge.train_judge(
-            practice_traces, reasoner_folder, Path(work), PAIRS_PER_PROBLEM, share, seed
-        )
-        model, prompt = load_model(trained), load_prompt(str(trained))
-        encoder_tau = train_encoder_judge(
-            Path(work), reasoner_folder, models / "encoder", share, seed
-        )
-    save_model(model, tokenizer, models / "judge")
-    save_prompt(prompt, models / "judge")
     pairs = drawn_pairs(all_pairs(demo_traces, tokenizer), PAIRS_PER_PROBLEM, seed + 2)
-    for name, tau in (("judge", prompt.tau or 0.5), ("encoder", encoder_tau)):
+    for name in ("judge", "encoder"):
+        tau = saved_tau(models / name) or 0.5
         metrics[name] = {**measure_judge(pairs, scores_of(models / name, pairs)), "tau": tau}
         logger.info("%s: %s", name, metrics[name])
     pruned = demo_traces[:NUM_PRUNED]
-    every = all_pairs(pruned, tokenizer)
+    every = all_pairs(pruned, tokenizer, unanswered=True)
     p_same = scores_of(models / "judge", every)
     metrics["pruning"] = measure_pruning(pruned, every, p_same, metrics["judge"]["tau"])
     logger.info("pruning: %s", metrics["pruning"])
@@ -115,9 +106,26 @@ def finish(models: Path, metrics: dict[str, dict[str, float]]) -> None:
     metrics["sampling"] = {"temperature": TEMPERATURE, "max_tokens": MAX_TOKENS}
     rounded = {k: {n: round(v, 4) for n, v in part.items()} for k, part in metrics.items()}
     (models / "metrics.json").write_text(json.dumps(rounded, indent=2) + "\n")
-    (models / "reasoner" / "README.md").write_text(reasoner_card(rounded))
-    (models / "judge" / "README.md").write_text(judge_card(rounded, CHECKPOINT_TOKENS))
-    (models / "encoder" / "README.md").write_text(encoder_card(rounded, CHECKPOINT_TOKENS))
+    for name in ("reasoner", "judge", "encoder"):
+        (models / name / "README.md").write_text(model_card(name, rounded))
+
+
+def model_card(name: str, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the `README.md` of a model: its text in `cards/`, with the measured figures."""
+    built = metrics["build"]
+    if "minutes" in built:
+        duration = f"about {built['minutes']:.0f} minutes"
+    else:
+        duration = (
+            f"an estimated {built['estimated_minutes']:.0f} minutes\n"
+            "(the shipped weights come from the same steps, run in several parts)"
+        )
+    figures: dict[str, Any] = {"checkpoint": CHECKPOINT_TOKENS, "duration": duration}
+    for part in ("pruning", "sampling", "build", name):
+        figures |= metrics[part]
+    if name != "reasoner":
+        figures["measured"] = (CARDS / "measured.md").read_text().format(**figures)
+    return (CARDS / f"{name}.md").read_text().format(**figures)
 
 
 def swap(new: Path, old: Path) -> None:

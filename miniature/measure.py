@@ -20,16 +20,18 @@ from deepprune.statistics import (
     Floats,
     auroc,
     calibration_error,
+    grouped,
     per_problem_auroc,
     sigmoid,
     tnr_at_fnr,
 )
 from deepprune.voting import Vote, group_answers
-from miniature.judge_spec import CHECKPOINT_TOKENS
+from miniature import CHECKPOINT, CHECKPOINT_TOKENS
 from miniature.sample import Sampled
 from training.offline.scoring import open_judge
 from training.pairs.data import PairSet, Prefix
 
+BENCHMARK = "miniature"
 MODEL = "miniature/reasoner"
 MAX_MEMBERS = 3
 """Members of a cluster that a new trace is compared with."""
@@ -58,29 +60,30 @@ def agreement(item: Sampled) -> float:
     return statistics.mean(a == b is not None for a, b in combinations(groups, 2))
 
 
-def all_pairs(sampled: Sequence[Sampled], tokenizer: PreTrainedTokenizerFast) -> PairSet:
-    """Every pair of traces that gave an answer, cut at the sampled tokens themselves."""
+def all_pairs(
+    sampled: Sequence[Sampled], tokenizer: PreTrainedTokenizerFast, *, unanswered: bool = False
+) -> PairSet:
+    """Every pair of traces of a problem, cut at the sampled tokens themselves.
+
+    Traces that gave no answer agree with none; they are left out unless `unanswered`.
+    """
     prefixes: list[Prefix] = []
     pairs = []
     for item in sampled:
-        answered = []
+        placed = []
         for trace, ids in zip(item.traces, item.token_ids, strict=True):
-            if trace.answer is None:
+            if trace.answer is None and not unanswered:
                 continue
-            answered.append((len(prefixes), trace.answer))
+            placed.append((len(prefixes), trace.answer))
             text = str(tokenizer.decode(ids[:CHECKPOINT_TOKENS], skip_special_tokens=True))
+            ended = len(ids) <= CHECKPOINT_TOKENS
+            problem = item.problem
             prefixes.append(
                 Prefix(
-                    "miniature",
-                    item.problem.problem_id,
-                    MODEL,
-                    trace.sample,
-                    item.problem.text,
-                    text,
-                    len(ids) <= CHECKPOINT_TOKENS,
+                    BENCHMARK, problem.problem_id, MODEL, trace.sample, problem.text, text, ended
                 )
             )
-        pairs += [(i, j, a == b) for (i, a), (j, b) in combinations(answered, 2)]
+        pairs += [(i, j, a == b is not None) for (i, a), (j, b) in combinations(placed, 2)]
     first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
     return PairSet(prefixes, first, second, same, np.ones(len(pairs), dtype=np.int64))
 
@@ -89,9 +92,8 @@ def drawn_pairs(pairs: PairSet, per_problem: int, seed: int) -> PairSet:
     """Some pairs of each problem, either trace first."""
     rng = random.Random(f"pairs-{seed}")
     chosen, swapped = [], []
-    for number in np.unique(pairs.problem):
-        every = np.flatnonzero(pairs.problem == number).tolist()
-        for pair in rng.sample(every, min(per_problem, len(every))):
+    for every in grouped(pairs.problem):
+        for pair in rng.sample(every.tolist(), min(per_problem, len(every))):
             chosen.append(pair)
             swapped.append(rng.random() < 0.5)
     drawn, swap = pairs[np.array(chosen)], np.array(swapped)
@@ -139,7 +141,7 @@ def measure_pruning(
     for name, wave in (("all", num_traces), ("lazy", 1)):
         policy = DeepPruneConfig(
             num_traces=num_traces,
-            checkpoint=f"tokens:{CHECKPOINT_TOKENS}",
+            checkpoint=CHECKPOINT,
             tau=tau,
             max_members=MAX_MEMBERS,
             wave=wave,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import inspect
 import json
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from actors.messages import PromptFacts, PromptRefused
-from actors.tokenizer import prompt_token_ids
+from actors.tokenizer import prompt_token_ids, template_reads
 from deepprune.answers.reply import closing_text, opens_thought
 from deepprune.traces import Message, PromptOptions
 
@@ -33,7 +32,6 @@ class Prompts:
         self.context = context
         self._kwargs = dict(kwargs)
         self._date = date
-        self._template = str(getattr(tokenizer, "chat_template", None) or "")
         # A client's argument must not replace one of the tokenizer's own: the template, say.
         self._reserved = {
             "messages",
@@ -99,4 +97,4 @@ class Prompts:
         return {"enable_thinking": effort != "none"} if self._reads("enable_thinking") else {}
 
     def _reads(self, name: str) -> bool:
-        return re.search(rf"\b{re.escape(name)}\b", self._template) is not None
+        return template_reads(self._tokenizer, name)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from deepprune.answers.reply import judged_text
 from deepprune.config import JudgePrompt
 from deepprune.errors import UserError
 
@@ -28,8 +29,8 @@ class PairPrompt:
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self.encode: Callable[[str], Tokens] = lru_cache(maxsize=8192)(self._tokens)
-        """Encode a prefix; cached."""
+        self.encode: Callable[[str], Tokens] = lru_cache(maxsize=8192)(self._prefix)
+        """Encode a prefix, without the marks of thought and answer; cached."""
         self.around: Callable[[str], tuple[Tokens, ...]] = lru_cache(maxsize=256)(self._around)
         """Encode the template before, between and after a problem's prefixes; cached.
 
@@ -77,6 +78,9 @@ class PairPrompt:
         around = tuple(map(self._tokens, pieces))
         self.room(around)
         return around
+
+    def _prefix(self, text: str) -> Tokens:
+        return self._tokens(judged_text(text))
 
     def _tokens(self, text: str) -> Tokens:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))

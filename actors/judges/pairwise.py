@@ -18,7 +18,7 @@ from actors.messages import JudgeRequest, PromptTooLong
 from actors.replica.engine import check_engine, exit_replica, start_engine
 from actors.replica.stall_detector import StallDetector
 from actors.tokenizer import load_tokenizer
-from deepprune.config import JudgePrompt, VllmJudgeConfig
+from deepprune.config import EngineConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Judge(JudgeReplica):
     ) -> None:
         super().__init__(MAX_CALLS, stall_s)
         self._stall_detector = StallDetector(stall_s)
-        self._engine = start_engine(config.engine, executor_backend)
+        self._engine = start_engine(_with_exact_head(config.engine), executor_backend)
         # One token of the context is the answer's.
         longest = int(self._engine.model_config.max_model_len) - 1
         longest = min(longest, prompt.max_tokens or longest)
@@ -105,3 +105,12 @@ class Judge(JudgeReplica):
         same = logprobs[0][self._prompt.same_id].logprob
         different = logprobs[0][self._prompt.different_id].logprob
         return p_same(self._slope * (same - different) + self._shift)
+
+
+def _with_exact_head(config: EngineConfig) -> EngineConfig:
+    """Let the engine compute logits in float32: bf16 ones have steps, and pairs would tie."""
+    given = config.engine_args.get("hf_overrides", {})
+    if not isinstance(given, dict):
+        return config
+    arguments = {**config.engine_args, "hf_overrides": {"head_dtype": "float32", **given}}
+    return config.model_copy(update={"engine_args": arguments})

@@ -22,6 +22,7 @@ from actors.encoder_config import HEAD_FILE, EncoderSettings
 from actors.judges.padding import Prompt, padded, scoring_batches, tokens_at_once
 from actors.language_model import load_language_model, without_adapters
 from actors.tokenizer import load_tokenizer
+from deepprune.answers.reply import judged_text
 
 TEMPLATE = "Problem:\n{problem}\n\nAttempt:\n{prefix}"
 DIMENSIONS = 128
@@ -111,7 +112,7 @@ class SavedEncoder:
 
 def token_ids(tokenizer: Any, problem: str, prefix: str, max_tokens: int) -> Prompt:
     """The tokens of a prefix behind its problem; of longer ones the beginning is dropped."""
-    text = TEMPLATE.format(problem=problem, prefix=prefix)
+    text = TEMPLATE.format(problem=problem, prefix=judged_text(prefix))
     return np.array(tokenizer.encode(text)[-max_tokens:], dtype=np.int32)
 
 

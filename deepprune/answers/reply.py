@@ -7,7 +7,7 @@ use are known here, with and without decoded special tokens. Everything takes li
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _MARKS = {
     "<think>": "</think>",
@@ -50,10 +50,14 @@ _MOST_MARKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`reasoning` is the thought, maybe empty; `content` the answer part, None where none came."""
+    """`reasoning` is the thought, maybe empty; `content` the answer part, None where none came.
+
+    `end` is the place in the text where the thought ended, None where it did not.
+    """
 
     reasoning: str
     content: str | None
+    end: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,12 @@ def spoken_parts(text: str, *, begins_in_thought: bool = False) -> Spoken:
             return Spoken(None, text if text.rstrip() == reply.content else reply.content)
         reply = Reply(reply.content, None)
     return Spoken(_without_marks(reply.reasoning) or None, reply.content)
+
+
+def judged_text(prefix: str) -> str:
+    """What a language model that judges reads of a prefix: both parts, without the marks."""
+    spoken = spoken_parts(prefix)
+    return "\n\n".join(part for part in (spoken.thought, spoken.answer) if part)
 
 
 def opens_thought(prompt: str) -> bool:
@@ -154,7 +164,7 @@ def _harmony_thought(text: str) -> str:
 
 def _reply(text: str, end: int, start: int) -> Reply:
     content = text[start:].strip().removeprefix("<|begin_of_solution|>").strip()
-    return Reply(text[:end], content or None)
+    return Reply(text[:end], content or None, end)
 
 
 def _without_end_of_turn(text: str) -> str:

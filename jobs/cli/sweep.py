@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from jobs.cli.options import (
-    Address,
-    Json,
-    Settings,
-    Verbose,
-    overrides,
-    size,
-)
+from jobs.cli.options import Address, Json, Settings, Verbose, overrides, size
 
 app = typer.Typer()
 

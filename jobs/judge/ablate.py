@@ -17,10 +17,10 @@ from pydantic import Field
 from deepprune.section import Section
 from deepprune.statistics import Estimate
 from jobs.judge.evaluate.command import Options, evaluate_judges
-from jobs.judge.evaluate.writing import estimate_cell, write_text
+from jobs.judge.evaluate.writing import three_digits, write_text
 from jobs.judge.pairs import pairs
 from jobs.judge.train import train
-from jobs.render.table import Cell, Table
+from jobs.render.table import Cell, Table, estimated
 from training.config import load
 
 TABLE = "ablation.md"
@@ -85,7 +85,9 @@ def _rows(
             Cell("trained" if trained else name),
             *map(Cell, settings),
             *(
-                estimate_cell(None if found[column][0] is None else Estimate(*found[column]))
+                estimated(
+                    None if found[column][0] is None else Estimate(*found[column]), three_digits
+                )
                 for column in ("within", "pooled", "tnr")
             ),
         )

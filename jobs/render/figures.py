@@ -88,11 +88,10 @@ def drawing() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawn figure: its PNG, the figure inlined, and its words for those who do not see it."""
+    """A drawn figure: its PNG, the figure inlined, and its caption."""
 
     file: str
     uri: str
-    alt: str
     caption: str
 
     def __html__(self) -> str:
@@ -100,7 +99,7 @@ class Plot:
         return render("jobs.render", "plot.html", plot=self)
 
 
-def save_plot(figure: Figure, folder: Path, file: str, *, alt: str, caption: str) -> Plot:
+def save_plot(figure: Figure, folder: Path, file: str, caption: str) -> Plot:
     """Write a figure as PNG into a folder, and inline it.
 
     Raises:
@@ -110,7 +109,7 @@ def save_plot(figure: Figure, folder: Path, file: str, *, alt: str, caption: str
         save_png(figure, folder / file)
     except OSError as error:
         raise UserError(f"cannot write {folder / file}: {error.strerror}") from None
-    return Plot(file, as_data_uri(figure), alt, caption)
+    return Plot(file, as_data_uri(figure), caption)
 
 
 def save_png(figure: Figure, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,33 +38,15 @@ def percent(share: float, digits: int = 1) -> str:
     return _signed(f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.{digits}f}%")
 
 
-def percent_range(estimate: Estimate | None, digits: int = 1) -> str:
-    """The interval of a share."""
-    if estimate is None:
-        return ""
-    low, high = percent(estimate.low, digits), percent(estimate.high, digits)
-    return f"{low.removesuffix('%')}–{high}"
-
-
 def points(difference: float) -> str:
     """A difference of two shares in percentage points, with its sign."""
     shown = f"{100 * difference:+.1f}"
     return _signed(shown if float(shown) else "0.0")
 
 
-def points_range(estimate: Estimate | None) -> str:
-    """The interval of a difference of shares."""
-    return "" if estimate is None else f"{points(estimate.low)} to {points(estimate.high)}"
-
-
 def change(ratio: float) -> str:
     """A ratio as a change in per cent: 0.2 is −80%."""
     return _signed(f"{100 * (ratio - 1):+.1f}%")
-
-
-def change_range(estimate: Estimate | None) -> str:
-    """The interval of a ratio, as a change."""
-    return "" if estimate is None else f"{change(estimate.low)} to {change(estimate.high)}"
 
 
 def amount(number: float) -> str:
@@ -84,11 +67,12 @@ def tick(number: float) -> str:
     return _signed(f"{number:g}")
 
 
-def amount_range(estimate: Estimate | None) -> str:
-    """The interval of a count; nothing where there never was anything to count."""
-    if estimate is None or estimate.low == estimate.high == 0:
-        return ""
-    return f"{amount(estimate.low)}–{amount(estimate.high)}"
+def interval(estimate: Estimate, show: Callable[[float], str]) -> str:
+    """The interval of a figure: 50.0–60.0%, and −1.0 to 2.0 of figures with a sign."""
+    low, high = show(estimate.low), show(estimate.high)
+    if show in (points, change):
+        return f"{low} to {high}"
+    return f"{low.removesuffix('%')}–{high}"
 
 
 def published_tokens(tokens: float) -> str:
@@ -106,13 +90,6 @@ def seconds(number: float) -> str:
 def rate(number: float) -> str:
     """A mean of small counts."""
     return _three(number)
-
-
-def rate_range(estimate: Estimate | None) -> str:
-    """The interval of a mean of small counts; nothing where there never was anything to count."""
-    if estimate is None or estimate.low == estimate.high == 0:
-        return ""
-    return f"{rate(estimate.low)}–{rate(estimate.high)}"
 
 
 def _three(number: float, *, whole: bool = False) -> str:

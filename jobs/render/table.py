@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jobs.render.format import DASH
+from jobs.render.format import DASH, amount, interval
 from jobs.render.text import markdown_text
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+
+    from deepprune.statistics import Estimate
 
 Kind = Literal["", "published", "limit", "best"]
 
@@ -25,6 +27,17 @@ class Cell:
 
 
 NOTHING = Cell(DASH)
+
+
+def estimated(
+    estimate: Estimate | None, show: Callable[[float], str], *, alone: bool = False
+) -> Cell:
+    """A figure with its interval, unless it stands `alone`; a dash where there is none."""
+    if estimate is None:
+        return NOTHING
+    nothing_counted = show is amount and estimate.low == estimate.high == 0
+    below = "" if alone or nothing_counted else interval(estimate, show)
+    return Cell(show(estimate.value), below)
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,8 @@ import numpy as np
 
 from deepprune import statistics
 from deepprune.statistics import Estimate
-from jobs.render.format import (
-    amount,
-    amount_range,
-    change,
-    change_range,
-    percent,
-    percent_range,
-    points,
-    points_range,
-)
-from jobs.render.table import NOTHING, Cell, Kind, Table
+from jobs.render.format import amount, change, interval, percent, points
+from jobs.render.table import Cell, Table, estimated
 from jobs.report.scenario import Scenario, Summary
 from jobs.report.variants import ABOUT_THE_JUDGE, BLIND, Variant
 
@@ -62,19 +53,16 @@ def credits_of(scenario: Scenario) -> Iterator[Credit]:
 
 def credit_table(scenario: Scenario) -> Table | None:
     """What each judge adds to its policy."""
-    rows = []
-    for credit in credits_of(scenario):
-        kind: Kind = "limit" if credit.judged.variant.is_limit else ""
-        accuracy = credit.accuracy
-        rows.append(
-            (
-                Cell(credit.judged.label, kind=kind),
-                Cell(credit.control.label),
-                Cell(change(credit.tokens.value), change_range(credit.tokens)),
-                Cell(points(accuracy.value), points_range(accuracy)) if accuracy else NOTHING,
-                Cell(credit.verdict),
-            )
+    rows = tuple(
+        (
+            Cell(credit.judged.label, kind="limit" if credit.judged.variant.is_limit else ""),
+            Cell(credit.control.label),
+            estimated(credit.tokens, change),
+            estimated(credit.accuracy, points),
+            Cell(credit.verdict),
         )
+        for credit in credits_of(scenario)
+    )
     if not rows:
         return None
     note = (
@@ -84,7 +72,7 @@ def credit_table(scenario: Scenario) -> Table | None:
     )
     headings = ("variant", "control", "tokens", "accuracy, points", "the data say")
     title = f"What judges add: {scenario.name}"
-    return Table(title, headings, tuple(rows), (note,), (), 2, ("the data say",))
+    return Table(title, headings, rows, (note,), (), 2, ("the data say",))
 
 
 def smaller_table(scenario: Scenario) -> Table | None:
@@ -92,19 +80,17 @@ def smaller_table(scenario: Scenario) -> Table | None:
     votes = scenario.smaller
     if votes is None:
         return None
-    rows = []
-    for vote in votes.curve:
-        accuracy = vote.accuracy
-        rows.append(
-            (
-                Cell(vote.label),
-                Cell(percent(accuracy.value), percent_range(accuracy)) if accuracy else NOTHING,
-                Cell(amount(vote.tokens.value), amount_range(vote.tokens)),
-                Cell(percent(vote.token_share.value)),
-                Cell(percent(vote.same_answer.value), percent_range(vote.same_answer)),
-                Cell(amount(vote.sequential_tokens.value)),
-            )
+    rows = tuple(
+        (
+            Cell(vote.label),
+            estimated(vote.accuracy, percent),
+            estimated(vote.tokens, amount),
+            estimated(vote.token_share, percent, alone=True),
+            estimated(vote.same_answer, percent),
+            estimated(vote.sequential_tokens, amount, alone=True),
         )
+        for vote in votes.curve
+    )
     note = (
         f"Plain votes of fewer traces, drawn from those of cons@{votes.size}. Sequential tokens: "
         "those of the longest trace."
@@ -113,7 +99,7 @@ def smaller_table(scenario: Scenario) -> Table | None:
         *("vote", "accuracy", "tokens / problem", "share of tokens"),
         *(f"same answer as cons@{votes.size}", "sequential tokens"),
     )
-    return Table(f"Smaller votes: {scenario.name}", headings, tuple(rows), (note,))
+    return Table(f"Smaller votes: {scenario.name}", headings, rows, (note,))
 
 
 def smaller_vote_fact(scenario: Scenario, pick: Summary) -> tuple[str, ...]:
@@ -151,7 +137,7 @@ def judge_fact(scenario: Scenario, pick: Summary) -> tuple[str, ...]:
             if credit.verdict == NOT_TOLD_APART
             else f"makes a difference: {credit.verdict}"
         )
-        + f" ({change(credit.tokens.value)} tokens, {change_range(credit.tokens)})."
+        + f" ({change(credit.tokens.value)} tokens, {interval(credit.tokens, change)})."
         for credit in credits_of(scenario)
         if credit.judged is pick
     )

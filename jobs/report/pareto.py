@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -49,9 +48,9 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     for number, s in enumerate(sorted(shown, key=lambda s: _point(s).tokens), start=1):
         _draw_variant(axes, s, number)
     axes.set_xscale("log")
-    votes = scenario.smaller.curve if scenario.smaller else ()
-    _draw_smaller_votes(axes, votes)
-    _limits(axes, shown, votes)
+    axes.margins(0.1, 0.12)
+    _draw_smaller_votes(axes, scenario.smaller.curve if scenario.smaller else ())
+    axes.set_autoscale_on(False)
     line = front([_point(s) for s in shown if not s.variant.is_limit])
     if line:
         xs = [p.tokens for p in line] + [axes.get_xlim()[1]]
@@ -150,21 +149,13 @@ def _intervals(s: Summary) -> tuple[Estimate, Estimate]:
     )
 
 
-def _bars(s: Summary) -> list[tuple[float, float, float, float]]:
-    """The intervals as lines from (tokens, accuracy) to (tokens, accuracy)."""
-    (tokens, accuracy), p = _intervals(s), _point(s)
-    return [
-        (tokens.low, p.accuracy, tokens.high, p.accuracy),
-        (p.tokens, max(0.0, accuracy.low), p.tokens, min(1.0, accuracy.high)),
-    ]
-
-
 def _draw_variant(axes: Any, s: Summary, number: int) -> None:
     """The mark of a variant, with its number in it; the legend says which variant that is."""
     shade, p = policy_colour(s.variant.policy), _point(s)
     bar = {"color": shade, "alpha": 0.4, "linewidth": 1.4, "solid_capstyle": "butt", "zorder": 2}
-    for left, low, right, high in _bars(s):
-        axes.plot([left, right], [low, high], **bar)
+    tokens, accuracy = _intervals(s)
+    axes.plot([tokens.low, tokens.high], [p.accuracy] * 2, **bar)
+    axes.plot([p.tokens] * 2, [max(0.0, accuracy.low), min(1.0, accuracy.high)], **bar)
     face = PAPER if s.variant.is_limit else shade
     style = {"markerfacecolor": face, "markeredgecolor": shade, "markeredgewidth": 1.6}
     dark = {"color": readable_on(face), "parse_math": False}
@@ -186,18 +177,3 @@ def _draw_smaller_votes(axes: Any, votes: Sequence[SmallerVote]) -> None:
     for size, x, y in known[:-1]:  # the last is the mark of cons itself
         below = {"textcoords": "offset points", "xytext": (0, -11), "ha": "center", "fontsize": 7.5}
         axes.annotate(f"@{size}", (x, y), zorder=3, **below, **(PLAIN | {"color": QUIET}))
-
-
-def _limits(axes: Any, shown: Sequence[Summary], votes: Sequence[SmallerVote]) -> None:
-    bars = [bar for s in shown for bar in _bars(s)]
-    bars += [
-        (v.tokens.value, v.accuracy.value, v.tokens.value, v.accuracy.value)
-        for v in votes
-        if v.accuracy
-    ]
-    low, high = max(1e-9, min(bar[0] for bar in bars)), max(bar[2] for bar in bars)
-    spread = max(np.log(high / low), 0.5)
-    axes.set_xlim(low * np.exp(-0.08 * spread), high * np.exp(0.12 * spread))
-    bottom, top = min(bar[1] for bar in bars), max(bar[3] for bar in bars)
-    room = max(0.12 * (top - bottom), 0.01)
-    axes.set_ylim(bottom - room, top + room)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from deepprune import statistics
-from deepprune.answers import equivalent
+from deepprune.grading import is_right
 from deepprune.seeds import stable_seed
 from deepprune.statistics import Estimate, Floats, Ints
 from jobs.report.load import Row, Run
@@ -136,7 +136,9 @@ def smaller_votes(size: int, rows: Sequence[Row], runs: Sequence[Run]) -> Smalle
         right = None
         if row.reference is not None:
             answers = [vote["answer"] for vote in detail.votes]
-            right = np.array([_right(answer, row.reference) for answer in answers] or [0.0])
+            right = np.array(
+                [is_right(a, row.reference) for a in answers] or [False], dtype=np.float64
+            )
         rng = np.random.default_rng(stable_seed(row.seed or 0, row.problem_id))
         orders = rng.permuted(np.tile(np.arange(len(groups)), (num_draws, 1)), axis=1)
         drawn[row.problem_id].append(_Drawn(groups[orders], tokens[orders], right))
@@ -146,8 +148,3 @@ def smaller_votes(size: int, rows: Sequence[Row], runs: Sequence[Run]) -> Smalle
 def _known(estimate: Estimate | None) -> Estimate:
     assert estimate is not None
     return estimate
-
-
-@lru_cache(maxsize=100_000)
-def _right(answer: str | None, reference: str) -> float:
-    return float(answer is not None and (answer == reference or equivalent(answer, reference)))

@@ -8,21 +8,21 @@ its size, on the problems and seeds that both have. `Scenario.notes` name missin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 
 from deepprune import statistics
-from deepprune.policy_config import JUDGE_PRICE
+from deepprune.grading import agree
 from deepprune.statistics import Floats
-from deepprune.voting import same_answer
 from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
 from jobs.report.scenario import Comparison, Key, Rows, Scenario, Summary
 from jobs.report.smaller_votes import smaller_votes
-from jobs.report.variants import Variant, VariantReader, in_order, labels
+from jobs.report.variants import Variant, in_order, labels, variant_of
+
+Value = Callable[[Row], float | None]
 
 
 @dataclass
@@ -65,17 +65,16 @@ def _with_smaller_votes(scenario: Scenario, runs: Sequence[Run]) -> Scenario:
 
 def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Variant, _Group]]:
     """Rows by scenario and variant; two runs that hold the same outcome are two variants."""
-    reader = VariantReader()
     held_by: dict[tuple[str, Variant, Key], set[int]] = defaultdict(set)
     for row in (row for run in runs for row in run.rows):
-        held_by[row.model, reader.read(row), (row.problem_id, row.seed)].add(row.run)
+        held_by[row.model, variant_of(row), (row.problem_id, row.seed)].add(row.run)
     apart = {(model, variant) for (model, variant, _), held in held_by.items() if len(held) > 1}
     grouped: dict[tuple[str, str], dict[Variant, _Group]] = defaultdict(dict)
     for run in runs:
         for row in run.rows:
-            variant = reader.read(row)
+            variant = variant_of(row)
             if (row.model, variant) in apart:
-                variant = reader.read(row, run.name)
+                variant = variant_of(row, run.name)
             grouped[row.model, row.benchmark].setdefault(variant, _Group()).add(row)
     return grouped
 
@@ -112,15 +111,11 @@ def _scenario(
 def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison | None) -> Summary:
     rows = group.rows
     problems = tuple(sorted({problem for problem, _ in rows}))
-    accuracy = _by_problem(_accuracies(rows), problems)
-    tokens = _by_problem(_tokens(rows), problems)
+    accuracy = _by_problem(rows, _accuracy, problems)
+    tokens = _by_problem(rows, _tokens, problems)
+    judge = _by_problem(rows, lambda row: row.judge_tokens, problems)
     names = dict.fromkeys(name for row in rows.values() for name in row.values)
-    costs = {
-        name: _by_problem({key: row.values.get(name) for key, row in rows.items()}, problems)
-        for name in names
-    }
-    judge = _by_problem({key: _judge_tokens(row) for key, row in rows.items()}, problems)
-    means = {name: statistics.mean(values) for name, values in costs.items()}
+    costs = {name: statistics.mean(_by_problem(rows, _cost(name), problems)) for name in names}
     return Summary(
         variant=variant,
         label=label,
@@ -131,8 +126,8 @@ def _summary(variant: Variant, label: str, group: _Group, comparison: Comparison
         total_tokens=None if np.isnan(tokens).all() else float(np.nansum(tokens)),
         accuracy=statistics.mean(accuracy),
         tokens=statistics.mean(tokens),
-        costs={name: estimate for name, estimate in means.items() if estimate is not None},
-        bill=statistics.mean(_by_problem({key: _bill(row) for key, row in rows.items()}, problems)),
+        costs={name: estimate for name, estimate in costs.items() if estimate is not None},
+        bill=statistics.mean(_by_problem(rows, lambda row: row.bill, problems)),
         judge_tokens=statistics.mean(judge),
         judge_share=statistics.ratio(judge, tokens),
         by_problem={
@@ -152,18 +147,18 @@ def _comparison(baseline: Variant, rows: Rows, plain: Rows) -> Comparison | None
         return None
     problems = tuple(sorted({problem for problem, _ in keys}))
     ours, theirs = {key: rows[key] for key in keys}, {key: plain[key] for key in keys}
-    same = {key: float(_same(ours[key].answer, theirs[key].answer)) for key in keys}
-    same_share = _by_problem(same, problems)
-    right, plain_right = (_by_problem(_accuracies(of), problems) for of in (ours, theirs))
-    spent, plain_spent = (_by_problem(_tokens(of), problems) for of in (ours, theirs))
+    same = {key: agree(ours[key].answer, theirs[key].answer) for key in keys}
+    same_share = means(same, problems)
+    (right, plain_right), (spent, plain_spent), waited = (
+        [_by_problem(of, value, problems) for of in (ours, theirs)]
+        for value in (_accuracy, _tokens, _cost("sequential_tokens"))
+    )
     return Comparison(
         baseline=baseline,
         num_problems=len(problems),
         accuracy=statistics.difference(right, plain_right),
         tokens=statistics.ratio(spent, plain_spent),
-        sequential_tokens=statistics.ratio(
-            *(_by_problem(_sequential(of), problems) for of in (ours, theirs))
-        ),
+        sequential_tokens=statistics.ratio(*waited),
         same_answer=statistics.mean(same_share),
         same_by_problem=dict(zip(problems, same_share.tolist(), strict=True)),
         changed={
@@ -198,7 +193,12 @@ def _by_rank(rows: Rows) -> Rows:
     return ranked
 
 
-def _by_problem(values: Mapping[Key, float | None], problems: Sequence[str]) -> Floats:
+def _by_problem(rows: Rows, value: Value, problems: Sequence[str]) -> Floats:
+    """A value of the outcomes of each problem, averaged over its seeds."""
+    return means({key: value(row) for key, row in rows.items()}, problems)
+
+
+def means(values: Mapping[Key, float | None], problems: Sequence[str]) -> Floats:
     """The mean over the seeds of each problem; NaN where there is no value."""
     found: dict[str, list[float]] = {problem: [] for problem in problems}
     for (problem, _), value in values.items():
@@ -207,30 +207,13 @@ def _by_problem(values: Mapping[Key, float | None], problems: Sequence[str]) -> 
     return np.array([sum(of) / len(of) if of else np.nan for of in found.values()])
 
 
-def _accuracies(rows: Rows) -> dict[Key, float | None]:
-    return {k: None if row.correct is None else float(row.correct) for k, row in rows.items()}
+def _accuracy(row: Row) -> float | None:
+    return row.correct
 
 
-def _tokens(rows: Rows) -> dict[Key, float | None]:
-    return {key: row.tokens for key, row in rows.items()}
+def _tokens(row: Row) -> float | None:
+    return row.tokens
 
 
-def _sequential(rows: Rows) -> dict[Key, float | None]:
-    return {key: row.values.get("sequential_tokens") for key, row in rows.items()}
-
-
-def _bill(row: Row) -> float | None:
-    names = ("judge_computed_tokens", "prompt_computed_tokens")
-    read = sum(row.values.get(name, 0.0) for name in names)
-    return None if row.tokens is None else row.tokens + JUDGE_PRICE * read
-
-
-def _judge_tokens(row: Row) -> float | None:
-    names = ("judge_computed_tokens", "judge_cached_tokens")
-    known = [row.values[name] for name in names if name in row.values]
-    return sum(known) if known else None
-
-
-@lru_cache(maxsize=100_000)
-def _same(a: str | None, b: str | None) -> bool:
-    return a == b if a is None or b is None else same_answer(a, b)
+def _cost(name: str) -> Value:
+    return lambda row: row.values.get(name)

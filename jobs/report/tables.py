@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from deepprune.policy_config import JUDGE_PRICE
-from deepprune.statistics import Estimate
 from jobs.render.format import (
+    DASH,
     amount,
-    amount_range,
     change,
-    change_range,
     counted,
     percent,
-    percent_range,
     points,
-    points_range,
     published_tokens,
     rate,
     seconds,
 )
-from jobs.render.table import NOTHING, Cell, Kind, Table
+from jobs.render.table import NOTHING, Cell, Kind, Table, estimated
 from jobs.report import published
 from jobs.report.scenario import Scenario, Summary
 from jobs.report.variants import description
@@ -87,20 +83,20 @@ def paper_form(scenarios: Sequence[Scenario]) -> Table:
 
 def bill(scenario: Scenario) -> Table | None:
     """What each variant read beside what it generated, per problem, and all of it as one price."""
-    reading = ("judge_pairs", "prompt_computed_tokens", "prompt_cached_tokens")
-    if not any((cost := _cost(s, n)) and cost.value for s in scenario.summaries for n in reading):
+    reading = (
+        *("judge_pairs", "judge_computed_tokens", "judge_cached_tokens"),
+        *("prompt_computed_tokens", "prompt_cached_tokens"),
+    )
+    costs = [s.costs.get(name) for s in scenario.summaries for name in reading]
+    if not any(cost and cost.value for cost in costs):
         return None
     rows = tuple(
         (
             Cell(s.label, kind=_kind(s)),
-            estimated(s.tokens, amount, amount_range),
-            estimated(_cost(s, "judge_pairs"), amount, amount_range),
-            estimated(_cost(s, "judge_computed_tokens"), amount, amount_range),
-            estimated(_cost(s, "judge_cached_tokens"), amount, amount_range),
-            estimated(_cost(s, "prompt_computed_tokens"), amount, amount_range),
-            estimated(_cost(s, "prompt_cached_tokens"), amount, amount_range),
-            estimated(s.bill, amount, amount_range),
-            estimated(_cost(s, "judge_s"), seconds),
+            estimated(s.tokens, amount),
+            *(estimated(s.costs.get(name), amount) for name in reading),
+            estimated(s.bill, amount),
+            estimated(s.costs.get("judge_s"), seconds, alone=True),
         )
         for s in scenario.summaries
     )
@@ -153,15 +149,15 @@ def _figures_row(summary: Summary) -> tuple[Cell, ...]:
     return (
         Cell(summary.label, kind=_kind(summary)),
         _accuracy(summary),
-        estimated(summary.accuracy_change, points, points_range),
-        estimated(summary.tokens, amount, amount_range),
+        estimated(summary.accuracy_change, points),
+        estimated(summary.tokens, amount),
         _change(summary),
-        estimated(costs.get("rounds"), rate),
-        estimated(comparison.sequential_tokens if comparison else None, change, change_range),
-        estimated(costs.get("wall_s"), seconds),
+        estimated(costs.get("rounds"), rate, alone=True),
+        estimated(comparison.sequential_tokens if comparison else None, change),
+        estimated(costs.get("wall_s"), seconds, alone=True),
         _judge_cell(summary),
-        estimated(summary.bill, amount, amount_range),
-        estimated(same, percent, percent_range),
+        estimated(summary.bill, amount),
+        estimated(same, percent),
         turned,
         Cell(covered, left_out),
     )
@@ -170,7 +166,7 @@ def _figures_row(summary: Summary) -> tuple[Cell, ...]:
 def _judge_cell(summary: Summary) -> Cell:
     if not summary.variant.judge and not (summary.judge_tokens and summary.judge_tokens.value):
         return NOTHING
-    return estimated(summary.judge_tokens, amount, amount_range)
+    return estimated(summary.judge_tokens, amount)
 
 
 def _time_heading(scenario: Scenario) -> str:
@@ -184,23 +180,8 @@ def _kind(summary: Summary) -> Kind:
     return "limit" if summary.variant.is_limit else ""
 
 
-def _cost(summary: Summary, name: str) -> Estimate | None:
-    return summary.costs.get(name)
-
-
-def estimated(
-    estimate: Estimate | None,
-    show: Callable[[float], str],
-    interval: Callable[[Estimate], str] | None = None,
-) -> Cell:
-    """A figure with its interval, or a dash where there is none."""
-    if estimate is None:
-        return NOTHING
-    return Cell(show(estimate.value), interval(estimate) if interval else "")
-
-
 def _accuracy(summary: Summary | None) -> Cell:
-    return estimated(summary.accuracy if summary else None, percent, percent_range)
+    return estimated(summary.accuracy if summary else None, percent)
 
 
 def _total(summary: Summary | None) -> Cell:
@@ -214,34 +195,27 @@ def _bare(cells: Iterable[Cell]) -> Iterator[Cell]:
 
 
 def _change(summary: Summary | None) -> Cell:
-    return estimated(summary.token_share if summary else None, change, change_range)
+    return estimated(summary.token_share if summary else None, change)
 
 
 def _published_rows(scenarios: Sequence[Scenario]) -> list[tuple[Cell, ...]]:
     columns = []
     for scenario in scenarios:
         sizes = {s.variant.num_traces for s in scenario.summaries}
-        size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
-        found = published.results(scenario.model, scenario.benchmark, size)
+        found = published.results(scenario.model, scenario.benchmark, sizes)
         columns.append({result.row: result for result in found})
-    names = dict.fromkeys(name for column in columns for name in column)
     rows: list[tuple[Cell, ...]] = []
-    for name in names:
+    for name in dict.fromkeys(name for column in columns for name in column):
         cells = [column.get(name) for column in columns]
-        label = Cell(f"{name} (published)", kind="published")
-        tokens = [
-            Cell(published_tokens(c.tokens), kind="published") if c else NOTHING for c in cells
+        lines = [
+            ("tokens", [published_tokens(c.tokens) if c else DASH for c in cells]),
+            ("Δ", [change(1 + c.change) if c and c.change else DASH for c in cells]),
+            ("accuracy", [percent(c.accuracy) if c else DASH for c in cells]),
         ]
-        right = [Cell(percent(c.accuracy), kind="published") if c else NOTHING for c in cells]
-        changes = [
-            Cell(change(1 + c.change), kind="published") if c and c.change else NOTHING
-            for c in cells
-        ]
-        empty = Cell("", kind="published")
-        rows.append((label, Cell("tokens", kind="published"), *tokens))
-        if any(cell is not NOTHING for cell in changes):
-            rows.append((empty, Cell("Δ", kind="published"), *changes))
-        rows.append((empty, Cell("accuracy", kind="published"), *right))
+        for place, (heading, texts) in enumerate(lines):
+            if set(texts) != {DASH}:
+                label = "" if place else f"{name} (published)"
+                rows.append(tuple(Cell(t, kind="published") for t in (label, heading, *texts)))
     return rows
 
 

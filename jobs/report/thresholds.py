@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-
-import numpy as np
+from dataclasses import replace
 
 from deepprune import statistics
-from deepprune.answers import equivalent
+from deepprune.grading import is_right
 from deepprune.statistics import Estimate
-from jobs.render.format import DASH, amount, amount_range, percent, percent_range, published_tokens
-from jobs.render.table import Cell, Table
+from jobs.render.format import DASH, amount, percent, published_tokens
+from jobs.render.table import Cell, Table, estimated
 from jobs.report import published
 from jobs.report.load import Run
-from jobs.report.scenario import Scenario, Summary
-from jobs.report.tables import estimated
+from jobs.report.scenario import Key, Scenario, Summary
+from jobs.report.summary import means
 from jobs.report.trace_texts import Pairs, TraceTexts
 
 
@@ -38,14 +36,13 @@ def threshold_table(scenario: Scenario, runs: Sequence[Run], texts: TraceTexts) 
                 Cell(f"{s.variant.tau:g}"),
                 Cell(s.label, kind="limit" if s.variant.is_limit else ""),
                 _in_all(tokens, len(s.problems)),
-                estimated(passed, percent, percent_range),
+                estimated(passed, percent),
                 _in_all(s.tokens, len(s.problems)),
-                estimated(s.accuracy, percent, percent_range),
+                estimated(s.accuracy, percent),
             )
         )
     sizes = {s.variant.num_traces for s in swept}
-    size = published.NUM_TRACES if published.NUM_TRACES in sizes else None
-    for p in published.thresholds(scenario.model, scenario.benchmark, size):
+    for p in published.thresholds(scenario.model, scenario.benchmark, sizes):
         cells = (
             *(f"{p.tau:g}", "DeepPrune (published, Table 3)"),
             *(published_tokens(p.clustering_tokens), percent(p.pass_at_k)),
@@ -67,71 +64,49 @@ def similarity_table(found: Sequence[Pairs]) -> Table | None:
     """Appendix Table 4's form: the share of pairs of traces with the same answer."""
     if not found:
         return None
-    rows: list[tuple[Cell, ...]] = []
-    for pairs in found:
-        rows.append(
-            (
-                Cell(pairs.model),
-                Cell(f"{pairs.benchmark} ({pairs.num_problems})"),
-                Cell(f"{pairs.pairs:,}"),
-                Cell(f"{pairs.same:,}"),
-                Cell(f"{pairs.ratio:.4f}" if pairs.pairs else DASH),
-            )
-        )
+    rows = [
+        _pairs_row(p.model, f"{p.benchmark} ({p.num_problems})", p.pairs, p.same) for p in found
+    ]
     if len(found) > 1:
         total, same = sum(p.pairs for p in found), sum(p.same for p in found)
-        ratio = f"{same / total:.4f}" if total else DASH
-        rows.append(
-            (
-                Cell("All pairs together"),
-                Cell(""),
-                Cell(f"{total:,}"),
-                Cell(f"{same:,}"),
-                Cell(ratio),
-            )
-        )
+        rows.append(_pairs_row("All pairs together", "", total, same))
     notes = ["Traces without an answer are left out of the pairs, as in the paper."]
     for model in dict.fromkeys(pairs.model for pairs in found):
         known = published.pairs(model)
         if known is not None:
-            cells = (f"{known.model} (published)", "four benchmarks", f"{known.pairs:,}")
-            more = (f"{known.same:,}", f"{known.same / known.pairs:.4f}")
-            rows.append(tuple(Cell(text, kind="published") for text in (*cells, *more)))
+            name = f"{known.model} (published)"
+            row = _pairs_row(name, "four benchmarks", known.pairs, known.same)
+            rows.append(tuple(replace(cell, kind="published") for cell in row))
             notes.append("Published: Table 4 of the DeepPrune paper, up to 16 traces per problem.")
     headings = ("model", "benchmark (problems)", "total pairs", "same-answer pairs", "ratio")
     title = "In the form of the paper's Table 4: pairs of traces with the same answer"
     return Table(title, headings, tuple(rows), tuple(dict.fromkeys(notes)), (), 2)
 
 
+def _pairs_row(model: str, benchmark: str, pairs: int, same: int) -> tuple[Cell, ...]:
+    ratio = f"{same / pairs:.4f}" if pairs else DASH
+    return tuple(map(Cell, (model, benchmark, f"{pairs:,}", f"{same:,}", ratio)))
+
+
 def _greedy(
     summary: Summary, runs: Sequence[Run], trace_texts: TraceTexts
 ) -> tuple[Estimate | None, Estimate | None]:
     """Tokens per problem, and pass@k, if the first trace of each cluster finished and no other."""
-    spent: dict[str, list[float]] = {problem: [] for problem in summary.problems}
-    right: dict[str, list[float]] = {problem: [] for problem in summary.problems}
-    for (problem, _), row in summary.rows.items():
+    spent: dict[Key, float | None] = {}
+    passed: dict[Key, float | None] = {}
+    for key, row in summary.rows.items():
         texts = trace_texts.texts(row)
         first = [cluster[0] for cluster in runs[row.run].detail(row).clusters if cluster]
         if not first or row.driver != "replay" or any(sample not in texts for sample in first):
             continue  # a live trace that was cancelled has no length and no answer
-        spent[problem].append(sum(texts[sample].num_tokens for sample in first))
+        spent[key] = sum(texts[sample].num_tokens for sample in first)
         if row.reference is not None:
-            answers = (texts[sample].answer for sample in first)
-            right[problem].append(float(any(_right(a, row.reference) for a in answers)))
-    return _mean(spent), _mean(right)
-
-
-def _mean(by_problem: dict[str, list[float]]) -> Estimate | None:
-    values = [float(np.mean(found)) if found else float("nan") for found in by_problem.values()]
-    return statistics.mean(np.array(values)) if values else None
-
-
-@lru_cache(maxsize=100_000)
-def _right(answer: str | None, reference: str) -> bool:
-    return answer is not None and (answer == reference or equivalent(answer, reference))
+            passed[key] = any(is_right(texts[sample].answer, row.reference) for sample in first)
+    tokens, right = (means(values, summary.problems) for values in (spent, passed))
+    return statistics.mean(tokens), statistics.mean(right)
 
 
 def _in_all(estimate: Estimate | None, num_problems: int) -> Cell:
     """Tokens of the whole benchmark."""
     whole = estimate.scaled(num_problems) if estimate else None
-    return estimated(whole, amount, amount_range)
+    return estimated(whole, amount)

@@ -139,11 +139,6 @@ class Pairs:
     pairs: int
     same: int
 
-    @property
-    def ratio(self) -> float:
-        """The share of pairs that agree."""
-        return self.same / self.pairs if self.pairs else float("nan")
-
 
 def count_pairs(runs: Sequence[Run], texts: TraceTexts) -> list[Pairs]:
     """Table 4: how many pairs of traces share their answer, by model and benchmark.

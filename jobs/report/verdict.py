@@ -15,16 +15,7 @@ import numpy as np
 
 from deepprune import statistics
 from deepprune.statistics import Estimate
-from jobs.render.format import (
-    amount,
-    counted,
-    percent,
-    percent_range,
-    points,
-    points_range,
-    rate,
-    seconds,
-)
+from jobs.render.format import amount, counted, interval, percent, points, rate, seconds
 from jobs.report.controls import judge_fact, smaller_vote_fact
 from jobs.report.scenario import Scenario, Summary
 
@@ -56,15 +47,15 @@ class Verdict:
         if pick is None or pick.comparison is None or not pick.comparison.tokens:
             return []
         share, change = pick.comparison.tokens, pick.accuracy_change
-        shown = [("tokens, share of cons", percent(share.value), percent_range(share))]
+        shown = [("tokens, share of cons", percent(share.value), interval(share, percent))]
         for name, estimate in (
             ("accuracy", pick.accuracy),
             ("same answer as cons", pick.comparison.same_answer),
         ):
             if estimate:
-                shown.append((name, percent(estimate.value), percent_range(estimate)))
+                shown.append((name, percent(estimate.value), interval(estimate, percent)))
         if change:
-            shown.insert(2, ("points against cons", points(change.value), points_range(change)))
+            shown.insert(2, ("points against cons", points(change.value), interval(change, points)))
         return shown
 
 
@@ -146,9 +137,9 @@ def _saving(pick: Summary, plain: Summary) -> str:
     share, accuracy = _share(pick), _accuracy(pick)
     return (
         f"{pick.label} generates {percent(share.value)} of {plain.label}'s tokens "
-        f"(95% interval {percent_range(share)}) and is right on {percent(pick.accuracy.value)} "
+        f"(95% interval {interval(share, percent)}) and is right on {percent(pick.accuracy.value)} "
         f"where {plain.label} is right on {percent(plain.accuracy.value)}: "
-        f"{points(accuracy.value)} points ({points_range(accuracy)})."
+        f"{points(accuracy.value)} points ({interval(accuracy, points)})."
     )
 
 
@@ -158,8 +149,8 @@ def _not_saving(pick: Summary, plain: Summary, keeping: Sequence[Summary]) -> st
         return f"No variant that keeps up with {plain.label} generates fewer tokens."
     return (
         f"No variant keeps up with {plain.label}. The cheapest, {pick.label}, generates "
-        f"{percent(share.value)} of its tokens ({percent_range(share)}) and is right less often: "
-        f"{points(accuracy.value)} points ({points_range(accuracy)})."
+        f"{percent(share.value)} of its tokens ({interval(share, percent)}) and is right less "
+        f"often: {points(accuracy.value)} points ({interval(accuracy, points)})."
     )
 
 

@@ -103,6 +103,9 @@ def recorded_config(config: RunConfig, benchmark: Benchmark) -> dict[str, Any]:
         )
     else:
         section = generator.model_dump(mode="json", include={"kind", "model", "sampling"})
+    for name in ("chat_template_kwargs", "chat_template_date"):
+        if value := generator.model_dump(mode="json").get(name):
+            section[name] = value  # recordings from before these keys lack them
     return {"benchmark": benchmark.source, "generator": section, "seed": config.seed}
 
 

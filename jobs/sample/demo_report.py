@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from deepprune.grading import is_correct, num_correct, same_outcome
+from deepprune.grading import agree, is_correct, num_correct
 from deepprune.ledger import Ledger
 from deepprune.session import Outcome
 from jobs.render.format import counted, fewer
@@ -113,7 +113,10 @@ def _totals(baseline: PolicyRun, others: Sequence[PolicyRun]) -> Table:
 
 
 def _num_agree(baseline: PolicyRun, run: PolicyRun) -> str:
-    same = sum(map(same_outcome, baseline.outcomes, run.outcomes))
+    same = sum(
+        agree(ours.answer, theirs.answer)
+        for ours, theirs in zip(run.outcomes, baseline.outcomes, strict=True)
+    )
     return f"{same} of {len(run.outcomes)}"
 
 

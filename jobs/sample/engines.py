@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 
 from deepprune.errors import UserError
-from jobs.sample.run import RunOptions, configuration
+from jobs.sample.run import RunOptions, configuration, end_on_signal
 
 
 def engines(options: RunOptions) -> None:
@@ -26,16 +24,13 @@ def engines(options: RunOptions) -> None:
     if address is None:
         raise UserError("engines are kept on a running cluster: give its --address, such as auto")
     check(config, ())
-    ended = threading.Event()
     _say(f"connecting to {address}")
     with connected(address):
         _say("starting the engines")
         with running(config):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: ended.set())
+            ended = end_on_signal()
             _say(f"ready: commands with --address and equal engines use them ({options.config})")
-            while not ended.wait(timeout=1):
-                pass
+            ended.wait()
             _say("stopping, unless a command uses them")
 
 

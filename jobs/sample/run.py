@@ -221,6 +221,14 @@ class CoordinatorDeaths:
         )
 
 
+def end_on_signal() -> threading.Event:
+    """An event that SIGINT and SIGTERM set from now on."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended
+
+
 @contextmanager
 def interrupt_as_flag() -> Iterator[Callable[[], bool]]:
     """Note a first Ctrl-C instead of raising it wherever the program is; a second one raises."""

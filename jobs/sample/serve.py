@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from cluster.configs import resolve_config, shipped_serve_configs
 from deepprune.serve_config import ServeConfig, load_serve_config
+from jobs.sample.run import end_on_signal
 
 
 def serve(config_name: str, overrides: dict[str, Any], address: str | None) -> None:
@@ -29,17 +28,14 @@ def serve(config_name: str, overrides: dict[str, Any], address: str | None) -> N
     address = running_cluster(address)
     if address is None and config.http.request_log is None:
         config = _with_log_file(config)
-    ended = threading.Event()
     _say("starting Ray" if address is None else f"connecting to {address}")
     with connected(address):
         _say(f"starting the engines of {', '.join(config.models)}")
         with serving(config, cluster_ends_too=address is None) as url:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: ended.set())
+            ended = end_on_signal()
             log = config.http.request_log
             _say(f"ready at {url}/v1" + (f"; requests are logged in {log}" if log else ""))
-            while not ended.wait(timeout=1):
-                pass
+            ended.wait()
             _say("ending")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepprune.answers import AnswerKind
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.table_io import FORMATS, data_files, read_rows
 from deepprune.traces import Problem
 
@@ -45,17 +45,6 @@ class Benchmark:
     name: str
     problems: tuple[Problem, ...]
     source: dict[str, Any]
-
-    def within(self, problems: slice) -> Benchmark:
-        """The benchmark with only these of its problems.
-
-        Raises:
-            UserError: that leaves none.
-        """
-        chosen = self.problems[problems]
-        if not chosen:
-            raise UserError(f"{self.name} has {len(self.problems)} problems, and none of these")
-        return replace(self, problems=chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +162,10 @@ def load_benchmark(
         raise UserError(
             f"there is no benchmark {name!r}: give one of {names}, or a file: {FORMATS}"
         )
-    return benchmark.within(problems)
+    chosen = benchmark.problems[problems]
+    if not chosen:
+        raise UserError(f"{name} has {len(benchmark.problems)} problems, and none of these")
+    return replace(benchmark, problems=chosen)
 
 
 def _from_hub(name: str, kind: AnswerKind | None, instruction: str | None) -> Benchmark:
@@ -209,10 +201,9 @@ def _rows(name: str, hub: _Hub, config: str | None) -> Iterable[Mapping[str, Any
             hub.dataset, config, split=hub.split, revision=hub.revision
         )
     except Exception as error:  # noqa: BLE001 - the hub's client raises whatever its layers raise
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"cannot get {hub.dataset} from the Hugging Face hub ({reason}): check the network, "
-            f"for a gated dataset log in with `hf auth login`, or {instead}"
+            f"cannot get {hub.dataset} from the Hugging Face hub ({reason(error)}): check the "
+            f"network, for a gated dataset log in with `hf auth login`, or {instead}"
         ) from None
     return rows
 

@@ -91,7 +91,7 @@ def judge_all(
         encode = partial(score_with_encoder, folder, checkpoint=checkpoint)
         return results(workers, encode, datasets)
     given = kind in NEEDS_NO_CALIBRATION
-    score = partial(_score, "oracle" if given else name, checkpoint=checkpoint)
+    score = partial(scores_of, "oracle" if given else name, spec=checkpoint)
     found = results(workers, score, list(zip(datasets, recorded, strict=True)))
     answers = [dataset.answers for dataset in datasets]
     calibrations = judges.calibrate(found, answers)
@@ -131,9 +131,10 @@ def completed(judgings: Sequence[Judging]) -> list[Judging]:
 
 
 def scores_of(
-    judge: str, dataset: ReplayDataset, spec: CheckpointSpec, recorded: RecordedScores | None
+    judge: str, problem: tuple[ReplayDataset, RecordedScores | None], spec: CheckpointSpec
 ) -> ScoredPairs:
     """Score all pairs of a problem, as the judge does, before any calibration."""
+    dataset, recorded = problem
     match judge:
         case "oracle":
             return judges.oracle(dataset.answers)
@@ -191,15 +192,6 @@ def informed(policy: PolicyConfig, judge: str, calibration: Calibration) -> Poli
     }
     open_ = {name: value for name, value in known.items() if getattr(policy, name) is None}
     return policy.model_copy(update=open_)
-
-
-def _score(
-    judge: str,
-    problem: tuple[ReplayDataset, RecordedScores | None],
-    checkpoint: CheckpointSpec,
-) -> ScoredPairs:
-    dataset, recorded = problem
-    return scores_of(judge, dataset, checkpoint, recorded)
 
 
 def _score_features(

@@ -27,12 +27,7 @@ from jobs.render.progress import Progress
 from jobs.storage.rows import outcome_row
 from jobs.storage.run_dir import RunDir, part_name
 from jobs.sweep.recorded_scores import load_scores
-from jobs.sweep.replay_judges import (
-    JudgeSpec,
-    informed,
-    judge_all,
-    noisy_scores,
-)
+from jobs.sweep.replay_judges import JudgeSpec, informed, judge_all, noisy_scores
 from jobs.sweep.workers import Workers, workers_at
 
 Rows = list[dict[str, Any]]

@@ -20,7 +20,7 @@ def traces(*answers: str | None) -> list[SimulatedTrace]:
 
 def perfect(plans: list[SimulatedTrace]) -> PSame:
     """A judge that knows the answers."""
-    return lambda a, b: 0.99 if plans[a].answer == plans[b].answer else 0.01
+    return lambda a, b: 0.999 if plans[a].answer == plans[b].answer else 0.001
 
 
 def noisy(seed: int) -> PSame:
@@ -48,7 +48,7 @@ def everything_allowed(num_traces: int, **settings: object) -> DeepPruneConfig:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, all_answer: bool = False) -> list[SimulatedTrace]:
+def worlds(draw: st.DrawFn, *, all_answer: bool = False, longest: int = 14) -> list[SimulatedTrace]:
     """Traces of one problem: long and short ones, with answers and without, some of them doomed."""
     num_traces = draw(st.integers(1, 40))
     num_answers = draw(st.integers(1, 5))
@@ -60,9 +60,9 @@ def worlds(draw: st.DrawFn, *, all_answer: bool = False) -> list[SimulatedTrace]
     return [
         SimulatedTrace(
             answer=None if random.random() < no_answer else str(random.randrange(num_answers)),
-            num_tokens=random.randint(5 if all_answer else 1, 14),
+            num_tokens=random.randint(5 if all_answer else 1, longest),
             checkpoint=4,
-            fails_at=random.randint(1, 14) if random.random() < failing else None,
+            fails_at=random.randint(1, longest) if random.random() < failing else None,
         )
         for _ in range(num_traces)
     ]
@@ -85,6 +85,11 @@ def deepprune_settings(draw: st.DrawFn) -> dict[str, object]:
 @st.composite
 def judges(draw: st.DrawFn, plans: list[SimulatedTrace]) -> PSame:
     noise = noisy(draw(SEEDS))
-    kind = draw(st.sampled_from(["perfect", "noisy", "all same", "none same"]))
-    fixed = {"perfect": perfect(plans), "noisy": noise}
+    right = perfect(plans)
+    fixed = {
+        "perfect": right,
+        "noisy": noise,
+        "blurred": lambda a, b: 0.6 * right(a, b) + 0.4 * noise(a, b),
+    }
+    kind = draw(st.sampled_from([*fixed, "all same", "none same"]))
     return fixed.get(kind, lambda a, b: float(kind == "all same"))

@@ -111,6 +111,12 @@ class TestShippedConfigurations:
         assert sampling == (chosen.temperature, chosen.top_p, chosen.top_k, chosen.max_tokens)
         assert generator.engine.max_model_len >= chosen.max_tokens + 1024  # and the prompt
 
+    @pytest.mark.parametrize("name", ["h20x8", "h20x8-paper"])
+    def test_gpt_oss_thinks_with_high_effort_on_one_date(self, name):
+        generator = load_config(resolve_config(name)).generator
+        assert generator.chat_template_kwargs == {"reasoning_effort": "high"}
+        assert generator.chat_template_date is not None
+
     @pytest.mark.parametrize("name", WITH_JUDGE)
     def test_they_write_out_what_the_paper_chose(self, name):
         written = yaml.safe_load(resolve_config(name).read_text())["policy"]

@@ -136,6 +136,18 @@ def test_a_setting_that_is_no_yaml_is_refused_in_one_line(tmp_path, capsys):
     assert "is not a YAML value" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["vllm", "endpoint"])
+def test_arguments_of_the_chat_template_are_part_of_a_recording(kind):
+    engine = {"engine": {"model": "m"}, "chat_template_date": "2025-08-05"}
+    generator = {"kind": kind, "chat_template_kwargs": {"reasoning_effort": "high"}} | (
+        engine if kind == "vllm" else {"url": "http://x/v1", "model": "m"}
+    )
+    config = load_config("cluster/laptop.yaml", {"generator": generator})
+    recorded = job.recorded_config(config, load_benchmark("miniature", slice(1)))["generator"]
+    assert recorded["chat_template_kwargs"] == {"reasoning_effort": "high"}
+    assert recorded.get("chat_template_date") == ("2025-08-05" if kind == "vllm" else None)
+
+
 def test_the_recorded_configuration_of_an_endpoint_names_no_server():
     section = {"kind": "endpoint", "url": "http://x/v1", "model": "m", "api_key_env": "KEY"}
     config = load_config("cluster/laptop.yaml", {"generator": section})

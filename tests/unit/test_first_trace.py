@@ -14,7 +14,7 @@ from deepprune.policies import make_policy
 from deepprune.policies.first_trace import ENOUGH, FirstTrace
 from deepprune.policy_config import PolicyConfig
 from tests.support.memory_driver import Driver, SimulatedTrace
-from tests.unit.test_policies import SEEDS, judges, traces, worlds
+from tests.support.policy_worlds import SEEDS, judges, traces, worlds
 
 POLICIES = [
     {"name": "cons"},

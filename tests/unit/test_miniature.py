@@ -4,6 +4,7 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.encoder_config import EncoderSettings
 from actors.models import load_prompt
-from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
-from miniature.model_cards import encoder_card, judge_card, reasoner_card
+from deepprune.traces import Trace
+from miniature import CHECKPOINT
+from miniature.build import model_card
+from miniature.measure import all_pairs, measure_pruning
 from miniature.problems import (
     ALL_DIFFICULTIES,
     MAX_DIFFICULTY,
@@ -22,6 +25,8 @@ from miniature.problems import (
     generate_problems,
     slip_rate,
 )
+from miniature.sample import Sampled
+from training.config import TrainConfig, load
 
 MODELS = Path(__file__).parents[2] / "miniature" / "models"
 WORDS = {"wait", "so", "then", "since", "thus", "first", "next", "hence", "therefore", "check"}
@@ -127,12 +132,13 @@ def test_the_judge_can_be_asked_from_its_folder():
         assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
     assert prompt.template.index("{first}") < prompt.template.index("{second}")
     assert prompt.tau is not None
-    assert (prompt.template, prompt.checkpoint) == (PROMPT.template, PROMPT.checkpoint)
+    trained = load(TrainConfig, "miniature").prompt
+    assert (prompt.template, prompt.checkpoint) == (trained.template, CHECKPOINT)
 
 
 def test_the_encoder_knows_itself():
     settings = EncoderSettings.load(MODELS / "encoder")
-    assert settings.tau is not None and settings.checkpoint == PROMPT.checkpoint
+    assert settings.tau is not None and settings.checkpoint == CHECKPOINT
     assert settings.auroc is not None and settings.auroc > 0.85
 
 
@@ -143,6 +149,20 @@ def test_prefixes_encode_back_to_the_tokens_they_were_cut_from(tokenizer):
         assert tokenizer.encode(tokenizer.decode(ids)) == ids
 
 
+def test_pruning_is_measured_although_a_trace_gave_no_answer(tokenizer):
+    (example,) = generate_examples(5, 1)
+    ids = tokenizer.encode(example.solution)
+    traces = [
+        Trace(i, example.solution, len(ids), "stop", a) for i, a in enumerate(("7", "7", None))
+    ]
+    sampled = [Sampled(example.problem, traces, [ids] * 3)]
+    pairs = all_pairs(sampled, tokenizer, unanswered=True)
+    assert (len(pairs), pairs.same.sum()) == (3, 1)
+    assert len(all_pairs(sampled, tokenizer)) == 1
+    figures = measure_pruning(sampled, pairs, np.full(3, 0.9), tau=0.5)
+    assert figures["all_launched"] == 3
+
+
 def test_weights_are_small_enough_for_git():
     sizes = [path.stat().st_size for path in MODELS.glob("*/model.safetensors")]
     assert len(sizes) == 3
@@ -151,10 +171,8 @@ def test_weights_are_small_enough_for_git():
 
 def test_cards_are_generated_from_the_metrics():
     metrics = json.loads((MODELS / "metrics.json").read_text())
-    assert (MODELS / "reasoner" / "README.md").read_text() == reasoner_card(metrics)
-    for name, card in (("judge", judge_card), ("encoder", encoder_card)):
-        written = (MODELS / name / "README.md").read_text()
-        assert written == card(metrics, CHECKPOINT_TOKENS)
+    for name in ("reasoner", "judge", "encoder"):
+        assert (MODELS / name / "README.md").read_text() == model_card(name, metrics)
 
 
 def test_cards_quote_the_metrics():

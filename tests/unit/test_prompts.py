@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from actors.deploy.preflight import check
 from actors.generators.prompts import Prompts
 from actors.messages import PromptRefused
 from actors.tokenizer import load_tokenizer
+from deepprune.config import load_config
+from deepprune.errors import UserError
 from deepprune.traces import Message, PromptOptions
 from tests.support.standin_models import byte_level
 
@@ -82,3 +85,12 @@ def test_what_the_template_does_not_take_is_refused_by_name(tokenizer, options, 
 def test_a_template_that_fails_says_so(tokenizer):
     with pytest.raises(PromptRefused, match="no such role"):
         prompts(tokenizer, "{{ raise_exception('no such role') }}").check(CHAT, PromptOptions())
+
+
+def test_a_configured_argument_that_the_template_does_not_read_is_refused():
+    config = load_config("cluster/laptop.yaml")
+    arguments = {"chat_template_kwargs": {"reasoning_effort": "high"}}
+    generator = config.generator.model_copy(update=arguments)
+    with pytest.raises(UserError, match="of miniature/reasoner reads no 'reasoning_effort'"):
+        check(config.model_copy(update={"generator": generator}), ())
+    check(config, ())

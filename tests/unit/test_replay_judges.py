@@ -37,7 +37,7 @@ def test_pairs_without_a_score_get_the_base_rate_and_are_counted(caplog):
 
 def test_a_problem_without_any_score_can_be_replayed():
     spec = CheckpointSpec.parse("tokens:10")
-    scores = scores_of("recorded", dataset("4", None), spec, None)
+    scores = scores_of("recorded", (dataset("4", None), None), spec)
     (scored, _) = completed([Judging(scores, KNOWN)])[0]
     assert scored.p_same(1, [0]) == [0.7]
 

@@ -9,7 +9,7 @@ from jobs.report.pareto import Point, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
-from jobs.report.variants import VariantReader, labels
+from jobs.report.variants import labels, variant_of
 from tests.support.report_figures import scenarios_of
 from tests.support.sample_runs import outcome, trace, write_run
 
@@ -43,8 +43,7 @@ def test_labels_show_what_differs_within_a_policy(tmp_path):
 def test_labels_are_never_the_same_twice(tmp_path):
     rows = [outcome(1, "deepprune", judge=judge) for judge in ("a/judge", "b/judge")]
     run = load_runs([write_run(tmp_path / "run", rows)])[0]
-    reader = VariantReader()
-    assert len(set(labels([reader.read(row) for row in run.rows]).values())) == 2
+    assert len(set(labels([variant_of(row) for row in run.rows]).values())) == 2
 
 
 def test_figures_by_hand(tmp_path):
@@ -177,8 +176,8 @@ def test_published_numbers_stand_where_model_benchmark_and_size_match(tmp_path):
     table = paper_form(scenarios_of(tmp_path / "run", rows))
     shown = {row[0].text: [cell.text for cell in row] for row in table.rows if row[0].text}
     assert shown["DeepPrune (published)"] == ["DeepPrune (published)", "tokens", "0.26×10⁸", "–"]
-    assert published.results("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "AIME_2024", 512)
-    assert not published.results("DeepSeek-R1-Distill-Llama-8B", "aime24", 512)
+    assert published.results("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "AIME_2024", {512})
+    assert not published.results("DeepSeek-R1-Distill-Llama-8B", "aime24", {512})
     assert published.pairs("DeepSeek-R1-Distill-Llama-8B").same == 61_505
 
 

@@ -14,7 +14,8 @@ from deepprune.policy_config import (
     PlusConfig,
 )
 from tests.support.memory_driver import Driver, SimulatedTrace
-from tests.support.stopping import SEEDS, adaptive, reason, run, untimed, worlds
+from tests.support.policy_worlds import SEEDS, untimed, worlds
+from tests.support.stopping import adaptive, reason, run
 
 
 def vote_until_safe(num_traces: int, **options: object):

@@ -18,7 +18,8 @@ from deepprune.policy_config import (
 )
 from deepprune.stopping_config import CertificateConfig, ShortConfig
 from tests.support.memory_driver import Driver, SimulatedTrace
-from tests.support.stopping import SEEDS, adaptive, esc, reason, run, untimed, worlds
+from tests.support.policy_worlds import SEEDS, untimed, worlds
+from tests.support.stopping import adaptive, esc, reason, run
 
 
 def test_esc_stops_after_the_first_window_whose_traces_all_agree():

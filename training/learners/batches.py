@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from actors.judges.padding import Ints, Prompt, padded
+from actors.judges.padding import Prompt, padded
 from actors.judges.pair_prompt import PairPrompt, Tokens
+from deepprune.statistics import Bools, Ints
 from training.pairs.data import PairSet
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Batch:
 
 def collate(
     prompts: Sequence[Prompt],
-    same: npt.NDArray[np.bool_],
+    same: Bools,
     pad_id: int,
     seconds: Ints | None = None,
 ) -> Batch:
@@ -119,9 +119,9 @@ def collate(
     )
 
 
-def _inside(spans: Ints, length: int) -> npt.NDArray[np.bool_]:
+def _inside(spans: Ints, length: int) -> Bools:
     places = np.arange(length)
-    inside: npt.NDArray[np.bool_] = (places >= spans[:, :1]) & (places < spans[:, 1:])
+    inside: Bools = (places >= spans[:, :1]) & (places < spans[:, 1:])
     return inside
 
 

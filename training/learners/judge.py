@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from actors.judges.padding import Prompt, scoring_batches, tokens_at_once
 from actors.language_model import without_adapters
 from actors.models import JUDGE_FILE
 from deepprune.config import JudgePrompt
+from deepprune.statistics import Floats, Ints, grouped
 from training.learners.base_model import save_language_model
 from training.learners.batches import collate, lengths_of
 
@@ -62,11 +62,32 @@ class JudgeModel(nn.Module):
 
     def _answer_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         ends = hidden[torch.arange(len(last), device=last.device), last]
-        logits: Tensor = self._bare().get_output_embeddings()(ends)
-        return logits[:, list(self.answer_ids)].float()
+        return answer_logits(self._bare().get_output_embeddings(), ends, list(self.answer_ids))
 
     def _bare(self) -> Any:
         return without_adapters(self.language_model)
+
+
+def answer_logits(head: Any, hidden: Tensor, answer_ids: list[int]) -> Tensor:
+    """(batch, answers): logits in float32 of hidden states (batch, width).
+
+    A bf16 logit has steps of 0.03 to 0.125: pairs would tie. The head is called, and its rows are
+    read inside of the call, because ZeRO-3 gathers its weights for the time of a call only.
+    """
+
+    def in_float32(head: Any, inputs: tuple[Tensor], _: Tensor) -> Tensor:
+        bias = None if head.bias is None else head.bias[answer_ids].float()
+        return nn.functional.linear(inputs[0].float(), head.weight[answer_ids].float(), bias)
+
+    if type(head) is not nn.Linear:  # with adapters, or quantised: it knows its own rows
+        logits: Tensor = head(hidden)
+        return logits[:, answer_ids].float()
+    hook = head.register_forward_hook(in_float32, prepend=True)
+    try:
+        rows: Tensor = head(hidden)
+    finally:
+        hook.remove()
+    return rows
 
 
 def save_judge(language_model: Any, tokenizer: Any, prompt: JudgePrompt, folder: Path) -> None:
@@ -90,7 +111,7 @@ def score_prompts(
     tokens_per_batch: int | None = None,
     rank: int = 0,
     world: int = 1,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """(pairs,): the judge's log-odds of P(same) of each prompt.
 
     Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
@@ -113,10 +134,10 @@ def score_prompts(
 def score_sharing(
     module: JudgeModel,
     prompts: Sequence[Prompt],
-    first: npt.NDArray[np.int64],
+    first: Ints,
     device: torch.device,
     on_progress: Callable[[int], None] = lambda num_pairs: None,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Like `score_prompts` in one process, but what pairs with an equal `first` share is read once.
 
     The beginning that a group's prompts have in common goes through the model once, and its keys
@@ -124,8 +145,7 @@ def score_sharing(
     where each trace meets many others. `on_progress` is told how many more pairs are done.
     """
     scores = np.zeros(len(prompts))
-    order = np.argsort(first, kind="stable")
-    for group in _runs(order, first, PAIRS_AT_ONCE):
+    for group in _groups(first, PAIRS_AT_ONCE):
         shared = _common_length([prompts[i] for i in group])
         rests = [prompts[i][shared:] for i in group]
         batch = collate(rests, np.zeros(len(group), dtype=np.bool_), 0)
@@ -138,14 +158,11 @@ def score_sharing(
     return scores
 
 
-def _runs(
-    order: npt.NDArray[np.int64], values: npt.NDArray[np.int64], longest: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Stretches of `order` with an equal value, cut where they are too long."""
-    bounds = np.flatnonzero(np.diff(values[order])) + 1
-    for run in np.split(order, bounds):
-        for start in range(0, len(run), longest):
-            yield run[start : start + longest]
+def _groups(values: Ints, longest: int) -> Iterator[Ints]:
+    """Places of an equal value, at most `longest` at once."""
+    for group in grouped(values):
+        for start in range(0, len(group), longest):
+            yield group[start : start + longest]
 
 
 def _common_length(prompts: Sequence[Prompt]) -> int:

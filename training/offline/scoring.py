@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from deepprune import judges
 from deepprune.config import Reads
 from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE
-from deepprune.feature_judge import FeatureJudge, Sample, learn, sampled
+from deepprune.feature_judge import FeatureJudge, learn, sampled
 from deepprune.judges import ScoredPairs
-from deepprune.statistics import MAX_LOGIT, Floats, Ints, Platt, log_odds
+from deepprune.statistics import MAX_LOGIT, Floats, Ints, Platt, grouped, log_odds
 from training.pairs.data import PairSet
 
 OnProgress = Callable[[int], None]
@@ -28,38 +28,6 @@ OnProgress = Callable[[int], None]
 BASELINES = ("always-same", "tfidf", "embeddings", "features")
 MAX_TOKENS = 2048
 """Longest prompt of a pairwise judge that does not know what it was trained on."""
-
-
-class OpenJudge(Protocol):
-    """A judge ready to score.
-
-    `is_probability` says that its log-odds are P(same) as they are; `tau` is the threshold it
-    brings along; `reads` is what its language model reads, `num_tokens` how much it has so far.
-    """
-
-    @property
-    def reads(self) -> Reads:
-        """See above."""
-        ...
-
-    @property
-    def is_probability(self) -> bool:
-        """See above."""
-        ...
-
-    @property
-    def tau(self) -> float | None:
-        """See above."""
-        ...
-
-    @property
-    def num_tokens(self) -> int:
-        """See above."""
-        ...
-
-    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
-        """(pairs,): log-odds."""
-        ...
 
 
 def open_judge(name: str, training: PairSet, max_tokens: int | None) -> OpenJudge:
@@ -101,21 +69,17 @@ def learn_features(training: PairSet) -> FeatureJudge:
     Raises:
         UserError: all of them agree, or differ, or there are none.
     """
-    judge = learn(samples_of(training))
+    samples = [
+        sampled(group.problem, group.texts, group.first, group.second, training.same[group.pairs])
+        for group in by_problem(training)
+    ]
+    judge = learn(samples)
     if judge is None:
         raise UserError(
             "the feature judge has nothing to learn from: the training pairs are empty or all of "
             "one class; give more problems, or smaller held-out shares"
         )
     return judge
-
-
-def samples_of(pairs: PairSet) -> list[Sample]:
-    """What a feature judge may learn of each problem."""
-    return [
-        sampled(group.problem, group.texts, group.first, group.second, pairs.same[group.pairs])
-        for group in by_problem(pairs)
-    ]
 
 
 @dataclass(frozen=True)
@@ -136,67 +100,75 @@ def by_problem(pairs: PairSet) -> Iterator[Group]:
         [keys.setdefault((p.problem_id, p.model), len(keys)) for p in pairs.prefixes],
         dtype=np.int64,
     )
-    group_of = of[pairs.first]
-    order = np.argsort(group_of, kind="stable")
-    for index in np.split(order, np.flatnonzero(np.diff(group_of[order])) + 1):
-        if len(index):
-            of_one = pairs[index].compact()
-            texts = [prefix.text for prefix in of_one.prefixes]
-            yield Group(of_one.prefixes[0].problem, texts, index, of_one.first, of_one.second)
+    for index in grouped(of[pairs.first]):
+        of_one = pairs[index].compact()
+        texts = [prefix.text for prefix in of_one.prefixes]
+        yield Group(of_one.prefixes[0].problem, texts, index, of_one.first, of_one.second)
 
 
-class _AlwaysSame:
-    reads: Reads = "nothing"
-    is_probability, tau, num_tokens = True, 0.5, 0
+class OpenJudge:
+    """A judge ready to score, problem by problem.
 
-    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
-        on_progress(len(pairs))
-        return np.full(len(pairs), MAX_LOGIT)
-
-
-class _Similarity:
-    reads: Reads = "prefixes"
-    is_probability, tau, num_tokens = False, None, 0
-
-    def __init__(self, similarity: Callable[[Sequence[str]], ScoredPairs]) -> None:
-        self._similarity = similarity
-
-    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
-        scores = np.zeros(len(pairs))
-        for group in by_problem(pairs):
-            matrix = self._similarity(group.texts).matrix
-            scores[group.pairs] = matrix[group.first, group.second]
-            on_progress(len(group.pairs))
-        return scores
-
-
-class Features:
-    """A feature judge that is there already."""
+    `is_probability` says that its log-odds are P(same) as they are; `tau` is the threshold it
+    brings along; `reads` is what its language model reads, `num_tokens` how much it has so far.
+    """
 
     reads: Reads = "nothing"
-    is_probability, num_tokens = True, 0
-
-    def __init__(self, judge: FeatureJudge) -> None:
-        self._judge = judge
-        self.tau = judge.tau
+    is_probability = True
+    tau: float | None = None
+    num_tokens = 0
 
     def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         """(pairs,): log-odds."""
         scores = np.zeros(len(pairs))
         for group in by_problem(pairs):
-            matrix = self._judge.score(group.problem, dict(enumerate(group.texts))).matrix
-            scores[group.pairs] = log_odds(matrix[group.first, group.second])
+            scores[group.pairs] = self._score(group)
             on_progress(len(group.pairs))
         return scores
 
+    def _score(self, group: Group) -> Floats:
+        """(pairs of the group,): log-odds."""
+        raise NotImplementedError
 
-class _Pairwise:
+
+class _AlwaysSame(OpenJudge):
+    tau = 0.5
+
+    def _score(self, group: Group) -> Floats:
+        return np.full(len(group.pairs), MAX_LOGIT)
+
+
+class _Similarity(OpenJudge):
+    reads = "prefixes"
+    is_probability = False
+
+    def __init__(self, similarity: Callable[[Sequence[str]], ScoredPairs]) -> None:
+        self._similarity = similarity
+
+    def _score(self, group: Group) -> Floats:
+        return self._similarity(group.texts).matrix[group.first, group.second]
+
+
+class Features(OpenJudge):
+    """A feature judge that is there already."""
+
+    def __init__(self, judge: FeatureJudge) -> None:
+        self._judge = judge
+        self.tau = judge.tau
+
+    def _score(self, group: Group) -> Floats:
+        matrix = self._judge.score(group.problem, dict(enumerate(group.texts))).matrix
+        return log_odds(matrix[group.first, group.second])
+
+
+class _Pairwise(OpenJudge):
     """A causal language model that is asked for one of two tokens."""
 
-    reads: Reads = "pairs"
-    is_probability = True
+    reads = "pairs"
 
     def __init__(self, name: str, max_tokens: int | None) -> None:
+        import torch
+
         from actors.language_model import load_language_model
         from actors.models import load_prompt
         from actors.tokenizer import load_tokenizer
@@ -207,12 +179,11 @@ class _Pairwise:
         longest = max_tokens or prompt.max_tokens or MAX_TOKENS
         self._encoder = PairEncoder(prompt, load_tokenizer(name), longest)
         self._device = device()
-        dtype = "bfloat16" if self._device.type == "cuda" else "float32"
-        model = load_language_model(name, dtype=_torch_dtype(dtype)).eval()
+        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        model = load_language_model(name, dtype=dtype).eval()
         self._module = JudgeModel(model, self._encoder.answer_ids).to(self._device)
         self._scale = Platt(prompt.slope, prompt.shift)
         self.tau = prompt.tau
-        self.num_tokens = 0
 
     def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
         from training.learners.judge import score_sharing
@@ -223,28 +194,22 @@ class _Pairwise:
         return self._scale.logits(logits)
 
 
-class _Encoder:
+class _Encoder(OpenJudge):
     """A language model that reads each prefix once, and a small network for pairs."""
 
-    reads: Reads = "prefixes"
-    is_probability = True
+    reads = "prefixes"
 
     def __init__(self, folder: Path) -> None:
         from actors.judges.prefix_encoder import SavedEncoder
 
         self._judge = SavedEncoder(folder, device())
         self.tau = self._judge.settings.tau
-        self.num_tokens = 0
 
-    def score(self, pairs: PairSet, on_progress: OnProgress) -> Floats:
-        scores = np.zeros(len(pairs))
-        for group in by_problem(pairs):
-            prompts = [self._judge.token_ids(group.problem, text) for text in group.texts]
-            vectors = self._judge.encode(prompts)
-            scores[group.pairs] = self._judge.log_odds(vectors[group.first], vectors[group.second])
-            self.num_tokens += sum(map(len, prompts))
-            on_progress(len(group.pairs))
-        return scores
+    def _score(self, group: Group) -> Floats:
+        prompts = [self._judge.token_ids(group.problem, text) for text in group.texts]
+        self.num_tokens += sum(map(len, prompts))
+        vectors = self._judge.encode(prompts)
+        return self._judge.log_odds(vectors[group.first], vectors[group.second])
 
 
 def device() -> Any:
@@ -252,12 +217,6 @@ def device() -> Any:
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _torch_dtype(name: str) -> Any:
-    import torch
-
-    return getattr(torch, name)
 
 
 def _tfidf(texts: Sequence[str]) -> ScoredPairs:

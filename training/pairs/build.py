@@ -78,7 +78,7 @@ class PairsBuild:
             for number, cut in enumerate(slices_of(self._files))
         ]
         scan, config = self._scan, self._config
-        for summary in _each(items, lambda item: _write_prefixes(item, scan, config)):
+        for summary in _parts(items, lambda item: _cut_slice(item, scan, config)):
             self._excluded.update(summary["excluded"])
             self._prefixes.update(summary["prefixes"])
             for problem_id in summary["problems"]:
@@ -101,7 +101,7 @@ class PairsBuild:
             for number, problem_ids in enumerate(self._chunks())
         ]
         config = self._config
-        for summary in _each(items, lambda item: _write_pairs(item, config)):
+        for summary in _parts(items, lambda item: _pair_problems(item, config)):
             self._counts += summary["counts"]
             self._peak_bytes = max(self._peak_bytes, summary["peak_bytes"])
             yield summary["problems"]
@@ -152,8 +152,10 @@ def described(files: Sequence[Path]) -> list[Summary]:
         return list(pool.map(describe, files))
 
 
-def _each(items: Sequence[Any], task: Callable[[Any], Summary]) -> Iterator[Summary]:
-    """Run `task` on each item over the cluster, and yield what it returns, in any order.
+def _parts(items: Sequence[Any], write: Callable[[Any], Summary]) -> Iterator[Summary]:
+    """Write the part of each item over the cluster unless it is there; yield all summaries.
+
+    They come in any order, each with the `path` of its part.
 
     Raises:
         UserError: as the task raised it.
@@ -163,9 +165,13 @@ def _each(items: Sequence[Any], task: Callable[[Any], Summary]) -> Iterator[Summ
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    dataset = ray.data.range(len(items), override_num_blocks=max(1, len(items))).map(
-        lambda row: {"summary": json.dumps(task(items[row["id"]]))}
-    )
+
+    def summary(row: dict[str, int]) -> dict[str, str]:
+        item = items[row["id"]]
+        found = summary_of(Path(item["path"])) or write(item)
+        return {"summary": json.dumps(found | {"path": item["path"]})}
+
+    dataset = ray.data.range(len(items), override_num_blocks=max(1, len(items))).map(summary)
     try:
         for row in dataset.iter_rows():
             yield json.loads(row["summary"])
@@ -175,19 +181,14 @@ def _each(items: Sequence[Any], task: Callable[[Any], Summary]) -> Iterator[Summ
         raise
 
 
-def _write_prefixes(item: Any, scan: SourceScan, config: PairsConfig) -> Summary:
-    path = Path(item["path"])
-    summary = summary_of(path) or _cut_slice(path, item["slice"], scan, config)
-    return summary | {"path": item["path"]}
-
-
-def _cut_slice(path: Path, cut: Slice, scan: SourceScan, config: PairsConfig) -> Summary:
+def _cut_slice(item: dict[str, Any], scan: SourceScan, config: PairsConfig) -> Summary:
+    cut: Slice = item["slice"]
     excluded: Counter[str] = Counter()
     prefixes: Counter[str] = Counter()
     problems: set[str] = set()
     num_traces = 0
     rows: list[dict[str, Any]] = []
-    with table_writer(path, PREFIXES) as part:
+    with table_writer(Path(item["path"]), PREFIXES) as part:
         for trace in read_traces(Path(cut.file), row_groups=cut.row_groups):
             num_traces += 1
             model = scan.selection.model(trace)
@@ -213,22 +214,16 @@ def _cut_slice(path: Path, cut: Slice, scan: SourceScan, config: PairsConfig) ->
     return part.summary
 
 
-def _write_pairs(item: Any, config: PairsConfig) -> Summary:
-    path = Path(item["path"])
-    return summary_of(path) or _pair_problems(path, item["splits"], item["parts"], config)
-
-
-def _pair_problems(
-    path: Path, splits: dict[str, Split], parts: Sequence[str], config: PairsConfig
-) -> Summary:
-    slim = ds.dataset(list(parts), schema=PREFIXES).to_table(
+def _pair_problems(item: dict[str, Any], config: PairsConfig) -> Summary:
+    splits: dict[str, Split] = item["splits"]
+    slim = ds.dataset(item["parts"], schema=PREFIXES).to_table(
         columns=list(_SLIM), filter=pc.field("problem_id").isin(list(splits))
     )
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in slim.to_pylist():
         groups[itemgetter(*_GROUP)(row)].append(row)
     counts = []
-    with table_writer(path, PAIRS) as part:
+    with table_writer(Path(item["path"]), PAIRS) as part:
         for (problem_id, model, checkpoint), rows in sorted(groups.items()):
             pairs = pair_up(rows, config, splits[problem_id])
             part.add(pairs)

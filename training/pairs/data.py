@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
+from deepprune.statistics import Bools, Ints
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -77,10 +78,10 @@ class PairSet:
     """
 
     prefixes: Sequence[Prefix]
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-    same: npt.NDArray[np.bool_]
-    copies: npt.NDArray[np.int64]
+    first: Ints
+    second: Ints
+    same: Bools
+    copies: Ints
 
     def __len__(self) -> int:
         return len(self.first)
@@ -103,14 +104,14 @@ class PairSet:
         return replace(self, prefixes=[self.prefixes[i] for i in used], first=first, second=second)
 
     @property
-    def problem(self) -> npt.NDArray[np.int64]:
+    def problem(self) -> Ints:
         """(pairs,): a number for each pair's problem, counted over the prefixes."""
         numbers: dict[str, int] = {}
         of = [numbers.setdefault(p.problem_id, len(numbers)) for p in self.prefixes]
         return np.array(of, dtype=np.int64)[self.first]
 
     @property
-    def unfinished(self) -> npt.NDArray[np.bool_]:
+    def unfinished(self) -> Bools:
         """(pairs,): neither trace had ended at its checkpoint."""
         ended = np.array([p.ended for p in self.prefixes], dtype=np.bool_)
         return ~(ended[self.first] | ended[self.second])
@@ -235,5 +236,4 @@ def _table(folder: Path, schema: pa.Schema) -> ds.Dataset:
     try:
         return ds.dataset(folder, schema=schema, format="parquet", exclude_invalid_files=False)
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{folder} cannot be read: {reason}") from None
+        raise UserError(f"{folder} cannot be read: {reason(error)}") from None

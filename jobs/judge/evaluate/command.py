@@ -1,7 +1,7 @@
-"""Scores pairs with judges, one after another, and writes down what the scores say.
+"""Score pairs with judges, one after another, and write the evaluation.
 
-Each judge has its own part in `scores/`, so that a stopped run goes on with the next judge, and a
-sweep replays with one judge's file. A part is reused as long as the judge has the same fingerprint.
+Each judge has its own part in `scores/`. So a stopped run continues with the next judge, and a
+sweep can replay one judge's scores. A part is reused while the judge has the same fingerprint.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def evaluate_judges(options: Options) -> None:
 
 
 def part(judge: str) -> str:
-    """A name for a judge's files."""
+    """The name of the files of a judge."""
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", judge).strip("-.")[-40:]
     plain = re.fullmatch(r"[a-z0-9-]+", judge)
     digest = hashlib.blake2b(judge.encode(), digest_size=3).hexdigest()
@@ -229,7 +229,7 @@ def _has_both(pairs: PairSet) -> bool:
 
 
 def _check(pairs: PairSet, split: str) -> None:
-    """Refuse what no figure can be made of.
+    """Refuse pairs for which AUROC is undefined.
 
     Raises:
         UserError: there are no pairs in the split, or none of one class.

@@ -1,8 +1,8 @@
-"""Plots of an evaluation: ROC, calibration, and the worth of a cascade."""
+"""Plots of an evaluation: ROC curve, calibration, and cascade."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +20,29 @@ MAX_NAME = 48
 def draw_plots(
     judged: Sequence[Judged], place: Place, steps: Sequence[Step], folder: Path
 ) -> list[Plot]:
-    """Draw what there is to draw; the PNGs go into `folder`.
+    """Draw all plots of an evaluation; write their PNGs into `folder`.
 
     Raises:
         UserError: a picture cannot be written.
     """
     names = [one_line(judge.name, MAX_NAME) for judge in judged]
-    wanted: list[tuple[str, Callable[[], Figure], str, str]] = [
+    drawn = [
         (
             "roc",
-            lambda: _roc(names, place),
-            _listed(names, [f.pooled.value for f in place.figures]),
+            _roc(names, place),
             f"ROC over {place.subset} of {place.name}. The ring is each judge's threshold.",
         ),
         (
             "calibration",
-            lambda: _calibration(names, place),
-            _listed(names, [f.ece for f in place.figures]),
-            "Of pairs that were given a P(same), the share that agrees; on the line it means what "
-            "it says. Larger marks stand for more pairs.",
+            _calibration(names, place),
+            "P(same) against the share of pairs that agree; on the line a judge is calibrated. "
+            "Larger marks stand for more pairs.",
         ),
     ]
     if steps:
-        wanted.append(
-            (
-                "cascade",
-                lambda: _cascade(names, steps),
-                _listed([f"{s.share:.0%}" for s in steps], [s.within for s in steps]),
-                f"{names[0]} decides the pairs it is sure of, {names[1]} the rest.",
-            )
-        )
-    plots = []
-    for name, make, words, caption in wanted:
-        plots.append(save_plot(make(), folder, f"{name}.png", alt=words, caption=caption))
-    return plots
-
-
-def _listed(names: Sequence[str], values: Sequence[float]) -> str:
-    return "; ".join(f"{name}: {value:.3f}" for name, value in zip(names, values, strict=True))
+        caption = f"{names[0]} decides the pairs it is sure of, {names[1]} the rest."
+        drawn.append(("cascade", _cascade(names, steps), caption))
+    return [save_plot(figure, folder, f"{name}.png", caption) for name, figure, caption in drawn]
 
 
 def _roc(names: Sequence[str], place: Place) -> Figure:

@@ -1,4 +1,4 @@
-"""An evaluation on disk: `evaluation.json`, `.md`, `.html` and the plots."""
+"""Write an evaluation: `evaluation.json`, `.md`, `.html` and the plots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.judge.evaluate.plots import draw_plots
 from jobs.render import html
 from jobs.render.format import DASH, amount, counted, percent
 from jobs.render.html import Section
-from jobs.render.table import Cell, Table
+from jobs.render.table import Cell, Table, estimated
 from jobs.render.text import markdown_text, one_line
 from training.offline.cascade import Step, cascade
 from training.offline.evaluation import Evaluation
@@ -35,7 +35,7 @@ NOTE = (
 def write_evaluation(
     judged: Sequence[Judged], pairs: PairSet, folder: Path, *, cascade_of_two: bool
 ) -> None:
-    """Write everything.
+    """Compute the figures and write all files of an evaluation.
 
     Raises:
         UserError: something cannot be written.
@@ -85,10 +85,10 @@ def _table(judged: Sequence[Judged], place: Place, *, explained: bool) -> Table:
     rows = tuple(
         (
             Cell(one_line(judge.name, 60)),
-            estimate_cell(found.within),
-            estimate_cell(found.pooled),
-            estimate_cell(found.tnr),
-            *(Cell(_three(v)) for v in (found.tau, found.precision, found.recall, found.ece)),
+            estimated(found.within, three_digits),
+            estimated(found.pooled, three_digits),
+            estimated(found.tnr, three_digits),
+            *(Cell(three_digits(v)) for v in (found.tau, found.precision, found.recall, found.ece)),
         )
         for judge, found in zip(judged, place.figures, strict=True)
     )
@@ -121,7 +121,7 @@ def _cascade_table(judged: Sequence[Judged], steps: Sequence[Step]) -> Table:
         (
             Cell(percent(step.share, 0)),
             Cell(amount(per_pair * step.share)),
-            *(Cell(_three(value)) for value in (step.accuracy, step.pooled, step.within)),
+            *(Cell(three_digits(value)) for value in (step.accuracy, step.pooled, step.within)),
         )
         for step in steps
     )
@@ -149,7 +149,7 @@ def _figures(found: Evaluation) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replace NaN by None, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -157,14 +157,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def estimate_cell(estimate: Estimate | None) -> Cell:
-    """A figure with its interval below it."""
-    if estimate is None:
-        return Cell(DASH)
-    return Cell(_three(estimate.value), f"{_three(estimate.low)}–{_three(estimate.high)}")
-
-
-def _three(value: float) -> str:
+def three_digits(value: float) -> str:
+    """A figure between 0 and 1."""
     return DASH if math.isnan(value) else f"{value:.3f}"
 
 

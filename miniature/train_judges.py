@@ -1,12 +1,13 @@
-"""Train the judge on traces that the reasoner sampled, by the pipeline that trains any judge.
+"""Train the judges on traces that the reasoner sampled, by the pipeline that trains any judge.
 
-It starts from the reasoner's weights: `training/configs/miniature.yaml` says how it goes on.
+Both start from the reasoner's weights; `training/configs/` says how each is trained.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,59 +15,59 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepprune.schemas import TRACES
-from miniature.judge_spec import CHECKPOINT_TOKENS, PROMPT
+from miniature import CHECKPOINT
 from miniature.measure import MODEL
+from miniature.model import load_model, save_model
 from miniature.sample import Sampled
+from miniature.tokenizer import load_tokenizer
 from training.config import PairsConfig, TrainConfig, load
 from training.learners.trainer import StepMetrics
 from training.pairs.build import PairsBuild, described
 from training.pairs.data import MANIFEST
 from training.pairs.scan_sources import scan_sources
 
-CONFIG = "miniature"
-PAIRS = "pairs"
-"""Where the pairs are, in the folder that a training works in."""
+CONFIGS = {"judge": "miniature", "encoder": "miniature-encoder"}
 
 logger = logging.getLogger(__name__)
 
 
-def train_judge(
+def train_judges(
     sampled: Sequence[Sampled],
     reasoner: Path,
-    work: Path,
+    models: Path,
     pairs_per_problem: int,
     scale: float = 1.0,
     seed: int = 0,
-) -> Path:
-    """Traces to pairs to a judge, all in the folder `work`; returns the judge's folder.
+) -> None:
+    """Pair the traces and train each judge into its folder in `models`, in float16.
 
     `scale` multiplies the number of steps.
     """
     from actors.deploy.connection import connected
     from training.learners.run import fetch_best, run
 
-    checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
-    traces, pairs, judge = work / "traces.parquet", work / PAIRS, work / "judge"
-    write_traces(sampled, traces)
     how = PairsConfig(
-        checkpoints=[checkpoint],
+        checkpoints=[CHECKPOINT],
         tokenizer=str(reasoner),
         pairs_per_problem=pairs_per_problem,
         test=0,
         oversampling=1,
         seed=seed,
     )
-    settings = {"model": str(reasoner), "prompt": PROMPT.model_dump(), "seed": seed}
-    config = load(TrainConfig, CONFIG, settings)
-    config = config.model_copy(update={"epochs": config.epochs * scale})
-    with connected(None):
+    with tempfile.TemporaryDirectory() as work, connected(None):
+        traces, pairs = Path(work) / "traces.parquet", Path(work) / "pairs"
+        write_traces(sampled, traces)
         build = PairsBuild([traces], scan_sources([traces]), how, pairs)
         logger.info("cut %d traces", sum(build.cut()))
         logger.info("paired the traces of %d problems", sum(build.pair()))
         (pairs / MANIFEST).write_text(json.dumps(build.manifest(described([traces])), indent=2))
-        result = run(config, pairs, checkpoint, str(work / "checkpoints"), log_step)
-        logger.info("the best judge is that of step %d", fetch_best(result, judge))
-    return judge
+        for name, config_name in CONFIGS.items():
+            config = load(TrainConfig, config_name, {"model": str(reasoner), "seed": seed})
+            config = config.model_copy(update={"epochs": config.epochs * scale})
+            result = run(config, pairs, CHECKPOINT, f"{work}/{name}-checkpoints", log_step)
+            folder = models / name
+            logger.info("the best %s is that of step %d", name, fetch_best(result, folder))
+            save_model(load_model(folder), load_tokenizer(reasoner), folder)
 
 
 def write_traces(sampled: Sequence[Sampled], path: Path) -> None:
