@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from cluster.configs import resolve_config
+from cluster.configs import shipped_configs, shipped_serve_configs
 from deepprune.config import (
     EncoderJudgeConfig,
     RunConfig,
     VllmGeneratorConfig,
     VllmJudgeConfig,
-    load_config,
+    parse_config,
 )
 from deepprune.errors import UserError
+from deepprune.loading import find, read_yaml
+from deepprune.serve_config import parse_serve_config
 from deepprune.traces import Problem
 from jobs.check.cache import check_cache
 from jobs.check.checklist import Checklist
@@ -32,9 +35,10 @@ def check(config_name: str, overrides: dict[str, Any], address: str | None) -> N
             failed.
     """
     began = time.monotonic()
-    config = load_config(resolve_config(config_name), overrides)
+    runs = _runs(config_name, overrides)
     checklist = Checklist()
-    check_configuration(checklist, config)
+    for run in runs:
+        check_configuration(checklist, run)
     # Ray Serve sets its loggers when it is imported: before `connected` quiets them.
     import actors.deploy.system  # noqa: F401
     from actors.deploy.connection import connected, running_cluster
@@ -43,11 +47,12 @@ def check(config_name: str, overrides: dict[str, Any], address: str | None) -> N
     with connected(address):
         from jobs.check.nodes import check_nodes
 
-        check_nodes(checklist, *_models(config))
+        check_nodes(checklist, *_models(runs))
         if checklist.failed:
             checklist.skip("engines", "not started: set right first what is wrong above")
         else:
-            _check_engines(checklist, config, cluster_ends_too=address is None)
+            for run in runs:
+                _check_engines(checklist, run, cluster_ends_too=address is None)
     if checklist.failed:
         raise UserError(
             f"{len(checklist.failed)} of {checklist.num_checks} checks failed: "
@@ -83,12 +88,25 @@ def _check_engines(checklist: Checklist, config: RunConfig, *, cluster_ends_too:
             check_traces(checklist, config, EXAMPLE)
 
 
-def _models(config: RunConfig) -> tuple[list[str], bool]:
-    """The models of a run, and whether one of them runs on GPUs."""
-    generator, judge = config.generator, config.judge
-    engines = [generator.engine] if isinstance(generator, VllmGeneratorConfig) else []
-    engines += [judge.engine] if isinstance(judge, VllmJudgeConfig) else []
-    models, on_gpus = [e.model for e in engines], any(e.gpus_per_shard for e in engines)
-    if isinstance(judge, EncoderJudgeConfig):
-        return [*models, judge.folder], on_gpus or judge.gpus > 0
-    return models, on_gpus
+def _runs(name: str, overrides: dict[str, Any]) -> list[RunConfig]:
+    """Load a run's configuration, or those of the models of an endpoint's."""
+    path = find(name, [*shipped_configs(), *shipped_serve_configs()])
+    data, source = read_yaml(path, overrides), str(path)
+    if isinstance(data, dict) and "models" in data:
+        endpoint = parse_serve_config(data, source)
+        return [endpoint.run(model) for model in endpoint.models]
+    return [parse_config(data, source)]
+
+
+def _models(runs: Sequence[RunConfig]) -> tuple[list[str], bool]:
+    """List the models of runs; tell whether one of them runs on GPUs."""
+    models: dict[str, bool] = {}
+    for run in runs:
+        if isinstance(run.generator, VllmGeneratorConfig):
+            engine = run.generator.engine
+            models[engine.model] = engine.gpus_per_shard > 0
+        if isinstance(run.judge, VllmJudgeConfig):
+            models[run.judge.engine.model] = run.judge.engine.gpus_per_shard > 0
+        elif isinstance(run.judge, EncoderJudgeConfig):
+            models[run.judge.folder] = run.judge.gpus > 0
+    return list(models), any(models.values())

@@ -85,7 +85,7 @@ def demo(
 @app.command()
 def check(
     config: Annotated[
-        str, Argument(help="Configuration file, or the name of a shipped one.")
+        str, Argument(help="A run's or an endpoint's file, or the name of a shipped one.")
     ] = "laptop",
     settings: Settings = None,
     address: Address = None,

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
@@ -75,17 +74,19 @@ class RunDir:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._unlock()
 
     def has(self, table: str, part: str) -> bool:
         """Whether a part has been written."""
         return self._part(table, part).is_file()
+
+    def read(self, table: str, part: str) -> list[dict[str, Any]]:
+        """The rows of a part that has been written."""
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(self._part(table, part)).to_pylist()
+        return rows
 
     def write(
         self, table: str, part: str, rows: Sequence[dict[str, Any]], schema: pa.Schema

@@ -18,7 +18,7 @@ from deepprune.errors import UserError
 from jobs.check import traces
 from jobs.check.cache import check_cache
 from jobs.check.checklist import Checklist
-from jobs.check.command import EXAMPLE, check_configuration
+from jobs.check.command import EXAMPLE, _models, _runs, check_configuration
 from jobs.check.nodes import NodeFacts, check_facts, node_facts
 from jobs.check.traces import MORE_TOKENS, PAUSE_TOKENS, TraceCheck
 from tests.support.standin_models import byte_level
@@ -126,6 +126,18 @@ class TestCache:
 
     def test_an_unknown_gpu(self):
         assert check_cache(load_config(resolve_config("gpu")).generator) is None
+
+
+def test_an_endpoint_is_checked_by_its_models():
+    (run,) = _runs("serve-a100x4", {})
+    assert run.generator.engine.accelerator == "A100"
+    assert _models([run]) == ([run.generator.engine.model], True)
+    assert _models(_runs("laptop", {"seed": 2})) == (
+        ["miniature/reasoner", "miniature/encoder"],
+        False,
+    )
+    with pytest.raises(UserError, match="there is no configuration 'nowhere'"):
+        _runs("nowhere", {})
 
 
 def facts(**changes) -> NodeFacts:

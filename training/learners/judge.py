@@ -17,7 +17,7 @@ from actors.models import JUDGE_FILE
 from deepprune.config import JudgePrompt
 from deepprune.statistics import Floats, Ints, grouped
 from training.learners.base_model import save_language_model
-from training.learners.batches import collate, lengths_of
+from training.learners.batches import Prompts, collate
 
 PAIRS_AT_ONCE = 64
 """Pairs that share the keys and values of their beginning; bounds the memory they take."""
@@ -105,7 +105,7 @@ def save_prompt(prompt: JudgePrompt, folder: Path) -> None:
 @torch.no_grad()
 def score_prompts(
     forward: Callable[[Tensor, Tensor], Tensor],
-    prompts: Sequence[Prompt],
+    prompts: Prompts,
     device: torch.device,
     *,
     tokens_per_batch: int | None = None,
@@ -117,9 +117,10 @@ def score_prompts(
     Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
     needs. Each returns zeros for the pairs of others: the sum over the workers is the result.
     """
-    lengths = lengths_of(prompts)
     scores = np.zeros(len(prompts))
-    for index in scoring_batches(lengths, (tokens_per_batch or tokens_at_once(device)) * world):
+    for index in scoring_batches(
+        prompts.lengths, (tokens_per_batch or tokens_at_once(device)) * world
+    ):
         mine = index[rank::world]
         shown = mine if len(mine) else index[:1]
         unknown = np.zeros(len(shown), dtype=np.bool_)
@@ -133,7 +134,7 @@ def score_prompts(
 @torch.no_grad()
 def score_sharing(
     module: JudgeModel,
-    prompts: Sequence[Prompt],
+    prompts: Prompts,
     first: Ints,
     device: torch.device,
     on_progress: Callable[[int], None] = lambda num_pairs: None,

@@ -197,11 +197,10 @@ def check_classes(train: PairSet) -> None:
     """
     if not len(train):
         raise UserError("there are no pairs to train on: more problems, or smaller held-out shares")
-    if train.same.all() or not train.same.any():
-        kind = "agree" if train.same.all() else "differ"
+    if train.only_class:
         raise UserError(
-            f"all {len(train)} training pairs {kind}, so there is nothing to tell apart: add "
-            "problems that the model gets wrong at times"
+            f"all {len(train)} training pairs {train.only_class}, so there is nothing to tell "
+            "apart: add problems that the model gets wrong at times"
         )
 
 

@@ -189,7 +189,7 @@ class _Pairwise(OpenJudge):
         from training.learners.judge import score_sharing
 
         prompts = self._encoder.encode_all(pairs)
-        self.num_tokens += sum(map(len, prompts))
+        self.num_tokens += int(prompts.lengths.sum())
         logits = score_sharing(self._module, prompts, pairs.first, self._device, on_progress)
         return self._scale.logits(logits)
 

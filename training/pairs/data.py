@@ -116,6 +116,13 @@ class PairSet:
         ended = np.array([p.ended for p in self.prefixes], dtype=np.bool_)
         return ~(ended[self.first] | ended[self.second])
 
+    @property
+    def only_class(self) -> str | None:
+        """What all pairs do, `agree` or `differ`; None where there are both classes."""
+        if self.same.all():
+            return "agree"
+        return None if self.same.any() else "differ"
+
     def oversampled(self, factor: int) -> PairSet:
         """The rarer class `factor` times (Section 4.1.2)."""
         rarer = self.same.mean() < 0.5 if len(self) else False
@@ -196,19 +203,13 @@ def _join(folder: Path, texts: pa.Table, pairs: pa.Table) -> PairSet:
         for row in texts.drop_columns(["answer", "checkpoint"]).to_pylist()
     ]
     index = {(p.problem_id, p.model, p.sample): i for i, p in enumerate(prefixes)}
-    columns = {name: pairs[name].to_pylist() for name in ("problem_id", "model", "first", "second")}
+    keys = [pairs[name].to_pylist() for name in ("problem_id", "model")]
     try:
         first, second = (
             np.array(
-                [
-                    index[problem_id, model or "", sample]
-                    for problem_id, model, sample in zip(
-                        columns["problem_id"], columns["model"], columns[side], strict=True
-                    )
-                ],
-                dtype=np.int64,
+                [index[p, m or "", s] for p, m, s in zip(*keys, samples, strict=True)], np.int64
             )
-            for side in ("first", "second")
+            for samples in (pairs["first"].to_pylist(), pairs["second"].to_pylist())
         )
     except KeyError as error:
         raise UserError(f"{folder} has a pair without its prefix: {error.args[0]}") from None

@@ -89,7 +89,7 @@ def evaluate_judges(options: Options) -> None:
     _check(wanted, options.split)
     training = load_pairs(options.pairs, ["train"], options.checkpoint)
     held_out = _limited(load_pairs(options.pairs, ["validation"], options.checkpoint), options)
-    if not _has_both(held_out):
+    if held_out.only_class:
         held_out = _limited(training, options)
     written = {
         "pairs": hashlib.sha256((options.pairs / "manifest.json").read_bytes()).hexdigest(),
@@ -224,10 +224,6 @@ def _limited(pairs: PairSet, options: Options) -> PairSet:
     return pairs if options.max_pairs is None else pairs.limited(options.max_pairs, seed=0)
 
 
-def _has_both(pairs: PairSet) -> bool:
-    return bool(pairs.same.any() and not pairs.same.all())
-
-
 def _check(pairs: PairSet, split: str) -> None:
     """Refuse pairs for which AUROC is undefined.
 
@@ -236,9 +232,8 @@ def _check(pairs: PairSet, split: str) -> None:
     """
     if not len(pairs):
         raise UserError(f"there are no pairs in the split {split!r}: choose another --split")
-    if not _has_both(pairs):
-        kind = "agree" if pairs.same.all() else "differ"
+    if pairs.only_class:
         raise UserError(
-            f"all {len(pairs):,} pairs of the split {split!r} {kind}, so there is nothing to tell "
-            "apart: choose another --split, or pairs of more problems"
+            f"all {len(pairs):,} pairs of the split {split!r} {pairs.only_class}, so there is "
+            "nothing to tell apart: choose another --split, or pairs of more problems"
         )

@@ -57,7 +57,7 @@ def places(judged: Sequence[Judged], pairs: PairSet) -> Iterator[Place]:
     for name, mask in _origins(pairs):
         for subset, inside in ((ALL, mask), (UNFINISHED, mask & pairs.unfinished)):
             some = pairs[inside]
-            if some.same.any() and not some.same.all():
+            if some.only_class is None:
                 scores = tuple(judge.p_same[inside] for judge in judged)
                 figures = tuple(
                     evaluate(some, p_same, judge.tau)
