@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.section import Section
 
 ENCODER_FILE = "encoder.json"
@@ -40,7 +40,7 @@ class EncoderSettings(Section):
             return cls.model_validate_json((folder / ENCODER_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{folder} holds no whole encoder judge ({' '.join(str(error).split())[:160]}): "
+                f"{folder} holds no whole encoder judge ({reason(error)}): "
                 "train one with `deepprune train`"
             ) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from actors.models import resolve_model
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 
 
 def load_language_model(
@@ -23,7 +23,7 @@ def load_language_model(
     try:
         model = AutoModelForCausalLM.from_pretrained(resolve_model(name), dtype=dtype)
     except (OSError, ValueError) as error:
-        raise UserError(f"model {name!r} cannot be loaded: {_line(error)}") from None
+        raise UserError(f"model {name!r} cannot be loaded: {reason(error)}") from None
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
@@ -32,7 +32,3 @@ def load_language_model(
 def without_adapters(model: Any) -> Any:
     """Return the language model without its peft wrapper, if it has one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actors.encoder_config import EncoderSettings
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 
 if TYPE_CHECKING:
     from deepprune.feature_judge import FeatureJudge
@@ -68,7 +68,7 @@ def load_prompt(model: str) -> JudgePrompt:
     try:
         return JudgePrompt.model_validate_json(beside.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{beside} does not validate: {' '.join(str(error).split())}") from None
+        raise UserError(f"{beside} does not validate: {reason(error)}") from None
 
 
 def feature_judge(config: FeatureJudgeConfig) -> FeatureJudge:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.models import resolve_model
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.traces import Message
 
 HUB_TIMEOUT_S = 5.0
@@ -101,13 +101,12 @@ def load_file(load: Callable[..., Any], model: str) -> Any:
     """
     folder = resolve_model(model)
     try:
-        return load(folder, local_files_only=Path(folder).is_dir() or _is_cached(folder))
+        return load(folder, local_files_only=Path(folder).is_dir() or is_cached(folder))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"cannot load model {model!r}: {reason}") from None
+        raise UserError(f"cannot load model {model!r}: {reason(error)}") from None
 
 
-def _is_cached(model: str) -> bool:
+def is_cached(model: str) -> bool:
     """Whether a hub model is on this machine already; else the hub must have it.
 
     The hub is asked once, here: its client repeats each request for half a minute.

@@ -1,4 +1,4 @@
-"""Reading and comparing answers, beside math-verify alone, in one run.
+"""Measure how fast and how correctly answers are compared, beside math-verify alone.
 
     python -m benchmarks.answers --traces RECORDING... [--cases CASES.jsonl]
 

@@ -7,7 +7,8 @@
 
 Each peer is `NAME=URL BODY`, where BODY is the request without its messages. All get the same
 questions, one after another. Prints a table: right answers, tokens that the server generated,
-seconds, and the requests that the server still held a second after a client had left.
+seconds, and after a client has left in the middle: the requests that the server still holds a
+second later, and the tokens that it still generates.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from miniature.problems import generate_problems
 TIMEOUT_S = 300.0
 LEFT_S = 1.0
 """Seconds after which a server should have noticed that a client has left."""
+POLL_S = 0.05
 
 
 @dataclass
@@ -36,17 +38,29 @@ class Server:
     """The vLLM server behind all peers."""
 
     url: str
+    client: httpx.Client
 
     def metric(self, name: str) -> float:
         """Sum a metric over its labels."""
-        text = httpx.get(f"{self.url}/metrics", timeout=TIMEOUT_S).text
+        text = self.client.get(f"{self.url}/metrics").text
         values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
         return sum(map(float, values))
 
-    def wait(self, *, busy: bool) -> None:
-        """Wait until it runs requests, or none."""
-        while (self.metric("vllm:num_requests_running") > 0) is not busy:
-            time.sleep(0.05)
+    def num_tokens(self) -> float:
+        """Tokens that it has generated since it started."""
+        return self.metric("vllm:generation_tokens_total")
+
+    def num_requests(self) -> float:
+        """Requests that it holds."""
+        return self.metric("vllm:num_requests_running") + self.metric("vllm:num_requests_waiting")
+
+    def settle(self) -> None:
+        """Wait until it has held no request for a second: a proxy may send one after another."""
+        quiet_since = time.monotonic()
+        while time.monotonic() < quiet_since + LEFT_S:
+            if self.num_requests():
+                quiet_since = time.monotonic()
+            time.sleep(POLL_S)
 
 
 @dataclass
@@ -74,7 +88,8 @@ class Peer:
         return extract_answer(content or "", finish_reason="stop")
 
     def leave(self, question: str, server: Server) -> None:
-        """Send a question, and close the connection once the server is at work."""
+        """Send a question, and close the connection once the server generates for it."""
+        before = server.num_tokens()
         content = json.dumps(self.body(question)).encode()
         address = urlsplit(self.url)
         assert address.hostname is not None and address.port is not None
@@ -85,29 +100,31 @@ class Peer:
         )
         with socket.create_connection((address.hostname, address.port)) as line:
             line.sendall(head.encode() + content)
-            server.wait(busy=True)
+            while server.num_tokens() == before:
+                time.sleep(POLL_S)
 
 
 def measure(peer: Peer, server: Server, num: int) -> str:
     """Return a row of the table."""
     problems = generate_problems(3, num)
-    server.wait(busy=False)
-    tokens, began = server.metric("vllm:generation_tokens_total"), time.monotonic()
+    server.settle()
+    tokens, began = server.num_tokens(), time.monotonic()
     answers = [peer.answer(problem.text) for problem in problems]
     seconds = time.monotonic() - began
-    server.wait(busy=False)
-    tokens = server.metric("vllm:generation_tokens_total") - tokens
+    server.settle()
+    tokens = server.num_tokens() - tokens
     right = sum(
         answer is not None and equivalent(answer, str(problem.reference))
         for answer, problem in zip(answers, problems, strict=True)
     )
     peer.leave(problems[0].text, server)
+    at_leave = server.num_tokens()
     time.sleep(LEFT_S)
-    running = server.metric("vllm:num_requests_running")
-    waiting = server.metric("vllm:num_requests_waiting")
+    held = server.num_requests()
+    server.settle()
     return (
         f"| {peer.name} | {right} of {num} | {tokens / num:.0f} | {seconds / num:.2f} "
-        f"| {running + waiting:.0f} |"
+        f"| {held:.0f} | {server.num_tokens() - at_leave:.0f} |"
     )
 
 
@@ -118,9 +135,12 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("peers", nargs="+", help="NAME=URL BODY")
     arguments = parser.parse_args()
-    server = Server(arguments.server)
-    print("| proxy | right | tokens a question | s a question | running 1 s after leaving |")
-    print("|---|---|---|---|---|")
+    server = Server(arguments.server, httpx.Client(timeout=TIMEOUT_S))
+    print(
+        "| proxy | right | tokens a question | s a question "
+        "| requests held 1 s after leaving | tokens after leaving |"
+    )
+    print("|---|---|---|---|---|---|")
     for described in arguments.peers:
         name, _, rest = described.partition("=")
         url, _, body = rest.partition(" ")

@@ -1,4 +1,4 @@
-"""Our generator path beside the bare engine, and how fast a cancel stops an engine.
+"""Measure our generator path beside the bare engine, and the lag of cancels.
 
 Throughput: the same requests, with the same seeds, through `AsyncLLM` in this process (as text, and
 as token ids only) and through coordinator, channel and generator replica, in turn, in one run; the
@@ -14,7 +14,6 @@ Two generator engines are up at the same time: on a GPU, both have to fit on it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
@@ -23,9 +22,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import ray
+import typer
 
 from actors.deploy.connection import connected
 from actors.deploy.system import running
@@ -41,16 +41,20 @@ from miniature.problems import generate_problems
 from tests.support.standin_models import byte_level
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config", default="laptop")
-    parser.add_argument("--problems", type=int, default=8)
-    parser.add_argument("--traces", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", action="store_true", help="traces of 2,000 tokens")
-    options = parser.parse_args()
+def main(
+    config: str = "laptop",
+    problems: int = 8,
+    traces: int = 64,
+    rounds: int = 3,
+    long: Annotated[bool, typer.Option("--long", help="Traces of 2,000 tokens.")] = False,
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        measure(options, long_traces(Path(folder)) if options.long else {})
+        settings = (long_traces(Path(folder)) if long else {}) | {
+            "judge": None,
+            "policy": {"name": "cons", "num_traces": traces},
+            "limits.max_problems": problems,
+        }
+        measure(load_config(resolve_config(config), settings), problems, traces, rounds)
 
 
 def long_traces(folder: Path) -> dict[str, Any]:
@@ -68,15 +72,9 @@ def long_traces(folder: Path) -> dict[str, Any]:
     }
 
 
-def measure(options: argparse.Namespace, engine: dict[str, Any]) -> None:
+def measure(config: RunConfig, num_problems: int, num_traces: int, num_rounds: int) -> None:
     """Print throughput and cancel lag."""
-    settings = engine | {
-        "judge": None,
-        "policy": {"name": "cons", "num_traces": options.traces},
-        "limits.max_problems": options.problems,
-    }
-    config = load_config(resolve_config(options.config), settings)
-    problems = generate_problems(11, options.problems, split="demo")
+    problems = generate_problems(11, num_problems, split="demo")
     with connected(None), running(config, cluster_ends_too=True) as system:
         bare = Bare(config)
         ours = Ours(system.coordinator)
@@ -86,12 +84,12 @@ def measure(options: argparse.Namespace, engine: dict[str, Any]) -> None:
             "ours": ours.throughput,
         }
         for throughput in paths.values():
-            throughput(problems[:1], options.traces, seed=99)  # warm up
+            throughput(problems[:1], num_traces, seed=99)  # warm up
         rates: dict[str, list[float]] = {name: [] for name in paths}
-        for round_ in range(options.rounds):
+        for round_ in range(num_rounds):
             for name, throughput in paths.items():
-                rates[name].append(throughput(problems, options.traces, seed=round_))
-        print(f"{options.problems} problems x {options.traces} traces, {options.rounds} rounds")
+                rates[name].append(throughput(problems, num_traces, seed=round_))
+        print(f"{num_problems} problems x {num_traces} traces, {num_rounds} rounds")
         for name, values in rates.items():
             each = ", ".join(f"{value:,.0f}" for value in values)
             print(f"{name}: {statistics.median(values):,.0f} tokens/s (median of {each})")
@@ -99,7 +97,7 @@ def measure(options: argparse.Namespace, engine: dict[str, Any]) -> None:
             ratio = statistics.median(rates["ours"]) / statistics.median(rates[name])
             print(f"ours / {name}: {ratio:.3f}")
         bare.close()
-        ours.cancel_lag(problems, options.traces)
+        ours.cancel_lag(problems, num_traces)
 
 
 class Bare:
@@ -209,4 +207,4 @@ def _spread(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

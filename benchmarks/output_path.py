@@ -1,4 +1,4 @@
-"""Measure the cost of a token in a replica's process, after the engine: vLLM's text beside ours.
+"""Measure the CPU time of a token in a replica, after the engine: our text path beside vLLM's.
 
 Engine outputs are made up and pushed through vLLM's own output processor: once with vLLM's
 detokenizer and log-probabilities as objects, once with token ids and flat log-probabilities that
@@ -9,7 +9,6 @@ the replica decodes. Both runs end in the replica's update logic, on one core.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import inspect
 import os
@@ -21,6 +20,7 @@ from typing import Any
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 import numpy as np
+import typer
 
 from actors.generators.detokenizer import Detokenizer
 from actors.generators.trace_work import TraceWork
@@ -36,7 +36,7 @@ TEXT = "First add 3 to 4, so the sum is 7. Wait, check: 7 times 2 gives 14. The 
 
 @dataclass(frozen=True)
 class Case:
-    """What is decoded, and how often the replica hears of it."""
+    """What to decode, and how often the replica gets an output."""
 
     name: str
     stream_interval: int
@@ -137,20 +137,15 @@ def _nothing() -> None:
     """Abort nothing."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--traces", type=int, default=256)
-    parser.add_argument("--tokens", type=int, default=128)
-    arguments = parser.parse_args()
-    count = arguments.traces * arguments.tokens
+def main(traces: int = 256, tokens: int = 128) -> None:
+    count = traces * tokens
     print(f"{'case':34} {'vLLM µs/token':>14} {'ours µs/token':>14} {'ratio':>6}")
     for case in CASES:
         vllm, ours = (
-            asyncio.run(seconds(case, ours, arguments.traces, arguments.tokens)) / count * 1e6
-            for ours in (False, True)
+            asyncio.run(seconds(case, ours, traces, tokens)) / count * 1e6 for ours in (False, True)
         )
         print(f"{case.name:34} {vllm:14.1f} {ours:14.1f} {ours / vllm:6.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,9 +1,9 @@
-"""What a trace costs the coordinator, and how late it cancels, as traces and nodes grow.
+"""Measure a coordinator's CPU time per trace and its cancel lag over traces and nodes.
 
-The coordinator's own code (`LiveProblem`, sessions, policies, votes) drives simulated engines,
-which follow a recording; see `benchmarks/simulated.py`. One process is one coordinator shard. What
-the engines' simulation costs is measured alone, on the same traces, and subtracted. Ray's transport
-of events is not in it: `benchmarks/transport.py` measures that.
+The coordinator's own code (`LiveProblem`, sessions, policies, votes) drives simulated engines
+(`benchmarks/simulated.py`). One process is one coordinator shard. The CPU time of the simulation is
+measured separately, on the same traces, and subtracted. The transport of events is not included:
+`benchmarks/transport.py` measures it.
 
     python -m benchmarks.scale RECORDING [--traces 1000 10000 100000] [--nodes 1 8 64]
 """
@@ -36,9 +36,9 @@ from deepprune.traces import Problem
 TRACES_PER_PROBLEM = 512
 CHECKPOINT_TOKENS = 500
 MIXED_PROBLEMS = 20
-"""Recorded problems that every cell is made of, over and over, so that all have the same mix."""
+"""Recorded problems that each cell repeats, so that all cells have the same mix."""
 WATCH_S = 0.25
-"""How often the display asks where things stand."""
+"""Interval at which the display asks for snapshots."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
-"""The curve of `benchmarks/scale.py`: what a trace costs, and how late a cancel is.
+"""Plot the rows of `benchmarks/scale.py`: CPU time of a trace, and cancel lag.
 
 python -m benchmarks.scale_curve ROWS.jsonl docs/images/scale.png
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from jobs.render.figures import drawing, legend_below, new_figure, save_png
 from jobs.render.theme import INK, QUIET, policy_colour
@@ -16,12 +17,8 @@ from jobs.render.theme import INK, QUIET, policy_colour
 MARKS = {1: "o", 8: "s", 64: "^"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("rows", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args()
-    rows = [json.loads(line) for line in options.rows.read_text().splitlines()]
+def main(measured: Path, out: Path) -> None:
+    rows = [json.loads(line) for line in measured.read_text().splitlines()]
     with drawing():
         figure, (cost, lag) = new_figure(9, 3.9, ncols=2)
         for policy, nodes, shards in dict.fromkeys(map(_series, rows)):
@@ -40,7 +37,7 @@ def main() -> None:
         _label(cost, "coordinator CPU, ms per trace")
         _label(lag, "cancel lag in one process, ms (99%)")
         legend_below(figure, cost)
-    save_png(figure, options.out)
+    save_png(figure, out)
 
 
 def _series(row: dict[str, Any]) -> tuple[str, int, int]:
@@ -70,4 +67,4 @@ def _label(axes: Any, title: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,13 +1,12 @@
-"""The endpoint under load: concurrent clients of every kind on loopback, for as long as asked.
+"""Load the endpoint with concurrent clients of every kind on loopback.
 
-Starts the miniature models and `deepprune serve` over them, and lets clients ask, stream, leave in
-the middle, and send nonsense. Prints what they got, how long it took, the memory of the endpoint's
-processes over time, and what the engines still hold at the end.
+Start the miniature models and the endpoint over them; let clients ask, stream, disconnect, cancel
+and send invalid requests. Print the responses, latencies, the memory of the endpoint's processes
+over time, and the requests that the engines still hold at the end.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
@@ -18,6 +17,7 @@ from collections import Counter
 
 import httpx
 import psutil
+import typer
 
 from tests.support.engines import num_unfinished
 from tests.support.served_endpoint import Endpoint, two_models
@@ -160,13 +160,9 @@ async def run(endpoint: Endpoint, seconds: float, num_clients: int) -> dict[str,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--clients", type=int, default=8)
-    options = parser.parse_args()
+def main(seconds: float = 60, clients: int = 8) -> None:
     with laptop() as live, two_models(live) as endpoint:
-        result = asyncio.run(run(endpoint, options.seconds, options.clients))
+        result = asyncio.run(run(endpoint, seconds, clients))
         result["seconds to rest"] = endpoint.wait_for_rest()
         result["requests held at the end"] = {app: num_unfinished(app) for app in endpoint.apps}
     json.dump(result, sys.stdout, indent=2, default=lambda value: round(value, 2))
@@ -174,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,12 +1,12 @@
-"""Simulated engines that follow recorded timing, and a clock that skips what they would idle.
+"""Simulated engines with recorded traces, and an event loop whose clock skips idle time.
 
-A simulated trace is a recorded one: its text and its length, with a number for an answer. What is
-simulated is when its tokens come: each replica decodes up to `streams` traces, a step at a time, at
-the speed of a `SpeedConfig`; further traces wait.
+A simulated trace has the text and length of a recorded one, with a number for an answer. The times
+of its tokens are simulated: each replica decodes up to `streams` traces, step by step, at the speed
+of a `SpeedConfig`; further traces wait.
 
-`SkippingLoop` runs an asyncio program on a clock made of the CPU time that this process spends and
-of the idle time that it skips. Whoever waits for an engine waits no time; whoever waits for this
-process to get to it waits as long as on a machine of its own.
+The clock of `SkippingLoop` is the CPU time of this process plus the idle time that it skips. So
+waiting for an engine takes no time, and waiting for this process takes as long as on an idle
+machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from deepprune.speed import SpeedConfig
 REPLICAS_PER_NODE = 8
 STREAMS_PER_REPLICA = 256
 ROUNDS_A_LOOK = 8
-"""Rounds of a busy event loop between two looks at the clock."""
+"""Rounds of a busy event loop between two reads of the clock."""
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -45,7 +45,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return self._now_s
 
     def look(self, skip_s: float = 0.0) -> None:
-        """Read the clock again: an expensive system call."""
+        """Read the clock, which takes an expensive system call."""
         self._skipped_s += skip_s
         self._now_s = time.process_time() + self._skipped_s
 
@@ -187,14 +187,14 @@ class SimulatedEngines(AbortableGenerators):
 
 
 def problem_texts(recordings: Sequence[Recording], num_problems: int) -> dict[str, Recording]:
-    """As many problems as wanted: the recorded ones over and over, under texts of their own."""
+    """Repeat the recorded problems up to `num_problems`, each under a text of its own."""
     plain = [_with_plain_answers(recording) for recording in recordings]
     made = (plain[number % len(plain)] for number in range(num_problems))
     return {f"{number}. {one.problem.text}": one for number, one in enumerate(made)}
 
 
 def _with_plain_answers(recording: Recording) -> Recording:
-    """Every answer replaced by a number: comparing them takes no algebra, in another process."""
+    """Replace each answer by a number, which is compared without the algebra process."""
     answers = [trace.answer for trace in recording.traces if trace.answer is not None]
     numbers = {answer: str(number) for number, answer in enumerate(dict.fromkeys(answers))}
     traces = tuple(

@@ -1,4 +1,4 @@
-"""What Ray's transport of a trace costs a coordinator shard, beside its own code.
+"""Measure the CPU time of a coordinator shard for the transport of a trace.
 
 The engines of `benchmarks/simulated.py` run in a real Serve deployment, and real coordinator actors
 drive them in real time. Their CPU time over two runs, one with progress every second and one
@@ -9,13 +9,13 @@ without, gives the cost of a trace and of an update.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import ray
+import typer
 from ray import serve
 
 from actors.channels.replica import ChannelReplica
@@ -76,20 +76,15 @@ class SimulatedWork:
             yield update, bool(update.finish_reason or update.prefix_chars)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recording", type=Path)
-    parser.add_argument("--problems", type=int, default=2)
-    parser.add_argument("--traces", type=int, default=512)
-    parser.add_argument("--shards", type=int, default=2)
-    options = parser.parse_args()
-    pools = problem_texts(load_recordings(options.recording), options.problems)
-    config = load_config(resolve_config("laptop"), {"limits.max_problems": options.problems})
-    n = options.traces
+def main(recording: Path, problems: int = 2, traces: int = 512, shards: int = 2) -> None:
+    pools = problem_texts(load_recordings(recording), problems)
+    config = load_config(
+        resolve_config("laptop"), {"limits.max_problems": problems, "limits.coordinators": shards}
+    )
     checkpoint = f"tokens:{CHECKPOINT_TOKENS}"
     policies: list[PolicyConfig] = [
-        ConsConfig(num_traces=n),
-        DeepPruneConfig(num_traces=n, checkpoint=checkpoint, wave=n),
+        ConsConfig(num_traces=traces),
+        DeepPruneConfig(num_traces=traces, checkpoint=checkpoint, wave=traces),
     ]
     with connected(None):
         serve.start(proxy_location="Disabled")
@@ -97,19 +92,9 @@ def main() -> None:
             cost = {}
             for progress_s in (1000.0, 1.0):
                 _deploy(pools, progress_s)
-                shards = Shards.start(
-                    config.model_copy(
-                        update={
-                            "limits": config.limits.model_copy(
-                                update={"coordinators": options.shards}
-                            )
-                        }
-                    ),
-                    f"{APP}-{GENERATOR}",
-                    f"{APP}-{JUDGE}",
-                )
-                cost[progress_s] = _measure(shards, pools, policy)
-                shards.stop()
+                started = Shards.start(config, f"{APP}-{GENERATOR}", f"{APP}-{JUDGE}")
+                cost[progress_s] = _measure(started, pools, policy)
+                started.stop()
             few, many = cost[1000.0], cost[1.0]
             per_update = (many[0] - few[0]) / max(1, many[2] - few[2])
             per_trace = (few[0] - per_update * (few[2] - few[1])) / few[1]
@@ -152,4 +137,4 @@ def _cpu_s(shards: Shards) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

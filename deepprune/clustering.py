@@ -32,11 +32,6 @@ class GreedyClustering:
         return len(self.clusters) >= self._max_clusters
 
     @property
-    def num_placed(self) -> int:
-        """Traces that are in a cluster."""
-        return sum(map(len, self.clusters))
-
-    @property
     def all_singletons(self) -> bool:
         """Whether every cluster holds one trace: the judge found no pair the same."""
         return all(len(cluster) == 1 for cluster in self.clusters)

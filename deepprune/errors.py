@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def reason(error: BaseException, limit: int = 160) -> str:
+    """The message of an error on one line, at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]
+
+
 class UserError(Exception):
     """A mistake in a command, a configuration or an input.
 

@@ -1,11 +1,11 @@
-"""Clusters of judged prefixes, what the judge said of them, and how far it can be trusted.
+"""Clusters of judged prefixes, the judge's scores as evidence, and the trust in the judge.
 
 A prefix is compared with members of a cluster, and each P(same) becomes a log likelihood ratio of
-"same answer". Prefixes whose answers are the same should be in one cluster; a cluster's answer is
-known once one of its traces has finished, and two that turn out to share an answer become one.
+"same answer". A cluster holds prefixes that are likely to end in the same answer. Its answer is
+known once one of its traces has finished; clusters with the same answer merge.
 
-Whether P(same) means what it says is itself in doubt: every pair whose traces both finish shows
-whether the judge was right, and moves `trust` up or down.
+P(same) may be wrong. Each pair whose traces have both finished shows whether the judge was right,
+and raises or lowers `trust`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from deepprune.statistics import Floats
 from deepprune.voting import same_answer
 
 MAX_LOG_RATIO = 4.0
-"""One comparison is never worth more than odds of 55 to 1, whatever the judge says."""
+"""The most that one comparison counts, in log-odds: odds of 55 to 1."""
 SHARED_ERROR = 0.5
-"""Correlation of the judge's errors about one trace, assumed."""
+"""Assumed correlation of the judge's errors about one trace."""
 
 
 @dataclass(slots=True, eq=False)
 class Cluster:
-    """Traces thought to share an answer: `anchors` define it, `members` were found alike.
+    """Traces that are likely to share an answer: `anchors` define it, `members` joined them.
 
     `voters` have finished with `answer`, which is None until one has.
     """
@@ -41,21 +41,21 @@ class Cluster:
 
     @property
     def traces(self) -> list[int]:
-        """All of it, those that are surest to belong first."""
+        """All its traces, the most certain ones first."""
         return list(dict.fromkeys([*self.voters, *self.anchors, *self.members]))
 
     @property
     def size(self) -> int:
-        """Traces in it, finished or not."""
+        """The number of its traces, finished or not."""
         return len(self.traces)
 
 
 class Evidence:
-    """What is known of the traces of one problem.
+    """The evidence about the traces of one problem.
 
     `base_rate` is P(same) of two random traces where the judge was calibrated: a score equal to it
-    says nothing. `trust` is the probability, before anything is seen, that P(same) means what it
-    says; at 0 it stays there.
+    carries no information. `trust` is the prior probability that P(same) is calibrated; a prior of
+    0 is never updated.
     """
 
     def __init__(self, base_rate: float, trust: float) -> None:
@@ -69,7 +69,7 @@ class Evidence:
 
     @property
     def trust(self) -> float:
-        """P(what the judge says means what it says), after all that has finished."""
+        """The posterior probability that P(same) is calibrated, given the finished pairs."""
         prior = self._prior_trust
         if prior == 0:
             return 0.0
@@ -77,7 +77,7 @@ class Evidence:
 
     @property
     def answer_rate(self) -> float:
-        """The share of traces that give an answer, to go by those that have ended."""
+        """The share of traces that give an answer, estimated from those that have ended."""
         given = sum(answer is not None for answer in self._answers.values())
         return (given + 1) / (len(self._answers) + 1)
 
@@ -89,7 +89,7 @@ class Evidence:
     # --- comparing ------------------------------------------------------------------------------
 
     def say(self, sample: int, p_same: Mapping[int, float]) -> None:
-        """The judge has compared `sample` with others."""
+        """Record the judge's scores of `sample` with other traces."""
         for member, p in p_same.items():
             clipped = min(max(p, 1e-6), 1 - 1e-6)
             ratio = math.log(clipped / (1 - clipped) / self._base_odds)
@@ -97,13 +97,13 @@ class Evidence:
             self._ratios[sample][member] = self._ratios[member][sample] = ratio
 
     def next_for(self, sample: int, max_clusters: int) -> Cluster | None:
-        """The largest cluster that a trace has not been compared with, of so many at most."""
+        """The first of the `max_clusters` largest clusters that `sample` was not compared with."""
         known = self._ratios[sample].keys()
         largest = sorted(self.clusters, key=lambda cluster: -cluster.size)[:max_clusters]
         return next((cluster for cluster in largest if known.isdisjoint(cluster.traces)), None)
 
     def fresh(self, sample: int, cluster: Cluster, limit: int, but: Collection[int]) -> list[int]:
-        """Traces of a cluster to compare `sample` with next: none of `but`, `limit` in all."""
+        """Traces of a cluster to compare `sample` with next, without `but`; `limit` in all."""
         known = self._ratios[sample]
         traces = cluster.traces
         room = limit - sum(trace in known for trace in traces)
@@ -121,7 +121,7 @@ class Evidence:
         return odds / (1 + odds)
 
     def likelihoods(self, samples: Sequence[int]) -> Floats:
-        """(samples, clusters + 1): of what the judge said, if a trace belongs to each cluster."""
+        """(samples, clusters + 1): likelihood of the scores if a trace belongs to each cluster."""
         home = {t: i for i, cluster in enumerate(self.clusters) for t in cluster.traces}
         rows = np.ones((len(samples), len(self.clusters) + 1))
         for row, sample in zip(rows, samples, strict=True):
@@ -136,7 +136,7 @@ class Evidence:
     # --- clusters -------------------------------------------------------------------------------
 
     def open(self, sample: int) -> Cluster:
-        """A cluster of its own for a trace."""
+        """Open a cluster for a trace."""
         self.clusters.append(Cluster([sample]))
         return self.clusters[-1]
 
@@ -145,7 +145,7 @@ class Evidence:
         return any(sample in cluster.traces for cluster in self.clusters)
 
     def finished(self, sample: int, answer: str | None) -> None:
-        """A trace has ended, with an answer or without: it votes, or leaves its cluster."""
+        """Record the end of a trace: with an answer it votes, without one it leaves its cluster."""
         self._answers[sample] = answer
         home = next((c for c in self.clusters if sample in c.anchors), None)
         for cluster in self.clusters:
@@ -196,7 +196,7 @@ class Evidence:
         )
 
     def _test_judge(self, sample: int, answer: str) -> None:
-        """Compare what the judge said of pairs with how they ended, now that `sample` has."""
+        """Update `trust` by the pairs of the finished trace `sample` with other finished traces."""
         factors = []
         for other, ratio in self._ratios[sample].items():
             known = self._answers.get(other)
@@ -208,8 +208,8 @@ class Evidence:
 
 
 def _combined(ratios: Sequence[float]) -> float:
-    """Several comparisons of one trace with one cluster as one.
+    """Combine the comparisons of one trace with one cluster.
 
-    They err together, with a correlation of about SHARED_ERROR, so n are worth less than n.
+    Their errors are correlated (SHARED_ERROR), so n comparisons count for less than n.
     """
     return sum(ratios) / (1 + SHARED_ERROR * (len(ratios) - 1)) if ratios else 0.0

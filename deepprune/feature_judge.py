@@ -103,7 +103,9 @@ class FeatureJudge(Section):
         try:
             return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise UserError(f"{folder} holds no feature judge") from None
+            raise UserError(
+                f"{folder} holds no feature judge: learn one with `deepprune cheap`"
+            ) from None
 
 
 def sampled(

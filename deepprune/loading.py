@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.policy_config import POLICY_NAMES
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,7 +44,7 @@ def read_yaml(path: str | Path, overrides: dict[str, Any] | None = None) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not YAML: {reason(error)}") from None
     return laid_over(data, overrides) if isinstance(data, dict) else data
 
 

@@ -1,7 +1,7 @@
 """Paths into nested columns: `doc.problem`, `resps[0][*]`.
 
-A path begins with a column. `.name` goes into an object, `[n]` into a list, and `[*]` takes every
-element of a list. A column that has the whole path as its name is meant literally.
+A path begins with a column. `.name` selects a key of an object, `[n]` an element of a list, and
+`[*]` all elements of a list. A column with the whole path as its name takes precedence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STEPS = re.compile(rf"(?:{_STEP.pattern})+")
 
 
 def root_of(path: str, names: Collection[str]) -> str | None:
-    """The column in `names` that a path begins with, the longest there is, or None."""
+    """The longest column in `names` that the path begins with, or None."""
     if path in names:
         return path
     ends = [match.start() for match in _STEP_BEGINS.finditer(path)]
@@ -38,7 +38,7 @@ def value_at(row: Mapping[str, Any], path: str, root: str, where: str) -> Any:
     None where the path meets a null before its first `[*]`.
 
     Raises:
-        UserError: the path leads to nothing; the message begins with `where`.
+        UserError: the path does not exist; the message begins with `where`.
     """
     if path == root:
         return row[root]
@@ -53,13 +53,13 @@ def value_at(row: Mapping[str, Any], path: str, root: str, where: str) -> Any:
 
 
 def short(value: Any) -> str:
-    """A value as a message shows it."""
+    """A value, shortened for a message."""
     text = repr(value)
     return f"{text[:40]}..." if len(text) > 43 else text
 
 
 def listed(names: Collection[str]) -> str:
-    """What is there, as a message lists it."""
+    """The first names, as a list for a message."""
     return ", ".join(sorted(names)[:12]) or "nothing"
 
 

@@ -1,7 +1,7 @@
-"""What two prefixes of a problem have in common, as numbers: the input of the feature judge.
+"""Features of pairs of prefixes of one problem: the input of the feature judge.
 
 Each prefix is read once. A pair's features depend on its two prefixes and the problem only, and are
-the same whichever comes first.
+the same in either order.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def feature_names() -> tuple[str, ...]:
 
 
 def _overlaps(read: Sequence[Statements], given: set[str], columns: slice) -> dict[str, Floats]:
-    """How much of what two prefixes state is stated by both, from 0 to 1."""
+    """Overlap of the facts that two prefixes state, from 0 to 1."""
 
     def new_numbers(s: Statements) -> Iterable[tuple[str, float]]:
         return ((v, math.sqrt(_weight(v))) for v in s.numbers if v not in given)
@@ -76,7 +76,7 @@ def _overlaps(read: Sequence[Statements], given: set[str], columns: slice) -> di
 
 
 def _agreements(read: Sequence[Statements], given: set[str], columns: slice) -> dict[str, Floats]:
-    """1 where two prefixes name the same value, -1 where they name two, 0 where one names none."""
+    """1 where two prefixes name the same value, -1 where they differ, 0 where one names none."""
     named: dict[str, list[str | None]] = {
         "same_box": [s.boxed for s in read],
         "same_thought": [s.thought for s in read],
@@ -101,7 +101,7 @@ def _agreements(read: Sequence[Statements], given: set[str], columns: slice) -> 
 
 
 def _claims(read: Sequence[Statements], columns: slice) -> dict[str, Floats]:
-    """How many quantities two prefixes both give a value, the same and another."""
+    """Count the quantities to which two prefixes give the same value, and different values."""
     quantity = _incidence(read, lambda s: ((left, 1.0) for left in s.claims))
     claim = _incidence(read, lambda s: ((f"{a}={b}", 1.0) for a, b in s.claims.items()))
     both, same = _product(quantity, columns), _product(claim, columns)
@@ -115,7 +115,7 @@ def _claims(read: Sequence[Statements], columns: slice) -> dict[str, Floats]:
 def _of_single_prefixes(
     read: Sequence[Statements], given: set[str], columns: slice
 ) -> dict[str, Floats]:
-    """Sum and distance of what says how far and how sure a trace is."""
+    """Sum and distance of features of single prefixes: their lengths, counts and progress."""
     single = {
         "length": [len(s.text) / 1000 for s in read],
         "thought_ended": [float(s.thought_end is not None) for s in read],
@@ -138,12 +138,12 @@ def _of_single_prefixes(
 
 
 def _weight(value: str) -> float:
-    """Long values are shared by chance less often than short ones."""
+    """The weight of a value. Long values are shared by chance less often than short ones."""
     return min(3.0, 0.3 + 0.5 * len(value))
 
 
 def _late(s: Statements, positions: Mapping[str, int], chars: int) -> list[tuple[str, float]]:
-    """Weights that fall off by e every `chars` characters before the end."""
+    """Weights that decay by a factor of e for every `chars` characters before the end."""
     length = len(s.text)
     return [(v, math.exp(-(length - end) / chars)) for v, end in positions.items()]
 
@@ -173,7 +173,7 @@ def _squares(matrix: sparse.csr_matrix) -> Floats:
 
 
 def _jaccard(read: Sequence[Statements], columns: slice, weights: Weights) -> Floats:
-    """Weight of what both state by weight of what either does; weights come as square roots."""
+    """Weighted Jaccard index. `weights` gives the square roots of the weights."""
     matrix = _incidence(read, weights)
     shared, own = _product(matrix, columns), _squares(matrix)
     either = own[:, None] + own[None, columns] - shared
@@ -199,9 +199,9 @@ def _equal(values: Sequence[str | None], columns: slice) -> Floats:
 def _contained(
     values: Sequence[str | None], where: Sequence[Mapping[str, int]], columns: slice
 ) -> Floats:
-    """Whether the value that one prefix names stands anywhere in the other, the mean both ways.
+    """Whether the other prefix contains the value that one prefix names; the mean of both ways.
 
-    1 where it does, -1 where it does not, 0 where none is named.
+    1 where it does, -1 where it does not, 0 where no value is named.
     """
 
     def stands(names: Sequence[str | None], places: Sequence[Mapping[str, int]]) -> Floats:
@@ -215,7 +215,7 @@ def _contained(
 
 
 def _similarity(texts: Sequence[str], columns: slice) -> Floats:
-    """Cosine of counted words and pairs of words."""
+    """Cosine similarity of the counts of words and of pairs of words."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer = HashingVectorizer(

@@ -1,7 +1,7 @@
-"""What a prefix has stated so far: numbers, equations, conclusions and a candidate for the answer.
+"""Facts that a prefix states: numbers, equations, conclusions, and a candidate answer.
 
-Two traces that have found the same values tend to end in the same answer, and traces that give one
-quantity two values do not. Everything here reads text in linear time and knows nothing of answers.
+Traces that state the same values tend to end in the same answer; traces that give one quantity
+different values do not. All functions take linear time and use the text of the prefix only.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _DOUBTS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """What one prefix states. Values and expressions are normalised text, 11/2 and 5.5 the same.
+    """The facts of one prefix. Values and expressions are normalised: 11/2 and 5.5 are the same.
 
-    Mappings to `int` say where something was stated last, in characters.
+    Mappings to `int` give the position of the last occurrence, in characters.
     """
 
     text: str
@@ -128,7 +128,7 @@ def numbers_in(text: str) -> set[str]:
 
 
 def normalised(expression: str) -> str:
-    """An expression without its layout; a lone number by its value."""
+    """Normalise an expression: remove its layout; write a single number as its value."""
     bare = expression.strip().strip(".$()[]: ")
     match = _NUMBER.fullmatch(bare)
     if match and (value := _value(match)) is not None:
@@ -156,7 +156,7 @@ def _value(match: re.Match[str]) -> str | None:
 
 
 def _equations(text: str) -> Iterator[tuple[list[str], int]]:
-    """Chains such as a = b = c as normalised [a, b, c], each with where it ends."""
+    """Chains such as a = b = c as normalised [a, b, c], each with its end position."""
     position = 0
     for piece in _BREAK.split(text):
         position += len(piece)

@@ -41,6 +41,14 @@ LEAST_PAIRS = 5
 NUM_BINS = 10
 
 
+def grouped(values: Ints) -> list[Ints]:
+    """The places of each value: an ascending array a value, in the order of the values."""
+    if not len(values):
+        return []
+    order = np.argsort(values, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
+
+
 # --- intervals ------------------------------------------------------------------------------------
 
 
@@ -122,12 +130,10 @@ def per_problem_auroc(
     same: Bools, scores: Floats, problem: Ints, least: int = LEAST_PAIRS
 ) -> dict[int, float]:
     """The AUROC within each problem that has `least` pairs or more of either class."""
-    order = np.argsort(problem, kind="stable")
-    bounds = np.flatnonzero(np.diff(problem[order])) + 1
     found = {}
-    for index in np.split(order, bounds):
+    for index in grouped(problem):
         agreeing = int(same[index].sum())
-        if len(index) and min(agreeing, len(index) - agreeing) >= least:
+        if min(agreeing, len(index) - agreeing) >= least:
             found[int(problem[index[0]])] = auroc(same[index], scores[index])
     return found
 

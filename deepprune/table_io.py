@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.nested import listed, root_of, short, value_at
 from deepprune.text_tables import SUFFIXES, Placed, suffix_of, text_rows
 
@@ -141,8 +141,7 @@ def read_tables(
             try:
                 table[name] = rows[name].cast(kind)
             except pa.ArrowException as error:
-                reason = " ".join(str(error).split())[:160]
-                raise UserError(f"{file}: column {name}: {reason}") from None
+                raise UserError(f"{file}: column {name}: {reason(error)}") from None
             if name in required and table[name].null_count:
                 raise UserError(f"{file}: column {name} holds nulls, where values should be")
         yield pa.table(table)
@@ -159,7 +158,7 @@ def _arrow_tables(
             try:
                 yield pa.Table.from_pylist(batch)
             except pa.ArrowException as error:
-                raise UserError(f"{file}: {' '.join(str(error).split())[:160]}") from None
+                raise UserError(f"{file}: {reason(error)}") from None
         return
     try:
         with pq.ParquetFile(file) as table:
@@ -169,8 +168,7 @@ def _arrow_tables(
             for read in table.iter_batches(TABLE_ROWS, columns=wanted):
                 yield pa.Table.from_batches([read])
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
+        raise UserError(f"{file} cannot be read as Parquet: {reason(error)}") from None
 
 
 def _is_parquet(file: Path) -> bool:
@@ -207,8 +205,7 @@ def _parquet_rows(
                     number += 1
                     yield f"row {number}", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
+        raise UserError(f"{file} cannot be read as Parquet: {reason(error)}") from None
 
 
 def _refuse_missing(

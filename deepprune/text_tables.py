@@ -1,7 +1,7 @@
 """Rows of JSONL, JSON and CSV files, compressed with gzip or not.
 
-A row comes with its place in the file, such as "line 3", as an editor counts lines. A JSON array is
-read whole, everything else as a stream.
+Each row comes with its place in the file, such as "line 3", counted as editors do. A JSON array is
+loaded into memory; the other formats are streamed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from deepprune.errors import UserError
 MAX_LINE_BYTES = 1 << 28
 
 Placed = Iterator[tuple[str, dict[str, Any]]]
-"""Rows, each after its place."""
+"""Places and rows."""
 
 
 def suffix_of(file: Path) -> str:
-    """What tells the format: that of `rows.csv.gz` is `.csv`."""
+    """The suffix that names the format: `.csv` of `rows.csv.gz`."""
     return (file.with_suffix("") if file.suffix == ".gz" else file).suffix
 
 
 def text_rows(file: Path) -> Placed:
-    """The rows of a file whose `suffix_of` is in `SUFFIXES`. Cells of CSV are texts or None.
+    """Read a file whose `suffix_of` is in `SUFFIXES`. Cells of CSV are texts or None.
 
     Raises:
-        UserError: the file is damaged or foreign.
+        UserError: the file is damaged or has another format.
     """
     try:
         with _opened(file) as opened:
@@ -82,7 +82,7 @@ def _json_rows(file: Path, opened: io.BufferedReader) -> Placed:
 
 
 def _csv_rows(file: Path, opened: io.BufferedReader) -> Placed:
-    """An empty cell is a null: most programs write both alike."""
+    """Read CSV. An empty cell is None, because most programs write both alike."""
     csv.field_size_limit(MAX_LINE_BYTES)  # of the process; by default a field has 128 KiB at most
     lines = csv.reader(io.TextIOWrapper(opened, "utf-8-sig", newline=""), strict=True)
     header: list[str] = []

@@ -20,6 +20,7 @@ from deepprune.statistics import (
     Floats,
     auroc,
     calibration_error,
+    grouped,
     per_problem_auroc,
     sigmoid,
     tnr_at_fnr,
@@ -91,9 +92,8 @@ def drawn_pairs(pairs: PairSet, per_problem: int, seed: int) -> PairSet:
     """Some pairs of each problem, either trace first."""
     rng = random.Random(f"pairs-{seed}")
     chosen, swapped = [], []
-    for number in np.unique(pairs.problem):
-        every = np.flatnonzero(pairs.problem == number).tolist()
-        for pair in rng.sample(every, min(per_problem, len(every))):
+    for every in grouped(pairs.problem):
+        for pair in rng.sample(every.tolist(), min(per_problem, len(every))):
             chosen.append(pair)
             swapped.append(rng.random() < 0.5)
     drawn, swap = pairs[np.array(chosen)], np.array(swapped)

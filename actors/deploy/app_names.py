@@ -48,13 +48,13 @@ def judge_app_name(config: RunConfig) -> str | None:
 
 
 def _name(prefix: str, model: str, section: dict[str, Any], stall_s: float) -> str:
-    parts = [_code(), section, stall_s, _files(model)]
+    parts = [code_digest(), section, stall_s, _files(model)]
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=4)
     return f"{prefix}-{digest.hexdigest()}"
 
 
 @cache
-def _code() -> str:
+def code_digest() -> str:
     """A digest of the code that replicas and drivers share."""
     digest = hashlib.blake2b()
     for room in ("actors", "deepprune"):

@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from actors.models import encoder_judge, feature_judge, judge_prompt, resolve_model
 from actors.tokenizer import load_file, load_tokenizer, prompt_token_ids, template_reads
 from cluster.placement import place
+from deepprune.answers.reply import SPECIAL_MARKS, opens_thought
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import (
     EncoderJudgeConfig,
     EndpointGeneratorConfig,
-    EngineConfig,
     FeatureJudgeConfig,
     JudgeConfig,
     RunConfig,
@@ -28,10 +27,13 @@ from deepprune.config import (
     VllmJudgeConfig,
 )
 from deepprune.errors import UserError
-from deepprune.policy_config import JudgingConfig, PaperRules, PlusConfig, PolicyConfig
+from deepprune.policy_config import JudgingConfig, PaperRules, PlusConfig
 from deepprune.traces import Problem
 
 logger = logging.getLogger(__name__)
+
+Check = tuple[str, Callable[[], str]]
+"""Its name, and a function that returns what it found."""
 
 
 def check(config: RunConfig, problems: Sequence[Problem]) -> None:
@@ -40,28 +42,28 @@ def check(config: RunConfig, problems: Sequence[Problem]) -> None:
     Raises:
         UserError: they cannot work; one line says what to change.
     """
-    for problem in problems:
-        if not problem.text.strip():
-            raise UserError(
-                f"{problem.problem_id}: the problem is empty; give a question to answer"
-            )
-    place(config)
-    if config.judge is not None:
-        _check_checkpoint(config.policy, config.generator.sampling.max_tokens)
-    for engine in _engines(config):
-        resolve_model(engine.model)  # raises if it does not exist
-    if isinstance(config.judge, VllmJudgeConfig):
-        _check_judge(config.judge.engine, judge_prompt(config.judge))
-    elif isinstance(config.judge, FeatureJudgeConfig):
-        feature_judge(config.judge)
-    elif config.judge is not None:
-        encoder_judge(config.judge)
-    if isinstance(config.generator, EndpointGeneratorConfig):
-        from actors.generators.endpoint import EndpointGenerators
+    for _, run in checks(config, problems):
+        run()
 
-        asyncio.run(EndpointGenerators(config.generator).check())
+
+def checks(config: RunConfig, problems: Sequence[Problem]) -> Iterator[Check]:
+    """List what can be checked before an engine starts, with a name for each check.
+
+    A check returns what it found, and raises UserError where that cannot work.
+    """
+    generator, judge = config.generator, config.judge
+    yield "problems", partial(_check_problems, problems)
+    yield "placement", partial(_check_placement, config)
+    if judge is not None and isinstance(config.policy, JudgingConfig):
+        yield "checkpoint", partial(_check_checkpoint, config.policy, generator.sampling.max_tokens)
+    if isinstance(generator, EndpointGeneratorConfig):
+        yield "generator", partial(_check_endpoint, generator)
     else:
-        _check_generator(config.generator, problems)
+        yield "generator", partial(_check_model, generator.engine.model)
+    if judge is not None:
+        yield "judge", partial(_check_judge, judge)
+    if isinstance(generator, VllmGeneratorConfig):
+        yield "tokenizer and prompt", partial(_check_prompt, generator, problems)
 
 
 def with_calibration(config: RunConfig) -> RunConfig:
@@ -115,34 +117,59 @@ def _known(judge: JudgeConfig) -> dict[str, float | None]:
     return {"tau": known.tau, "base_rate": known.base_rate, "auroc": known.auroc}
 
 
-def _engines(config: RunConfig) -> list[EngineConfig]:
-    generator = config.generator
-    return [
-        *([] if isinstance(generator, EndpointGeneratorConfig) else [generator.engine]),
-        *([config.judge.engine] if isinstance(config.judge, VllmJudgeConfig) else []),
-    ]
+def _check_problems(problems: Sequence[Problem]) -> str:
+    for problem in problems:
+        if not problem.text.strip():
+            raise UserError(
+                f"{problem.problem_id}: the problem is empty; give a question to answer"
+            )
+    return f"{len(problems)} with text"
 
 
-def _check_checkpoint(policy: PolicyConfig, max_tokens: int) -> None:
-    if not isinstance(policy, JudgingConfig):
-        return
+def _check_placement(config: RunConfig) -> str:
+    place(config)
+    nodes = ", ".join(f"{count} × {name}" for name, count in config.nodes.items())
+    return f"the least replicas fit on {nodes}"
+
+
+def _check_checkpoint(policy: JudgingConfig, max_tokens: int) -> str:
     spec = CheckpointSpec.parse(policy.checkpoint)
     if spec.kind == "tokens" and spec.count >= max_tokens:
         raise UserError(
             f"policy.checkpoint {policy.checkpoint} is not before the end of a trace "
             f"(generator.sampling.max_tokens {max_tokens}): lower the one or raise the other"
         )
+    return f"{policy.checkpoint} of at most {max_tokens:,} tokens"
 
 
-def _check_judge(engine: EngineConfig, prompt: Any) -> None:
+def _check_endpoint(config: EndpointGeneratorConfig) -> str:
+    from actors.generators.endpoint import EndpointGenerators
+
+    asyncio.run(EndpointGenerators(config).check())
+    return f"{config.url} serves {config.model}"
+
+
+def _check_model(model: str) -> str:
+    resolve_model(model)  # raises if it does not exist
+    return model
+
+
+def _check_judge(judge: JudgeConfig) -> str:
+    known = _known(judge)
+    measured = known["auroc"] is not None and known["base_rate"] is not None
+    worth = f"AUROC {known['auroc']:.2f}" if measured else "deepprune+ needs its measured AUROC"
+    if not isinstance(judge, VllmJudgeConfig):
+        return f"{judge.name}: {worth}"
     from actors.judges.pair_prompt import answer_token_id
 
-    tokenizer = load_tokenizer(engine.tokenizer)
-    for answer in (prompt.same_token, prompt.different_token):
-        answer_token_id(tokenizer, answer)
+    _check_model(judge.engine.model)
+    prompt, tokenizer = judge_prompt(judge), load_tokenizer(judge.engine.tokenizer)
+    answers = (prompt.same_token, prompt.different_token)
+    ids = (f"{answer!r} is token {answer_token_id(tokenizer, answer)}" for answer in answers)
+    return f"{judge.name}: {', '.join(ids)}; {worth}"
 
 
-def _check_generator(config: VllmGeneratorConfig, problems: Sequence[Problem]) -> None:
+def _check_prompt(config: VllmGeneratorConfig, problems: Sequence[Problem]) -> str:
     engine = config.engine
     tokenizer = load_tokenizer(engine.tokenizer)
     context = engine.max_model_len or _context(engine.model)
@@ -153,13 +180,19 @@ def _check_generator(config: VllmGeneratorConfig, problems: Sequence[Problem]) -
                 f"generator.chat_template_kwargs: the chat template of {engine.model} reads no "
                 f"{name!r}: leave it out"
             )
+    longest: list[int] = []
     for problem in problems:
-        num_tokens = len(prompt_token_ids(tokenizer, problem.chat, arguments, date))
-        if context is not None and num_tokens >= context:
+        ids = prompt_token_ids(tokenizer, problem.chat, arguments, date)
+        if context is not None and len(ids) >= context:
             raise UserError(
-                f"{problem.problem_id}: its prompt has {num_tokens} tokens, and {engine.model} has "
+                f"{problem.problem_id}: its prompt has {len(ids)} tokens, and {engine.model} has "
                 f"a context of {context}: shorten the problem or raise max_model_len"
             )
+        longest = max(longest, ids, key=len)
+    rendered = tokenizer.decode(longest)
+    opens = "opens the thought" if opens_thought(rendered) else "leaves the thought to the model"
+    marks = ", ".join(sorted(SPECIAL_MARKS & tokenizer.get_added_vocab().keys()))
+    return f"texts survive; {rendered!r} {opens}; marks of the thought: {marks or 'plain text'}"
 
 
 def _context(model: str) -> int | None:

@@ -33,11 +33,7 @@ def start_engine(config: EngineConfig, executor_backend: str | None) -> AsyncLLM
     if on_cpu:
         _prepare_cpu(config)
     if executor_backend == "ray":
-        # vLLM has two executors of this name. The other one is its legacy: no asynchronous steps.
-        os.environ["VLLM_USE_RAY_V2_EXECUTOR_BACKEND"] = "1"
-        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-            # The Ray workers hold the GPUs, not the replica; vLLM still needs to find CUDA here.
-            del os.environ["CUDA_VISIBLE_DEVICES"]
+        choose_ray_executor()
     os.environ.update(config.environment)
     end_engines_with_me()
     arguments: dict[str, Any] = {
@@ -105,6 +101,14 @@ def exit_replica(reason: str = "the engine died") -> NoReturn:
         with suppress(psutil.NoSuchProcess):
             process.kill()  # a stopped process would not notice that its parent has exited
     os._exit(1)
+
+
+def choose_ray_executor() -> None:
+    """Choose the newer of vLLM's two executors on Ray: the other one has no asynchronous steps."""
+    os.environ["VLLM_USE_RAY_V2_EXECUTOR_BACKEND"] = "1"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        # The Ray workers hold the GPUs, not the replica; vLLM still needs to find CUDA here.
+        del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def _prepare_cpu(config: EngineConfig) -> None:

@@ -90,6 +90,7 @@ TargetError = Annotated[
         metavar="SHARE", callback=share, help="Share of agreeing pairs that a threshold may lose."
     ),
 ]
+Markdown = Annotated[Path | None, Option(metavar="FILE", help="Write the tables here too.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", callback=log, help="Log what happens.")]
 

@@ -83,6 +83,25 @@ def demo(
 
 
 @app.command()
+def check(
+    config: Annotated[
+        str, Argument(help="A run's or an endpoint's file, or the name of a shipped one.")
+    ] = "laptop",
+    settings: Settings = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check a configuration and the cluster before a long run.
+
+    Look at models, prompts, answer tokens, cache, versions, drivers, disks and hub, and run a short
+    trace on the real engines. Each line that is wrong says what to do.
+    """
+    from jobs.check.command import check
+
+    check(config, overrides(settings, example="generator.engine.max_num_seqs=64"), address)
+
+
+@app.command()
 def engines(
     config: Annotated[
         str, Argument(help="Configuration file, or the name of a shipped one.")

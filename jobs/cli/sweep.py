@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from jobs.cli.options import Address, Json, Settings, Verbose, overrides, size
+from jobs.cli.options import Address, Json, Markdown, Settings, Verbose, overrides, size
 
 app = typer.Typer()
 
@@ -54,9 +54,7 @@ def report(
         Path | None,
         Option(help="Folder to write; default: the run's own, or runs/report-TIME for several."),
     ] = None,
-    markdown: Annotated[
-        Path | None, Option(metavar="FILE", help="Write the tables here too.")
-    ] = None,
+    markdown: Markdown = None,
     max_text: Annotated[
         float,
         Option(
@@ -82,9 +80,7 @@ def plan(
     config: Annotated[str, Argument(help="Plan's file, or the name of a shipped one.")],
     settings: Settings = None,
     as_json: Json = False,
-    markdown: Annotated[
-        Path | None, Option(metavar="FILE", help="Write the table here too.")
-    ] = None,
+    markdown: Markdown = None,
     verbose: Verbose = False,
 ) -> None:
     """Predict what a sweep takes on which nodes, before renting any.

@@ -6,6 +6,8 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +67,7 @@ def write_report(
         verdicts = [verdict_of(scenario) for scenario in scenarios]
         status.update("reading the traces")
         texts = TraceTexts(runs)
-        tables = _Tables(scenarios, runs, texts)
+        tables = _Tables.of(scenarios, runs, texts)
         status.update("packing the traces")
         pages = build_pages(scenarios, runs, texts, round(max_text_mb * 1e6))
         status.update("drawing")
@@ -98,34 +100,39 @@ def write_report(
     sys.stderr.write(f"report in {folder / FILE}\n")
 
 
+@dataclass(frozen=True)
 class _Tables:
     """All tables of a report."""
 
-    def __init__(
-        self, scenarios: Sequence[Scenario], runs: Sequence[Run], texts: TraceTexts
-    ) -> None:
-        self.paper = paper_form(scenarios)
-        self.scenarios = [
-            [
-                table
-                for table in (
-                    figures(s),
-                    smaller_table(s),
-                    credit_table(s),
-                    bill(s),
-                    threshold_table(s, runs, texts),
-                )
-                if table is not None
-            ]
+    paper: Table
+    scenarios: list[list[Table]]
+    pairs: list[Table]
+    variants: Table
+
+    @classmethod
+    def of(cls, scenarios: Sequence[Scenario], runs: Sequence[Run], texts: TraceTexts) -> _Tables:
+        """Compute them."""
+        found = (
+            (
+                figures(s),
+                smaller_table(s),
+                credit_table(s),
+                bill(s),
+                threshold_table(s, runs, texts),
+            )
             for s in scenarios
-        ]
-        self.pairs = similarity_table(count_pairs(runs, texts))
-        self.variants = variant_table(scenarios)
+        )
+        pairs = similarity_table(count_pairs(runs, texts))
+        return cls(
+            paper_form(scenarios),
+            [[table for table in of if table is not None] for of in found],
+            [pairs] if pairs else [],
+            variant_table(scenarios),
+        )
 
     def all(self) -> list[Table]:
         """In the order of the document."""
-        pairs = [self.pairs] if self.pairs else []
-        return [self.paper, *(t for of in self.scenarios for t in of), *pairs, self.variants]
+        return [self.paper, *chain(*self.scenarios), *self.pairs, self.variants]
 
 
 def _sections(
@@ -153,7 +160,7 @@ def _sections(
     return [
         Section("verdict", "At a glance", [at_a_glance]),
         *([comparison, *single] if len(verdicts) > 1 else [*single, comparison]),
-        *([Section("agreement", "Agreement", [tables.pairs])] if tables.pairs else []),
+        *([Section("agreement", "Agreement", tables.pairs)] if tables.pairs else []),
         Section("problems", "Problems", problems),
         Section("method", "Method", [METHOD, tables.variants]),
     ]

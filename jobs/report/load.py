@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.ledger import Fate
 from deepprune.policy_config import JUDGE_PRICE
 from deepprune.schemas import LEDGER_FIELDS, OUTCOMES
+from deepprune.table_io import read_tables
 
-REQUIRED = ("problem_id", "policy", "answer")
+REQUIRED = {"problem_id", "policy"}
 NESTED = ("votes", "clusters", "ends", "events")
 TOKENS = tuple(f"{fate.value}_tokens" for fate in Fate)
 NUMBERS = ("rounds", "sequential_tokens", *(name for name, _ in LEDGER_FIELDS))
@@ -118,12 +118,13 @@ def _load(folder: Path, index: int, name: str) -> Run:
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / 'config.yaml'} cannot be read: {_reason(error)}") from None
+        raise UserError(f"{folder / 'config.yaml'} cannot be read: {reason(error)}") from None
     config = config if isinstance(config, dict) else {}
+    columns = {field.name: field.type for field in OUTCOMES}
     parts = parquet_files(folder / "outcomes")
-    tables = [_read(part) for part in parts]
-    outcomes = pa.concat_tables(tables) if tables else OUTCOMES.empty_table()
-    if outcomes.num_rows == 0:
+    tables = [t for part in parts for t in read_tables(part, columns, columns.keys() - REQUIRED)]
+    outcomes = pa.concat_tables(tables) if tables else None
+    if not outcomes:
         raise UserError(f"{folder} holds no outcomes yet: nothing to report")
     return Run(folder, name, config, outcomes, _rows(outcomes, index), _recordings(folder, config))
 
@@ -133,35 +134,6 @@ def parquet_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(f for f in folder.glob("*.parquet") if not f.name.startswith(("_", ".")))
-
-
-def _read(part: Path) -> pa.Table:
-    try:
-        table = pq.ParquetFile(part).read()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{part} cannot be read as Parquet: {_reason(error)}") from None
-    missing = [name for name in REQUIRED if name not in table.column_names]
-    if missing:
-        raise UserError(f"{part} is no table of outcomes: it has no column {', '.join(missing)}")
-    columns = []
-    for field in OUTCOMES:
-        if field.name in table.column_names:
-            columns.append(_as_declared(table.column(field.name), field, part))
-        else:
-            columns.append(pa.nulls(table.num_rows, field.type))
-    schema = pa.schema([field.with_nullable(True) for field in OUTCOMES])
-    return pa.table(columns, schema=schema)
-
-
-def _as_declared(column: pa.ChunkedArray, field: pa.Field, part: Path) -> pa.Array:
-    try:
-        if column.type == field.type or field.name not in NESTED:
-            return column.cast(field.type)
-        return pa.array(column.to_pylist(), field.type)  # fields added since are null
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise UserError(
-            f"{part} is no table of outcomes: column {field.name}: {_reason(error)}"
-        ) from None
 
 
 def _rows(table: pa.Table, run: int) -> tuple[Row, ...]:
@@ -177,7 +149,6 @@ def _rows(table: pa.Table, run: int) -> tuple[Row, ...]:
             **{name: record[name] for name in AS_RECORDED},
         )
         for index, record in enumerate(flat.to_pylist())
-        if record["problem_id"] is not None and record["policy"] is not None
     )
 
 
@@ -200,7 +171,3 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
         name if names.count(name) == 1 else f"{path.parent.name}/{name}"
         for path, name in zip(paths, names, strict=True)
     ]
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -11,7 +11,7 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.render.text import limit_for, one_line, shortened, visible
@@ -30,13 +30,23 @@ class Page:
     """A problem's page: what its closed line shows, and the packed rest."""
 
     problem_id: str
-    excerpt: str
     rows: Mapping[str, Row]
     """By variant's label: the outcome that is shown."""
     data: Mapping[str, Any]
     texts: Sequence[str]
-    packed: str
+    packed: str = ""
     """Data and texts, compressed, the texts cut to what the report may hold."""
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of the problem."""
+        return one_line(self.data["problem"], 140)
+
+    def pack(self, limit: int) -> str:
+        """Compress data and texts, each text cut to `limit` characters."""
+        texts = [shortened(text, limit) for text in self.texts]
+        data = json.dumps({**self.data, "texts": texts}, ensure_ascii=False, separators=(",", ":"))
+        return base64.b64encode(gzip.compress(data.encode(), 6, mtime=0)).decode()
 
     def short_id(self, common: str) -> str:
         """The id on one line, without the part that all problems of a scenario share."""
@@ -61,59 +71,36 @@ class Pages:
     note: str
 
 
-@dataclass
-class _Draft:
-    """A page before its texts are cut."""
-
-    problem_id: str
-    rows: dict[str, Row]
-    data: dict[str, Any]
-    texts: list[str]
-
-    def packed(self, limit: int) -> str:
-        texts = [shortened(text, limit) for text in self.texts]
-        data = json.dumps({**self.data, "texts": texts}, ensure_ascii=False, separators=(",", ":"))
-        return base64.b64encode(gzip.compress(data.encode(), 6, mtime=0)).decode()
-
-
 def build_pages(
     scenarios: Sequence[Scenario], runs: Sequence[Run], trace_texts: TraceTexts, max_bytes: int
 ) -> list[Pages]:
     """The pages of all scenarios, which together embed about `max_bytes` at most."""
-    drafts = [
-        [_draft(scenario, problem, runs, trace_texts) for problem in scenario.problems]
+    pages = [
+        [_page(scenario, problem, runs, trace_texts) for problem in scenario.problems]
         for scenario in scenarios
     ]
-    every = [draft for of in drafts for draft in of]
-    lengths = [len(text) for draft in every for text in draft.texts]
-    bare = sum(len(draft.packed(0)) for draft in every)
+    every = [page for of in pages for page in of]
+    lengths = [len(text) for page in every for text in page.texts]
+    bare = sum(len(page.pack(0)) for page in every)
     limit, packing, packed = 0, PACKING, list[list[str]]()
     for _ in range(4):
         limit = limit_for(lengths, int(max(0, max_bytes - bare) * packing))
-        packed = [[draft.packed(limit) for draft in of] for of in drafts]
+        packed = [[page.pack(limit) for page in of] for of in pages]
         size = sum(len(text) for of in packed for text in of)
         if size <= max_bytes or limit == 0:
             break
         packing *= 0.9 * max(1, max_bytes - bare) / max(1, size - bare)
     return [
-        Pages(tuple(map(_page, of, texts)), _note(of, limit, trace_texts))
-        for of, texts in zip(drafts, packed, strict=True)
+        Pages(
+            tuple(replace(page, packed=text) for page, text in zip(of, texts, strict=True)),
+            _note(of, limit, trace_texts),
+        )
+        for of, texts in zip(pages, packed, strict=True)
     ]
 
 
-def _page(draft: _Draft, packed: str) -> Page:
-    return Page(
-        draft.problem_id,
-        one_line(draft.data["problem"], 140),
-        draft.rows,
-        draft.data,
-        draft.texts,
-        packed,
-    )
-
-
-def _note(drafts: Sequence[_Draft], limit: int, trace_texts: TraceTexts) -> str:
-    texts = [text for draft in drafts for text in draft.texts]
+def _note(pages: Sequence[Page], limit: int, trace_texts: TraceTexts) -> str:
+    texts = [text for page in pages for text in page.texts]
     if not texts:
         return " ".join(["No texts of traces are at hand.", *trace_texts.notes])
     cut = [len(text) - limit for text in texts if len(text) > limit]
@@ -126,9 +113,7 @@ def _note(drafts: Sequence[_Draft], limit: int, trace_texts: TraceTexts) -> str:
     )
 
 
-def _draft(
-    scenario: Scenario, problem: str, runs: Sequence[Run], trace_texts: TraceTexts
-) -> _Draft:
+def _page(scenario: Scenario, problem: str, runs: Sequence[Run], trace_texts: TraceTexts) -> Page:
     shown = dict(_shown(scenario, problem))
     details = {label: runs[row.run].detail(row) for label, row in shown.items()}
     writer = PageWriter(
@@ -148,7 +133,7 @@ def _draft(
         "answers": writer.answers,
         "reasons": writer.reasons,
     }
-    return _Draft(problem, shown, data, writer.texts)
+    return Page(problem, shown, data, writer.texts)
 
 
 def _shown(scenario: Scenario, problem: str) -> Iterator[tuple[str, Row]]:

@@ -50,6 +50,7 @@ def draw_pareto(scenario: Scenario) -> Figure | None:
     axes.set_xscale("log")
     axes.margins(0.1, 0.12)
     _draw_smaller_votes(axes, scenario.smaller.curve if scenario.smaller else ())
+    axes.autoscale_view()
     axes.set_autoscale_on(False)
     line = front([_point(s) for s in shown if not s.variant.is_limit])
     if line:

@@ -20,7 +20,7 @@ from jobs.report.load import Row, Run
 from jobs.report.notes import notes_of
 from jobs.report.scenario import Comparison, Key, Rows, Scenario, Summary
 from jobs.report.smaller_votes import smaller_votes
-from jobs.report.variants import Variant, VariantReader, in_order, labels
+from jobs.report.variants import Variant, in_order, labels, variant_of
 
 Value = Callable[[Row], float | None]
 
@@ -65,17 +65,16 @@ def _with_smaller_votes(scenario: Scenario, runs: Sequence[Run]) -> Scenario:
 
 def _grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[Variant, _Group]]:
     """Rows by scenario and variant; two runs that hold the same outcome are two variants."""
-    reader = VariantReader()
     held_by: dict[tuple[str, Variant, Key], set[int]] = defaultdict(set)
     for row in (row for run in runs for row in run.rows):
-        held_by[row.model, reader.read(row), (row.problem_id, row.seed)].add(row.run)
+        held_by[row.model, variant_of(row), (row.problem_id, row.seed)].add(row.run)
     apart = {(model, variant) for (model, variant, _), held in held_by.items() if len(held) > 1}
     grouped: dict[tuple[str, str], dict[Variant, _Group]] = defaultdict(dict)
     for run in runs:
         for row in run.rows:
-            variant = reader.read(row)
+            variant = variant_of(row)
             if (row.model, variant) in apart:
-                variant = reader.read(row, run.name)
+                variant = variant_of(row, run.name)
             grouped[row.model, row.benchmark].setdefault(variant, _Group()).add(row)
     return grouped
 

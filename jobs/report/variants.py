@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +22,7 @@ from jobs.report.load import Row
 COLUMNS = ("name", "num_traces", "checkpoint", "tau")
 """Settings that are columns of their own."""
 LIMITS = ("oracle", "noisy:")
+"""Judges that know the answers: limits to learn from, not candidates."""
 BLIND = "blind"
 """The judge of controls: it gives every pair the same score."""
 ABOUT_THE_JUDGE = ("auroc", "base_rate", "least_auroc", "trust")
@@ -29,7 +31,6 @@ MEASURED = ("auroc", "base_rate")
 """Settings that a judge brings along: its name says as much, and labels leave them out."""
 CAN_DO_WITHOUT = "deepprune+"
 """The policy that may have a judge, or none."""
-"""Judges that know the answers: limits to learn from, not candidates."""
 MAX_CHARS = 60
 
 
@@ -82,26 +83,18 @@ class Variant:
             return None
 
 
-class VariantReader:
-    """Turns rows into variants; the settings of one text are read once."""
-
-    def __init__(self) -> None:
-        self._settings: dict[str | None, tuple[tuple[str, str], ...]] = {}
-
-    def read(self, row: Row, run: str | None = None) -> Variant:
-        """The variant that a row belongs to."""
-        if row.settings not in self._settings:
-            self._settings[row.settings] = _settings(row.settings)
-        return Variant(
-            row.policy,
-            row.judge,
-            row.num_traces,
-            row.checkpoint,
-            row.tau,
-            self._settings[row.settings],
-            row.driver,
-            run,
-        )
+def variant_of(row: Row, run: str | None = None) -> Variant:
+    """The variant that a row belongs to."""
+    return Variant(
+        row.policy,
+        row.judge,
+        row.num_traces,
+        row.checkpoint,
+        row.tau,
+        _settings(row.settings),
+        row.driver,
+        run,
+    )
 
 
 def in_order(variants: Iterable[Variant]) -> list[Variant]:
@@ -177,6 +170,7 @@ def _short(text: str | None) -> str:
     return one_line(line.rstrip("/").rpartition("/")[2] or line, MAX_CHARS)
 
 
+@lru_cache(maxsize=4096)
 def _settings(text: str | None) -> tuple[tuple[str, str], ...]:
     try:
         found: Any = json.loads(text or "{}")

@@ -36,4 +36,3 @@ def engines(options: RunOptions) -> None:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"engines: {text}\n")
-    sys.stderr.flush()

@@ -48,4 +48,3 @@ def _with_log_file(config: ServeConfig) -> ServeConfig:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"serve: {text}\n")
-    sys.stderr.flush()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepprune.answers import AnswerKind
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.table_io import FORMATS, data_files, read_rows
 from deepprune.traces import Problem
 
@@ -201,10 +201,9 @@ def _rows(name: str, hub: _Hub, config: str | None) -> Iterable[Mapping[str, Any
             hub.dataset, config, split=hub.split, revision=hub.revision
         )
     except Exception as error:  # noqa: BLE001 - the hub's client raises whatever its layers raise
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"cannot get {hub.dataset} from the Hugging Face hub ({reason}): check the network, "
-            f"for a gated dataset log in with `hf auth login`, or {instead}"
+            f"cannot get {hub.dataset} from the Hugging Face hub ({reason(error)}): check the "
+            f"network, for a gated dataset log in with `hf auth login`, or {instead}"
         ) from None
     return rows
 

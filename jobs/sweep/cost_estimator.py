@@ -1,4 +1,4 @@
-"""Predictions of a plan: every policy on every mix of nodes, replayed in virtual time."""
+"""Predict the costs of a plan: replay each policy on each mix of nodes in virtual time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Mix = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a policy takes on a mix of nodes. `cost` is in GPU-hours where nothing is priced."""
+    """The costs of a policy on a mix of nodes. `cost` is in GPU-hours if no prices are given."""
 
     policy: str
     judge: str | None
@@ -49,17 +49,17 @@ class Prediction:
     gpu_hours: float
     cost: float
     busy: float
-    """Share of the time that the generators have something to decode."""
+    """Share of the time in which the generators decode."""
     num_generators: int
     num_judges: int
     generated_tokens: int
     judge_tokens: int
     correct: int | None
-    """Problems whose vote is right, where references are known."""
+    """Problems with a right vote; None without references."""
 
 
 class Planner:
-    """A plan with its traces made ready: `predict` any policy on any mix.
+    """Predicts the costs of a plan, with its traces loaded.
 
     Raises:
         UserError: models, nodes, or the recording cannot be planned with.
@@ -86,7 +86,7 @@ class Planner:
         self._judges: dict[int, PairJudge] = {}
 
     def predict(self, policy: PolicyConfig, judge: str | None, mix: Mix) -> Prediction:
-        """Replay the whole sweep under one policy on one mix; without a judge, all generate."""
+        """Replay the sweep under one policy on one mix; without a judge, all nodes generate."""
         nodes = _nodes(mix)
         judged = judge is not None
         generators, judge_pool = self._replicas(nodes, judged)
@@ -151,7 +151,7 @@ class Planner:
         )
 
     def _calibrated(self) -> Calibration:
-        """What the planned judge's scores mean: it is calibrated on these very problems."""
+        """The calibration of the planned judge, on the problems of the plan."""
         pairs = [judges.oracle(dataset.answers) for dataset in self._datasets]
         answers = [dataset.answers for dataset in self._datasets]
         return judges.calibrate(pairs, answers)[0]
@@ -170,7 +170,7 @@ class Planner:
     def _replicas(
         self, nodes: Sequence[NodeType], judged: bool
     ) -> tuple[list[SpeedConfig], list[SpeedConfig]]:
-        """Speeds of the generators and of the judges that the nodes have room for.
+        """Speeds of the generators and judges that fit on the nodes.
 
         Judges come first, one after another on the nodes as they are listed.
         """
@@ -226,7 +226,7 @@ def shown_mix(mix: Mapping[str, int]) -> str:
 
 
 def cheapest(predictions: Sequence[Prediction], within_h: float | None) -> list[Prediction]:
-    """The cheapest mix of each policy and judge among those that are done in time, if any is."""
+    """The cheapest mix of each policy and judge among those that meet the deadline, if any."""
     in_time = [p for p in predictions if within_h is None or p.hours <= within_h]
     best: dict[tuple[str, str | None], Prediction] = {}
     for prediction in sorted(in_time, key=lambda p: (p.cost, p.hours)):
@@ -256,6 +256,6 @@ def _needs_words(policy: PolicyConfig) -> bool:
 
 
 def _gpus(engine: EngineConfig) -> int:
-    """GPUs of one replica; a replica on a part of one is planned as if it had it to itself."""
+    """GPUs of one replica; a replica on a part of a GPU is planned with a whole one."""
     shards = engine.tensor_parallel * engine.pipeline_parallel
     return max(1, math.ceil(shards * engine.gpus_per_shard))

@@ -1,4 +1,4 @@
-"""`deepprune plan`: what a sweep will take, by replay on described hardware. Needs no cluster."""
+"""`deepprune plan`: predict hours and costs of a sweep by replay. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _title(config: PlanConfig, planner: Planner) -> str:
 
 
 def _cells(config: PlanConfig, p: Prediction) -> dict[str, str]:
-    """The columns of the table, by their headings; none that would say nothing."""
+    """The columns of the table by heading, without empty ones."""
     cells = {
         "nodes": shown_mix(p.mix),
         "engines": f"{p.num_generators}+{p.num_judges}" if p.num_judges else f"{p.num_generators}",
@@ -85,13 +85,13 @@ def _cells(config: PlanConfig, p: Prediction) -> dict[str, str]:
 
 
 def named(p: Prediction) -> str:
-    """A policy with its judge, or that judge's AUROC, if it has one."""
+    """The name of a policy, with its judge or the judge's AUROC."""
     judge = (p.judge or "").removeprefix("noisy:")
     return f"{p.policy} ({judge})" if judge else p.policy
 
 
 def _verdict(config: PlanConfig, best: Sequence[Prediction]) -> list[str]:
-    """Which mix is the cheapest for each policy, and the cheapest of all."""
+    """Name the cheapest mix for each policy, and the cheapest of all."""
     limit = f" within {config.within_h:g} h" if config.within_h is not None else ""
     if not best:
         return [f"No mix is done{limit}: name larger ones."]

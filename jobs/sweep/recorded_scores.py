@@ -29,7 +29,7 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 OPTIONAL = ("model", "reads", "cell")
 """Columns that may be missing, and hold nulls."""
-KEYS = ("problem_id", "model", "checkpoint", "cell", "reads")
+KEYS = ["problem_id", "model", "checkpoint", "cell", "reads"]
 
 Key = tuple[str, str, str]
 """Problem id, model and checkpoint."""
@@ -78,21 +78,10 @@ def load_scores(paths: Sequence[Path]) -> Scores:
     return scores
 
 
-def _grouped(
-    table: pa.Table,
-) -> Iterator[tuple[tuple[str, ...], tuple[Ints, Ints, Floats]]]:
+def _grouped(table: pa.Table) -> Iterator[tuple[tuple[str, ...], tuple[Ints, Ints, Floats]]]:
     """The rows of each combination of KEYS; empty texts for nulls."""
-    texts, codes = [], np.zeros(table.num_rows, dtype=np.int64)
-    for name in KEYS:
-        column = table[name].combine_chunks().fill_null("").dictionary_encode()
-        texts.append(column.dictionary.to_pylist())
-        codes = codes * len(column.dictionary) + column.indices.to_numpy()
-    first, second, p_same = (table[name].to_numpy() for name in ("first", "second", "p_same"))
-    order = np.argsort(codes, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        if len(rows):
-            code, key = int(codes[rows[0]]), []
-            for known in reversed(texts):
-                code, index = divmod(code, len(known))
-                key.append(known[index])
-            yield tuple(reversed(key)), (first[rows], second[rows], p_same[rows])
+    values = ("first", "second", "p_same")
+    grouped = table.group_by(KEYS, use_threads=False).aggregate([(name, "list") for name in values])
+    for row in range(grouped.num_rows):
+        first, second, p_same = (grouped[f"{name}_list"][row].values.to_numpy() for name in values)
+        yield tuple(grouped[name][row].as_py() or "" for name in KEYS), (first, second, p_same)

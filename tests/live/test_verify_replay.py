@@ -12,10 +12,10 @@ from deepprune.policy_config import (
     PlusConfig,
     PolicyConfig,
 )
-from deepprune.verify_replay import replay_as_recorded
 from jobs.storage.rows import Origin, write_solved
 from jobs.storage.run_dir import RunDir
 from tests.support.tables import load_outcomes, load_scores, load_traces
+from tests.support.verify_replay import replay_as_recorded
 
 pytestmark = pytest.mark.live
 

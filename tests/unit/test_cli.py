@@ -44,6 +44,7 @@ def laptop() -> dict:
             [
                 *("answer", "x", "--set", "generator.engine.tensor_parallel=16"),
                 *("--set", "generator.engine.gpus_per_shard=1"),
+                *("--set", "generator.engine.kv_cache_gib=null"),
             ],
             ["needs 16 GPUs", "laptop"],
         ),
@@ -98,7 +99,7 @@ def test_a_dead_endpoint_is_refused(laptop, tmp_path):
 
 COMMANDS = (
     *("answer", "demo", "engines", "serve", "collect", "import", "sweep", "report", "plan"),
-    *("pairs", "train", "cheap", "evaluate", "ablate"),
+    *("check", "pairs", "train", "cheap", "evaluate", "ablate"),
 )
 
 

@@ -101,9 +101,9 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
         (tmp_path / "absent", "there is no folder"),
         (tmp_path / "empty", "is not a run's folder: it has no config.yaml"),
         (no_outcomes, "holds no outcomes yet"),
-        (foreign, "other.parquet is no table of outcomes: it has no column problem_id, policy"),
+        (foreign, "other.parquet: no columns problem_id, policy"),
         (damaged, "cut.parquet cannot be read as Parquet"),
-        (wrong, "wrong.parquet is no table of outcomes: column correct"),
+        (wrong, "wrong.parquet: column correct"),
     ):
         assert main(["report", str(folder)]) == 2
         error = capsys.readouterr().err

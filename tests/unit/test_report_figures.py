@@ -5,13 +5,13 @@ import pytest
 from deepprune.statistics import Estimate
 from jobs.report import published
 from jobs.report.load import load_runs
-from jobs.report.pareto import Point, front
+from jobs.report.pareto import Point, draw_pareto, front
 from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
-from jobs.report.variants import VariantReader, labels
-from tests.support.report_figures import scenarios_of
-from tests.support.sample_runs import outcome, trace, write_run
+from jobs.report.variants import labels, variant_of
+from tests.support.report_page import scenarios_of
+from tests.support.sample_runs import outcome, realistic, trace, write_run
 
 
 def by_label(scenario):
@@ -43,8 +43,7 @@ def test_labels_show_what_differs_within_a_policy(tmp_path):
 def test_labels_are_never_the_same_twice(tmp_path):
     rows = [outcome(1, "deepprune", judge=judge) for judge in ("a/judge", "b/judge")]
     run = load_runs([write_run(tmp_path / "run", rows)])[0]
-    reader = VariantReader()
-    assert len(set(labels([reader.read(row) for row in run.rows]).values())) == 2
+    assert len(set(labels([variant_of(row) for row in run.rows]).values())) == 2
 
 
 def test_figures_by_hand(tmp_path):
@@ -152,6 +151,14 @@ def test_the_pareto_front_by_hand():
     assert front([e, d, c, b, a]) == [a, b, e]
     assert front([Point("x", 10, 0.4), a]) == [a]
     assert front([]) == []
+
+
+def test_every_vote_is_within_the_plot(tmp_path):
+    (scenario,) = summarise(load_runs([realistic(tmp_path / "run", num_problems=3)]))
+    (axes,) = draw_pareto(scenario).axes
+    for vote in scenario.smaller.curve:
+        assert axes.get_xlim()[0] < vote.tokens.value < axes.get_xlim()[1]
+        assert axes.get_ylim()[0] < vote.accuracy.value < axes.get_ylim()[1]
 
 
 def test_the_papers_numbers_are_typed_in_consistently():

@@ -141,13 +141,6 @@ def test_parts_from_before_a_column_was_added_still_load(store):
     assert sorted(row["judge_pairs"] or 0 for row in load_outcomes(store.folder)) == [0, 0]
 
 
-def test_a_folder_of_another_run_is_refused(store):
-    store.write(sample_results.cons())
-    Store(store.folder, CONFIG)
-    with pytest.raises(UserError, match="another configuration"):
-        Store(store.folder, CONFIG.model_copy(update={"seed": 4}))
-
-
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another folder"):

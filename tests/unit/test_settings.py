@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from actors.deploy.app_names import generator_app_name
+from actors.replica.engine import choose_ray_executor
 from cluster.configs import resolve_config, shipped_configs
 from cluster.settings import cache_tokens, settings_table, settled
 from deepprune.config import RunConfig, VllmGeneratorConfig, load_config
@@ -95,6 +97,16 @@ class TestWhatFollowsFromTheSection:
             load_config(resolve_config("a100x4"), {"generator.engine.gpus_per_shard": -1})
         assert "gpus_per_shard" in str(refusal.value)
         assert "default factory" not in str(refusal.value)
+
+
+def test_pipeline_shards_run_on_rays_second_executor(monkeypatch):
+    from vllm import envs
+
+    monkeypatch.setenv("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    choose_ray_executor()
+    assert envs.VLLM_USE_RAY_V2_EXECUTOR_BACKEND
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_the_table_in_the_docs_is_what_the_shipped_configurations_say():

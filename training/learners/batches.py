@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from actors.judges.padding import Ints, Prompt, padded
+from actors.judges.padding import Prompt, padded
 from actors.judges.pair_prompt import PairPrompt, Tokens
+from deepprune.statistics import Bools, Ints
 from training.pairs.data import PairSet
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class PairEncoder(PairPrompt):
         return Prompts(self, pairs.first, pairs.second, tokens, around)
 
 
-class Prompts(Sequence[Prompt]):
+class Prompts:
     """The prompts of a set of pairs. Each prefix is kept once, however many pairs it is in."""
 
     def __init__(
@@ -73,15 +73,7 @@ class Prompts(Sequence[Prompt]):
     def __len__(self) -> int:
         return len(self._first)
 
-    @overload
-    def __getitem__(self, place: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, place: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
+    def __getitem__(self, place: int) -> Prompt:
         i, j = int(self._first[place]), int(self._second[place])
         ids = self._encoder.assemble(self._tokens[i], self._tokens[j], self._around[i])
         return np.array(ids, dtype=np.int32)
@@ -103,7 +95,7 @@ class Batch:
 
 def collate(
     prompts: Sequence[Prompt],
-    same: npt.NDArray[np.bool_],
+    same: Bools,
     pad_id: int,
     seconds: Ints | None = None,
 ) -> Batch:
@@ -119,17 +111,10 @@ def collate(
     )
 
 
-def _inside(spans: Ints, length: int) -> npt.NDArray[np.bool_]:
+def _inside(spans: Ints, length: int) -> Bools:
     places = np.arange(length)
-    inside: npt.NDArray[np.bool_] = (places >= spans[:, :1]) & (places < spans[:, 1:])
+    inside: Bools = (places >= spans[:, :1]) & (places < spans[:, 1:])
     return inside
-
-
-def lengths_of(prompts: Sequence[Prompt]) -> Ints:
-    """(prompts,): tokens of each."""
-    if isinstance(prompts, Prompts):
-        return prompts.lengths
-    return np.array([len(prompt) for prompt in prompts], dtype=np.int64)
 
 
 def epoch_order(copies: Ints, rng: np.random.Generator) -> Ints:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from actors.encoder_config import HEAD_FILE, EncoderSettings
 from actors.judges.padding import Prompt, padded
 from actors.judges.prefix_encoder import PrefixEncoder, encoded, token_ids
+from deepprune.statistics import Floats, Ints, grouped
 from training.config import TrainConfig
 from training.learners.base_model import save_language_model, with_weights
 from training.learners.engines import Engine
@@ -23,9 +23,6 @@ from training.learners.label_closure import LabelClosure
 from training.learners.losses import verdict_loss
 from training.learners.trainer import StepMetrics, check_classes
 from training.pairs.data import PairSet, Prefix
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 TRACES_PER_PROBLEM = 16
 """Traces of a problem in a step: all their pairs are learned from."""
@@ -153,10 +150,8 @@ def prompts_of(prefixes: Sequence[Prefix], tokenizer: Any, max_tokens: int) -> l
 
 def pairs_by_problem(pairs: PairSet) -> list[Ints]:
     """For each problem its pairs, (pairs, 2): the places of their prefixes."""
-    problem = pairs.problem
-    order = np.argsort(problem, kind="stable")
-    bounds = np.flatnonzero(np.diff(problem[order])) + 1
-    return np.split(np.stack([pairs.first, pairs.second], axis=1)[order], bounds)
+    places = np.stack([pairs.first, pairs.second], axis=1)
+    return [places[index] for index in grouped(pairs.problem)]
 
 
 def shuffled(problems: Sequence[Ints], seed: int) -> Iterator[Ints]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,45 +25,8 @@ NEW_LAYERS_RATE = 2e-3
 """Their learning rate at the least, where the pretrained weights' is at its peak."""
 
 
-class Engine(Protocol):
-    """A model that is being trained, on this worker's share of each batch."""
-
-    module: Any
-    device: torch.device
-    rank: int
-    world: int
-
-    def forward(self, *inputs: Tensor) -> Any:
-        """The module's outputs, such as a judge's logits, (batch, 2)."""
-        ...
-
-    def backward(self, loss: Tensor, is_last: bool) -> None:
-        """Add up gradients of one of `accumulation` batches; the last one completes an update."""
-        ...
-
-    def step(self, learning_rate: float) -> float:
-        """Update the weights; returns the norm of the gradient before clipping."""
-        ...
-
-    def total(self, values: Tensor) -> Tensor:
-        """The sum of `values` over all workers."""
-        ...
-
-    def save(self, folder: Path, step: int) -> None:
-        """Write the state to resume after `step`; every worker calls it."""
-        ...
-
-    def load(self, folder: Path) -> int:
-        """Read it back; returns the step."""
-        ...
-
-    def weights(self) -> dict[str, Tensor] | None:
-        """The module's whole weights on the first worker; every worker calls it."""
-        ...
-
-
 class PlainEngine:
-    """One process and AdamW."""
+    """One process and AdamW. Every worker calls each method, on its share of each batch."""
 
     def __init__(self, module: nn.Module, config: TrainConfig, device: torch.device) -> None:
         self.device, self.rank, self.world = device, 0, 1
@@ -83,11 +46,11 @@ class PlainEngine:
         )
 
     def forward(self, *inputs: Tensor) -> Any:
-        """The module's outputs."""
+        """The module's outputs, such as a judge's logits, (batch, 2)."""
         return self.module(*inputs)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
-        """Add up gradients."""
+        """Add up gradients of one of `accumulation` batches; the last one completes an update."""
         (loss / self._config.accumulation).backward()  # type: ignore[no-untyped-call]
         for live, master in zip(self._live, self._master, strict=True):
             if live.grad is not None:
@@ -107,11 +70,11 @@ class PlainEngine:
         return float(norm)
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all workers."""
+        """The sum of `values` over all workers."""
         return values
 
     def save(self, folder: Path, step: int) -> None:
-        """Write weights and optimizer."""
+        """Write the state to resume after `step`."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {"step": step, "weights": self._master, "optimiser": self._optimizer.state_dict()}
         torch.save(state, folder / STATE_FILE)
@@ -127,7 +90,7 @@ class PlainEngine:
         return int(state["step"])
 
     def weights(self) -> dict[str, Tensor] | None:
-        """The whole weights, on the first worker."""
+        """The module's whole weights on the first worker, None on others."""
         return {name: tensor.detach() for name, tensor in self.module.state_dict().items()}
 
 
@@ -189,6 +152,9 @@ class DeepSpeedEngine:
         else:
             whole = self._engine.module.state_dict()
         return whole if self.rank == 0 else None
+
+
+Engine = PlainEngine | DeepSpeedEngine
 
 
 def _groups(names: Sequence[str], parameters: Sequence[Tensor]) -> list[dict[str, Any]]:

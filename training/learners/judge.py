@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +15,9 @@ from actors.judges.padding import Prompt, scoring_batches, tokens_at_once
 from actors.language_model import without_adapters
 from actors.models import JUDGE_FILE
 from deepprune.config import JudgePrompt
+from deepprune.statistics import Floats, Ints, grouped
 from training.learners.base_model import save_language_model
-from training.learners.batches import collate, lengths_of
+from training.learners.batches import Prompts, collate
 
 PAIRS_AT_ONCE = 64
 """Pairs that share the keys and values of their beginning; bounds the memory they take."""
@@ -105,21 +105,22 @@ def save_prompt(prompt: JudgePrompt, folder: Path) -> None:
 @torch.no_grad()
 def score_prompts(
     forward: Callable[[Tensor, Tensor], Tensor],
-    prompts: Sequence[Prompt],
+    prompts: Prompts,
     device: torch.device,
     *,
     tokens_per_batch: int | None = None,
     rank: int = 0,
     world: int = 1,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """(pairs,): the judge's log-odds of P(same) of each prompt.
 
     Several workers share each batch, so that all of them make the same number of calls, as ZeRO-3
     needs. Each returns zeros for the pairs of others: the sum over the workers is the result.
     """
-    lengths = lengths_of(prompts)
     scores = np.zeros(len(prompts))
-    for index in scoring_batches(lengths, (tokens_per_batch or tokens_at_once(device)) * world):
+    for index in scoring_batches(
+        prompts.lengths, (tokens_per_batch or tokens_at_once(device)) * world
+    ):
         mine = index[rank::world]
         shown = mine if len(mine) else index[:1]
         unknown = np.zeros(len(shown), dtype=np.bool_)
@@ -133,11 +134,11 @@ def score_prompts(
 @torch.no_grad()
 def score_sharing(
     module: JudgeModel,
-    prompts: Sequence[Prompt],
-    first: npt.NDArray[np.int64],
+    prompts: Prompts,
+    first: Ints,
     device: torch.device,
     on_progress: Callable[[int], None] = lambda num_pairs: None,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Like `score_prompts` in one process, but what pairs with an equal `first` share is read once.
 
     The beginning that a group's prompts have in common goes through the model once, and its keys
@@ -145,8 +146,7 @@ def score_sharing(
     where each trace meets many others. `on_progress` is told how many more pairs are done.
     """
     scores = np.zeros(len(prompts))
-    order = np.argsort(first, kind="stable")
-    for group in _runs(order, first, PAIRS_AT_ONCE):
+    for group in _groups(first, PAIRS_AT_ONCE):
         shared = _common_length([prompts[i] for i in group])
         rests = [prompts[i][shared:] for i in group]
         batch = collate(rests, np.zeros(len(group), dtype=np.bool_), 0)
@@ -159,14 +159,11 @@ def score_sharing(
     return scores
 
 
-def _runs(
-    order: npt.NDArray[np.int64], values: npt.NDArray[np.int64], longest: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Stretches of `order` with an equal value, cut where they are too long."""
-    bounds = np.flatnonzero(np.diff(values[order])) + 1
-    for run in np.split(order, bounds):
-        for start in range(0, len(run), longest):
-            yield run[start : start + longest]
+def _groups(values: Ints, longest: int) -> Iterator[Ints]:
+    """Places of an equal value, at most `longest` at once."""
+    for group in grouped(values):
+        for start in range(0, len(group), longest):
+            yield group[start : start + longest]
 
 
 def _common_length(prompts: Sequence[Prompt]) -> int:

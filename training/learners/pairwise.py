@@ -7,13 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from actors.models import load_prompt
 from deepprune.config import JudgePrompt
+from deepprune.statistics import Floats, Ints
 from training.config import TrainConfig
 from training.learners.base_model import with_weights
 from training.learners.batches import PairEncoder, collate, training_batches
@@ -22,9 +21,6 @@ from training.learners.judge import JudgeModel, save_judge, score_prompts
 from training.learners.losses import pair_loss
 from training.learners.trainer import StepMetrics, check_classes
 from training.pairs.data import PairSet
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 class PairwiseLearner:

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from deepprune.errors import UserError
-from deepprune.statistics import auroc, chosen_tau, fit_platt, mean_auroc, sigmoid
+from deepprune.statistics import Floats, auroc, chosen_tau, fit_platt, mean_auroc, sigmoid
 from training.config import TrainConfig
 from training.learners.engines import Engine
 from training.pairs.data import PairSet
@@ -102,7 +100,7 @@ class Learner(Protocol):
         """The loss of a batch to minimise, and the part of it to log."""
         ...
 
-    def score(self, engine: Engine) -> npt.NDArray[np.float64]:
+    def score(self, engine: Engine) -> Floats:
         """(validation pairs,): log-odds of P(same), by all workers together, without gradients."""
         ...
 
@@ -192,11 +190,10 @@ def check_classes(train: PairSet) -> None:
     """
     if not len(train):
         raise UserError("there are no pairs to train on: more problems, or smaller held-out shares")
-    if train.same.all() or not train.same.any():
-        kind = "agree" if train.same.all() else "differ"
+    if train.only_class:
         raise UserError(
-            f"all {len(train)} training pairs {kind}, so there is nothing to tell apart: add "
-            "problems that the model gets wrong at times"
+            f"all {len(train)} training pairs {train.only_class}, so there is nothing to tell "
+            "apart: add problems that the model gets wrong at times"
         )
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deepprune.errors import UserError
+from deepprune.statistics import Floats
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 32
 
 
-def embed(texts: Sequence[str]) -> npt.NDArray[np.float64]:
+def embed(texts: Sequence[str]) -> Floats:
     """One unit vector for each text, (texts, 384): the mean over its first 256 tokens.
 
     Raises:

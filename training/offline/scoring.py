@@ -19,7 +19,7 @@ from deepprune.errors import UserError
 from deepprune.feature_judge import FILE as FEATURES_FILE
 from deepprune.feature_judge import FeatureJudge, learn, sampled
 from deepprune.judges import ScoredPairs
-from deepprune.statistics import MAX_LOGIT, Floats, Ints, Platt, log_odds
+from deepprune.statistics import MAX_LOGIT, Floats, Ints, Platt, grouped, log_odds
 from training.pairs.data import PairSet
 
 OnProgress = Callable[[int], None]
@@ -100,13 +100,10 @@ def by_problem(pairs: PairSet) -> Iterator[Group]:
         [keys.setdefault((p.problem_id, p.model), len(keys)) for p in pairs.prefixes],
         dtype=np.int64,
     )
-    group_of = of[pairs.first]
-    order = np.argsort(group_of, kind="stable")
-    for index in np.split(order, np.flatnonzero(np.diff(group_of[order])) + 1):
-        if len(index):
-            of_one = pairs[index].compact()
-            texts = [prefix.text for prefix in of_one.prefixes]
-            yield Group(of_one.prefixes[0].problem, texts, index, of_one.first, of_one.second)
+    for index in grouped(of[pairs.first]):
+        of_one = pairs[index].compact()
+        texts = [prefix.text for prefix in of_one.prefixes]
+        yield Group(of_one.prefixes[0].problem, texts, index, of_one.first, of_one.second)
 
 
 class OpenJudge:
@@ -192,7 +189,7 @@ class _Pairwise(OpenJudge):
         from training.learners.judge import score_sharing
 
         prompts = self._encoder.encode_all(pairs)
-        self.num_tokens += sum(map(len, prompts))
+        self.num_tokens += int(prompts.lengths.sum())
         logits = score_sharing(self._module, prompts, pairs.first, self._device, on_progress)
         return self._scale.logits(logits)
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
+from deepprune.statistics import Bools, Ints
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -77,10 +78,10 @@ class PairSet:
     """
 
     prefixes: Sequence[Prefix]
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-    same: npt.NDArray[np.bool_]
-    copies: npt.NDArray[np.int64]
+    first: Ints
+    second: Ints
+    same: Bools
+    copies: Ints
 
     def __len__(self) -> int:
         return len(self.first)
@@ -103,17 +104,24 @@ class PairSet:
         return replace(self, prefixes=[self.prefixes[i] for i in used], first=first, second=second)
 
     @property
-    def problem(self) -> npt.NDArray[np.int64]:
+    def problem(self) -> Ints:
         """(pairs,): a number for each pair's problem, counted over the prefixes."""
         numbers: dict[str, int] = {}
         of = [numbers.setdefault(p.problem_id, len(numbers)) for p in self.prefixes]
         return np.array(of, dtype=np.int64)[self.first]
 
     @property
-    def unfinished(self) -> npt.NDArray[np.bool_]:
+    def unfinished(self) -> Bools:
         """(pairs,): neither trace had ended at its checkpoint."""
         ended = np.array([p.ended for p in self.prefixes], dtype=np.bool_)
         return ~(ended[self.first] | ended[self.second])
+
+    @property
+    def only_class(self) -> str | None:
+        """What all pairs do, `agree` or `differ`; None where there are both classes."""
+        if self.same.all():
+            return "agree"
+        return None if self.same.any() else "differ"
 
     def oversampled(self, factor: int) -> PairSet:
         """The rarer class `factor` times (Section 4.1.2)."""
@@ -195,19 +203,13 @@ def _join(folder: Path, texts: pa.Table, pairs: pa.Table) -> PairSet:
         for row in texts.drop_columns(["answer", "checkpoint"]).to_pylist()
     ]
     index = {(p.problem_id, p.model, p.sample): i for i, p in enumerate(prefixes)}
-    columns = {name: pairs[name].to_pylist() for name in ("problem_id", "model", "first", "second")}
+    keys = [pairs[name].to_pylist() for name in ("problem_id", "model")]
     try:
         first, second = (
             np.array(
-                [
-                    index[problem_id, model or "", sample]
-                    for problem_id, model, sample in zip(
-                        columns["problem_id"], columns["model"], columns[side], strict=True
-                    )
-                ],
-                dtype=np.int64,
+                [index[p, m or "", s] for p, m, s in zip(*keys, samples, strict=True)], np.int64
             )
-            for side in ("first", "second")
+            for samples in (pairs["first"].to_pylist(), pairs["second"].to_pylist())
         )
     except KeyError as error:
         raise UserError(f"{folder} has a pair without its prefix: {error.args[0]}") from None
@@ -235,5 +237,4 @@ def _table(folder: Path, schema: pa.Schema) -> ds.Dataset:
     try:
         return ds.dataset(folder, schema=schema, format="parquet", exclude_invalid_files=False)
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{folder} cannot be read: {reason}") from None
+        raise UserError(f"{folder} cannot be read: {reason(error)}") from None

@@ -14,13 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from deepprune.answers import extract_answer
 from deepprune.answers.extract import CUT_OFF
 from deepprune.checkpoints import CheckpointSpec, truncate
 from deepprune.recordings import FINISHED
+from deepprune.statistics import Bools, Ints
 from deepprune.voting import group_answers
 from training.config import PairsConfig
 from training.pairs.data import PAIRS, Split
@@ -131,10 +131,10 @@ def pair_up(prefixes: Sequence[Row], config: PairsConfig, split: Split) -> pa.Ta
     return pa.table({name: columns[name] for name in PAIRS.names}, PAIRS)
 
 
-def agreement(answers: Sequence[str]) -> npt.NDArray[np.bool_]:
+def agreement(answers: Sequence[str]) -> Bools:
     """(n, n): which answers are one in the vote of them all."""
     groups = np.array(group_answers(answers))
-    agrees: npt.NDArray[np.bool_] = groups[:, None] == groups[None, :]
+    agrees: Bools = groups[:, None] == groups[None, :]
     return agrees
 
 
@@ -167,9 +167,7 @@ def _valid(trace: Row, config: PairsConfig) -> tuple[str | None, str | None]:
     return (None, answer) if answer and answer.strip() else (Excluded.NO_ANSWER, None)
 
 
-def _chosen(
-    same: npt.NDArray[np.bool_], config: PairsConfig, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def _chosen(same: Bools, config: PairsConfig, rng: np.random.Generator) -> Ints:
     """Indices of the pairs to keep, ascending."""
     limit = config.pairs_per_problem
     if limit is None:

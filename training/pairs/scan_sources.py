@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepprune import recordings
-from deepprune.errors import UserError
+from deepprune.errors import UserError, reason
 from deepprune.recordings import COLUMNS, FINISHED, read_traces
 from deepprune.table_io import TEXT_SUFFIXES, Kind
 from deepprune.trace_selection import TraceIndex, TraceSelection
@@ -111,6 +111,5 @@ def _row_group_sizes(file: Path) -> list[int]:
     try:
         metadata = pq.read_metadata(file)
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{file} cannot be read as Parquet: {reason}") from None
+        raise UserError(f"{file} cannot be read as Parquet: {reason(error)}") from None
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]

@@ -1,7 +1,7 @@
-"""Scores pairs with judges, one after another, and writes down what the scores say.
+"""Score pairs with judges, one after another, and write the evaluation.
 
-Each judge has its own part in `scores/`, so that a stopped run goes on with the next judge, and a
-sweep replays with one judge's file. A part is reused as long as the judge has the same fingerprint.
+Each judge has its own part in `scores/`. So a stopped run continues with the next judge, and a
+sweep can replay one judge's scores. A part is reused while the judge has the same fingerprint.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def evaluate_judges(options: Options) -> None:
     _check(wanted, options.split)
     training = load_pairs(options.pairs, ["train"], options.checkpoint)
     held_out = _limited(load_pairs(options.pairs, ["validation"], options.checkpoint), options)
-    if not _has_both(held_out):
+    if held_out.only_class:
         held_out = _limited(training, options)
     written = {
         "pairs": hashlib.sha256((options.pairs / "manifest.json").read_bytes()).hexdigest(),
@@ -122,7 +122,7 @@ def evaluate_judges(options: Options) -> None:
 
 
 def part(judge: str) -> str:
-    """A name for a judge's files."""
+    """The name of the files of a judge."""
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", judge).strip("-.")[-40:]
     plain = re.fullmatch(r"[a-z0-9-]+", judge)
     digest = hashlib.blake2b(judge.encode(), digest_size=3).hexdigest()
@@ -224,21 +224,16 @@ def _limited(pairs: PairSet, options: Options) -> PairSet:
     return pairs if options.max_pairs is None else pairs.limited(options.max_pairs, seed=0)
 
 
-def _has_both(pairs: PairSet) -> bool:
-    return bool(pairs.same.any() and not pairs.same.all())
-
-
 def _check(pairs: PairSet, split: str) -> None:
-    """Refuse what no figure can be made of.
+    """Refuse pairs for which AUROC is undefined.
 
     Raises:
         UserError: there are no pairs in the split, or none of one class.
     """
     if not len(pairs):
         raise UserError(f"there are no pairs in the split {split!r}: choose another --split")
-    if not _has_both(pairs):
-        kind = "agree" if pairs.same.all() else "differ"
+    if pairs.only_class:
         raise UserError(
-            f"all {len(pairs):,} pairs of the split {split!r} {kind}, so there is nothing to tell "
-            "apart: choose another --split, or pairs of more problems"
+            f"all {len(pairs):,} pairs of the split {split!r} {pairs.only_class}, so there is "
+            "nothing to tell apart: choose another --split, or pairs of more problems"
         )

@@ -1,4 +1,4 @@
-"""What an evaluation is about: judges with their scores, and pairs by where they come from."""
+"""The data of an evaluation: judges with their scores, and groups of pairs by their origin."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ALL, UNFINISHED = "all pairs", "neither trace ended"
 
 @dataclass(frozen=True)
 class Judged:
-    """A judge, and the P(same) it gave the pairs.
+    """A judge and its P(same) of all pairs.
 
-    `tau` is its threshold, `base_rate` the share of validation pairs that agree (None where there
-    are none), `scale` what these say its log-odds mean; `num_tokens` is what its language model
-    read, before any cache.
+    `tau` is its threshold, `base_rate` the share of validation pairs that agree (None without
+    validation pairs), `scale` the calibration of its log-odds on them. `num_tokens` counts the
+    tokens that its language model read, before any cache.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Place:
-    """Some of the pairs, with the figures of each judge on them."""
+    """A group of pairs, with the figures of each judge on it."""
 
     name: str
     subset: str
@@ -50,14 +50,14 @@ class Place:
 
 
 def places(judged: Sequence[Judged], pairs: PairSet) -> Iterator[Place]:
-    """Every model and benchmark, and all together; all pairs, and those that nothing had ended in.
+    """Group the pairs by model and benchmark, and all together; each with and without ended traces.
 
-    Where one of the classes is missing there is nothing to say, and no place.
+    Groups in which one of the classes is missing are left out.
     """
     for name, mask in _origins(pairs):
         for subset, inside in ((ALL, mask), (UNFINISHED, mask & pairs.unfinished)):
             some = pairs[inside]
-            if some.same.any() and not some.same.all():
+            if some.only_class is None:
                 scores = tuple(judge.p_same[inside] for judge in judged)
                 figures = tuple(
                     evaluate(some, p_same, judge.tau)

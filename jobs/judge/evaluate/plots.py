@@ -1,4 +1,4 @@
-"""Plots of an evaluation: ROC, calibration, and the worth of a cascade."""
+"""Plots of an evaluation: ROC curve, calibration, and cascade."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NAME = 48
 def draw_plots(
     judged: Sequence[Judged], place: Place, steps: Sequence[Step], folder: Path
 ) -> list[Plot]:
-    """Draw what there is to draw; the PNGs go into `folder`.
+    """Draw all plots of an evaluation; write their PNGs into `folder`.
 
     Raises:
         UserError: a picture cannot be written.

@@ -1,4 +1,4 @@
-"""An evaluation on disk: `evaluation.json`, `.md`, `.html` and the plots."""
+"""Write an evaluation: `evaluation.json`, `.md`, `.html` and the plots."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTE = (
 def write_evaluation(
     judged: Sequence[Judged], pairs: PairSet, folder: Path, *, cascade_of_two: bool
 ) -> None:
-    """Write everything.
+    """Compute the figures and write all files of an evaluation.
 
     Raises:
         UserError: something cannot be written.
@@ -149,7 +149,7 @@ def _figures(found: Evaluation) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replace NaN by None, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

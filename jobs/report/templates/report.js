@@ -58,14 +58,14 @@
     if (lane[WHOLE] > lane[TOKENS])
       track.append(
         make("span", {
-          className: "rest",
+          className: "ungenerated",
           style: { left: at(lane[TOKENS]), width: at(lane[WHOLE] - lane[TOKENS]) },
         }),
       );
     const finished = lane[FATE] === 0;
     track.append(
       make("span", {
-        className: finished ? "bar" : "bar cut",
+        className: finished ? "bar" : "bar unfinished",
         style: { width: at(lane[TOKENS]), background: shade },
       }),
     );
@@ -73,15 +73,15 @@
       const size = Math.max(1, sizeOf(data.texts[lane[TEXT]]));
       const tokens = Math.min(lane[TOKENS], (lane[WHOLE] * lane[MARK]) / size);
       if (tokens < lane[TOKENS] * 0.995)
-        track.append(make("span", { className: "tick", style: { left: at(tokens) } }));
+        track.append(make("span", { className: "checkpoint", style: { left: at(tokens) } }));
     }
-    if (!finished) track.append(make("span", { className: "cross", style: { left: at(lane[TOKENS]) } }));
+    if (!finished) track.append(make("span", { className: "cancelled", style: { left: at(lane[TOKENS]) } }));
     const text = describe(lane, data);
     const readable = lane[TEXT] >= 0;
     return make(
       "button",
       { type: "button", className: "lane", title: text, "aria-label": readable ? `${text}; read it` : text },
-      make("span", { className: "num" }, String(lane[SAMPLE])),
+      make("span", { className: "sample" }, String(lane[SAMPLE])),
       track,
     );
   }
@@ -184,8 +184,8 @@
       marks.push([lane[CUT], "cut", `${endOf(lane, data)} at about ${many(lane[TOKENS], "token")}${rest}`]);
     }
     const nodes = [];
-    let later = "";
-    const write = (part) => part && nodes.push(make("span", { className: later }, part));
+    let shade = "";
+    const write = (part) => part && nodes.push(make("span", { className: shade }, part));
     marks.sort((a, b) => a[0] - b[0]);
     for (const [start, part] of parts) {
       let from = 0;
@@ -196,7 +196,7 @@
         write(part.slice(from, Math.max(from, at)));
         from = Math.max(from, at);
         nodes.push(make("mark", { className: mark[1] }, mark[2]));
-        if (mark[1] === "cut") later = "later";
+        if (mark[1] === "cut") shade = "ungenerated";
       }
       write(part.slice(from));
     }
