@@ -7,8 +7,8 @@
 
 Each peer is `NAME=URL BODY`, where BODY is the request without its messages. All get the same
 questions, one after another. Prints a table: right answers, tokens that the server generated,
-seconds, and after a client has left in the middle: the requests that it still holds a second
-later, and the tokens that it still generates.
+seconds, and after a client has left in the middle: the requests that the server still holds a
+second later, and the tokens that it still generates.
 """
 
 from __future__ import annotations

@@ -95,8 +95,12 @@ def models(config: RunConfig) -> Iterator[tuple[str, ReplicaPlacement]]:
             yield name, replica_placement(engine)
     judge = config.judge
     if isinstance(judge, FeatureJudgeConfig):
-        bundle = (("CPU", judge.cpus),)
-        yield judge.folder, ReplicaPlacement((bundle,), "PACK", judge.cpus, 0, None)
+        yield judge.folder, one_bundle({"CPU": judge.cpus})
+
+
+def one_bundle(resources: Bundle) -> ReplicaPlacement:
+    """Place a process without an engine."""
+    return ReplicaPlacement((tuple(resources.items()),), "PACK", 0, 0, None)
 
 
 def place_together(nodes: Mapping[str, int], runs: Sequence[RunConfig]) -> None:

@@ -114,10 +114,12 @@ class Decision:
     """A policy's conclusion: the answer, the votes for it and the clusters.
 
     `votes` lists each answer with the samples that gave it, most votes first. `weights` has a
-    weight for each answer, where votes are weighted.
+    weight for each answer, where votes are weighted. `p_wrong` is P(another answer wins the vote of
+    all traces), where a judge's word enters it.
     """
 
     answer: str | None
     votes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     clusters: tuple[tuple[int, ...], ...] = field(default=())
     weights: tuple[float, ...] = ()
+    p_wrong: float | None = None

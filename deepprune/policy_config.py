@@ -178,8 +178,8 @@ class PlusConfig(JudgingConfig, AheadConfig):
     """How votes split, before any is in: a file of `deepprune prior`, or its weights. Absent: the
     shipped prior."""
     learns: bool = True
-    """In a sweep of recordings, adapt the prior to the problems already answered, and let the next
-    use what they left of the risk."""
+    """In a sweep, adapt the prior to the problems already answered, and let the next use what they
+    left of the risk."""
     base_rate: float | None = Field(None, gt=0, lt=1)
     """P(same) of two random traces, where the judge was calibrated: a score equal to it is no
     evidence. Absent: the judge's own; a judge without one is not asked."""

@@ -51,11 +51,11 @@ class ReplayDataset:
         """Tokens of each trace."""
         return tuple(trace.num_tokens for trace in self._traces.values())
 
-    def without_texts(self) -> ReplayDataset:
-        """The same problem for policies that no judge serves, light enough to be copied."""
+    def without_texts(self, spec: CheckpointSpec | None = None) -> ReplayDataset:
+        """The same problem, light enough to be copied, with the checkpoints of `spec`."""
         lean = copy.copy(self)
         lean._traces = {sample: replace(t, text="") for sample, t in self._traces.items()}
-        lean._checkpoints = {}
+        lean._checkpoints = {} if spec is None else {spec: self._checkpoints_at(spec)}
         return lean
 
     def prefixes(self, spec: CheckpointSpec) -> dict[int, str]:

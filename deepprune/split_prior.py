@@ -1,14 +1,16 @@
 """The prior over splits: how likely each is before a problem's first vote.
 
-A prior is a tuple of weights, one for each of `deepprune.splits.SPLITS`, that add up to 1. The
-shipped one is half uniform and half learned from two recordings with an open licence, an easy and a
-hard one. `learn` learns another from the votes of recorded problems, full votes or partial ones:
-where a vote stopped depends on the votes alone, so that stopping does not bias it.
+A prior is a tuple of weights, one for each way (a slope and one of `deepprune.splits.SPLITS`), that
+add up to 1. One of splits alone takes the slopes of `SLOPE_WEIGHTS`. The shipped one is half
+uniform over splits and half learned from two recordings with an open licence, an easy and a hard
+one. `learn` learns another from the votes of recorded problems, full votes or partial ones: where a
+vote stopped depends on votes and lengths alone, so that stopping does not bias it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from deepprune.errors import UserError
-from deepprune.splits import SPLITS
+from deepprune.splits import NUM_WAYS, SPLITS, with_slopes
 from deepprune.statistics import Floats
 
 Weights = tuple[float, ...]
@@ -47,16 +49,19 @@ def read(path: str | Path) -> Weights:
 
 
 def checked(weights: Sequence[float], source: str) -> Weights:
-    """Weights that add up to 1.
+    """Weights of all ways, that add up to 1, from weights of ways or of splits.
 
     Raises:
-        UserError: they are not as many as there are splits, or not numbers above 0.
+        UserError: they are as many as neither, or not numbers above 0.
     """
     numbers = all(isinstance(weight, int | float) and weight > 0 for weight in weights)
-    if len(weights) != len(SPLITS) or not numbers:
-        raise UserError(f"{source}: a prior has {len(SPLITS)} weights, all above 0")
-    total = sum(weights)
-    return tuple(weight / total for weight in weights)
+    if len(weights) not in (len(SPLITS), NUM_WAYS) or not numbers:
+        raise UserError(f"{source}: a prior has {len(SPLITS)} or {NUM_WAYS} weights, all above 0")
+    array = np.array(weights, dtype=np.float64)
+    if len(array) == len(SPLITS):
+        array = with_slopes(array)
+    total = float(array.sum())
+    return tuple((array if math.isclose(total, 1.0) else array / total).tolist())
 
 
 def write(path: Path, weights: Weights) -> None:
@@ -65,9 +70,9 @@ def write(path: Path, weights: Weights) -> None:
 
 
 def learn(log_likelihoods: Floats, prior: Floats, strength: float, steps: int = _STEPS) -> Floats:
-    """The most likely weights, (splits,), by expectation maximisation.
+    """The most likely weights, (ways,), by expectation maximisation.
 
-    `log_likelihoods`: (problems, splits), of each problem's votes. `prior`: (splits,), counts as
+    `log_likelihoods`: (problems, ways), of each problem's votes. `prior`: (ways,), counts as
     `strength` further problems.
     """
     likelihoods = np.exp(log_likelihoods - log_likelihoods.max(axis=1, keepdims=True))

@@ -2,16 +2,18 @@
 
 A split gives the share of traces of each answer. It has two parameters: the share of the most
 frequent answer, and the share of the second relative to it. Further answers decline geometrically,
-so that the shares add up to 1. `SPLITS` is a grid of them; a prior is a weight for each
-(`deepprune.split_prior`).
+so that the shares add up to 1. `SPLITS` is a grid of them.
 
 Which of a split's answers leads is unknown: the vote's leader and runner-up may be any two of its
-most frequent answers. `weigh` sums over these cases. In each it takes the margin of the full vote
-to be normal, with the mean and variance that the split gives.
+most frequent answers. In each of these cases the margin of the full vote is taken to be normal,
+with the mean and variance that the split gives.
 
 Long traces often dissent: the odds of the most frequent answer change with the length of a trace by
-`SLOPES`, log-odds from the shortest to the longest trace of a problem, with a probability for each.
-Traces that are still running are long, so they are not counted as random ones.
+`SLOPES`, log-odds from the shortest to the longest trace of a problem. Each vote counts by its own
+length, and traces that are still running are long. A way is a slope and a split.
+
+A cell is a way, with one choice of leader and runner-up among its answers. Arrays of cells are in
+the order of `SLOPES`, `SPLITS`, `_CASES`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepprune.statistics import Floats
 
@@ -36,11 +39,13 @@ _ANSWERS = 5
 """Answers of a split that are told apart."""
 _CONTENDERS = 3
 """Answers of a split that may be the vote's leader or runner-up."""
-SLOPES = np.array([-4.0, -1.0, 1.5])
-SLOPE_WEIGHTS = np.array([0.3, 0.5, 0.2])
-RANK_STEP = 0.02
-"""Ranks by length are rounded to it."""
+SLOPES = np.array([-8.0, -4.0, -1.5, 0.5, 3.5])
+SLOPE_WEIGHTS = np.array([0.1, 0.2, 0.3, 0.3, 0.1])
+BINS = 20
+"""Ranks by length are told apart to one in so many."""
 _TINY = 1e-9
+_NEGLIGIBLE = 25.0
+"""Log-odds to the likeliest cell below which a cell is left out."""
 
 
 def _shares() -> Floats:
@@ -55,8 +60,32 @@ def _shares() -> Floats:
 
 SPLITS: Floats = _shares()
 """(splits, answers): the shares of the most frequent answers, most frequent first."""
+NUM_WAYS = len(SLOPES) * len(SPLITS)
 _CASES = np.array(list(permutations(range(_CONTENDERS), 2)))
 _OTHERS = np.array([[k for k in range(_ANSWERS) if k not in case] for case in _CASES])
+
+
+def with_slopes(weights: Floats) -> Floats:
+    """Weights of all ways, (ways,), from those of the splits, (splits,)."""
+    return np.outer(SLOPE_WEIGHTS, weights).ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Where votes and running traces stand by length, from 0, the shortest, to `BINS` - 1.
+
+    `votes`: (3, BINS), votes for the leader, the runner-up, and all others. `running` is the mean
+    of the running traces.
+    """
+
+    votes: Floats
+    running: int
+
+    def plus(self, votes: float) -> Lengths:
+        """After so many votes for the leader, of traces as long as those running."""
+        more = self.votes.copy()
+        more[0, self.running] += votes
+        return Lengths(more, self.running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +93,8 @@ class Tally:
     """Votes so far, and what is still to come.
 
     `leader` and `runner_up` are votes, `answered` all votes. `unseen` traces are not launched and
-    `running` are, as far as they are expected to give an answer. `ended_rank` and `running_rank`
-    are mean ranks by length, from -0.5, the shortest trace of the problem, to 0.5, the longest.
+    `running` are, as far as they are expected to give an answer. Without `lengths`, traces of any
+    length are alike.
     """
 
     leader: float
@@ -73,108 +102,105 @@ class Tally:
     answered: float
     unseen: float
     running: float = 0.0
-    ended_rank: float = 0.0
-    running_rank: float = 0.0
+    lengths: Lengths | None = None
+
+    @property
+    def rest(self) -> float:
+        """Votes for other answers than the first two."""
+        return max(0.0, self.answered - self.leader - self.runner_up)
 
     def plus(self, votes: int) -> Tally:
         """The tally after so many further votes for the leader, of running traces first."""
-        running = max(0.0, self.running - votes)
-        unseen = max(0.0, self.unseen - max(0.0, votes - self.running))
+        of_running = min(float(votes), self.running)
         return Tally(
             self.leader + votes,
             self.runner_up,
             self.answered + votes,
-            unseen,
-            running,
-            self.ended_rank,
-            self.running_rank,
+            max(0.0, self.unseen - (votes - of_running)),
+            self.running - of_running,
+            self.lengths and self.lengths.plus(votes),
         )
 
 
-def weigh(tally: Tally, judged: Floats | None = None) -> tuple[Floats, Floats]:
-    """Log likelihood of a tally under each split, and P(another answer wins the full vote).
+def log_likelihoods(tally: Tally) -> Floats:
+    """Log likelihood of a tally in each way, (ways,)."""
+    likelihood = _log_likelihood(tally).reshape(-1, len(SPLITS), len(_CASES))
+    top = likelihood.max(axis=2)
+    summed = np.log(np.exp(likelihood - top[..., None]).sum(axis=2)) + top
+    return np.broadcast_to(summed, (len(SLOPES), len(SPLITS))).ravel()
 
-    Both (splits,). The full vote has the `answered` traces, those still to come, and those that
-    wait and have been `judged`: (traces, 3), the likelihood of what the judge said of each if it
-    gives the leader's answer, the runner-up's, or neither. Rows may be scaled at will.
+
+def p_wrong(tally: Tally, prior: Floats, judged: Floats | None = None) -> float:
+    """P(another answer than the leader wins the full vote), by a prior over ways, (ways,).
+
+    The full vote has the `answered` traces, those still to come, and those that wait and have been
+    `judged`: (traces, 3), the likelihood of what the judge said of each if it gives the leader's
+    answer, the runner-up's, or neither. Rows may be scaled at will.
     """
-    from scipy.special import ndtr  # the distribution function of a normal variable
-
-    lead, second = float(tally.leader), float(tally.runner_up)
-    rest = tally.answered - lead - second
-    ended, unseen, running = _cases_at(tally.ended_rank, tally.running_rank)
-    # Shapes: (slopes, splits, cases) for leader and runner-up, one more axis for other answers.
-    log_likelihood = (
-        lead * ended.log_leader + second * ended.log_runner_up + rest * ended.log_rest
-    ) + ended.log_weight
-    mean = rest * ended.part
-    below = ndtr((second + 0.5 - mean) / np.sqrt(mean * (1 - ended.part) + _TINY))
-    log_likelihood += np.log(below + 1e-12).sum(axis=-1)
-
-    to_come = [(tally.unseen, unseen), (tally.running, running)][: 2 if tally.running else 1]
-    to_runner_up = [(traces, cases.to_runner_up) for traces, cases in to_come]
-    to_others = [(traces, cases.to_others) for traces, cases in to_come]
+    slopes = prior.reshape(len(SLOPES), len(SPLITS))
+    weight = _log_likelihood(tally)
+    if tally.lengths is None:
+        slopes = slopes.sum(axis=0)
+    weight = weight + np.log(slopes).repeat(len(_CASES))
+    unseen = _ALIKE if tally.lengths is None else _TILTED.alike
+    to_come = [(tally.unseen, unseen)]
+    if tally.running:
+        at = unseen if tally.lengths is None else _TILTED.at[tally.lengths.running]
+        to_come.append((tally.running, at))
     if judged is not None and len(judged):
-        told, by_runner_up, by_others = _told(judged, unseen)
-        log_likelihood = log_likelihood + told
-        to_runner_up.append((1, by_runner_up))
-        to_others.append((1, by_others))
-    stays = _stays_ahead(lead - second, to_runner_up)
-    stays = stays * _stays_ahead(lead - np.minimum(second, mean), to_others).prod(axis=-1)
-
-    top = log_likelihood.max(axis=(0, 2), keepdims=True)
-    weights = np.exp(log_likelihood - top)
-    total = weights.sum(axis=(0, 2))
-    return np.log(total) + top[0, :, 0], 1 - (weights * stays).sum(axis=(0, 2)) / total
+        told, cells = _told(judged, unseen)
+        weight = weight + told
+        to_come.append((1.0, cells))
+    kept = np.flatnonzero(weight > weight.max() - _NEGLIGIBLE)
+    weight = np.exp(weight[kept] - weight.max())
+    lead, second = float(tally.leader), float(tally.runner_up)
+    seen = tally.rest * unseen.part[kept]
+    margins = np.column_stack([np.full(len(kept), lead - second), lead - np.minimum(second, seen)])
+    stays = _stay_ahead(margins, [(traces, cells.race.of(kept)) for traces, cells in to_come])
+    return 1 - float((weight * stays.prod(axis=1)).sum() / weight.sum())
 
 
 class _Race(NamedTuple):
-    """What one trace adds to the leader's margin over a rival: its mean and variance."""
+    """What one trace adds to the leader's margins over the runner-up and the others.
+
+    Mean and variance, (cells, rivals).
+    """
 
     mean: Floats
     variance: Floats
 
+    def of(self, cells: NDArray[np.intp]) -> _Race:
+        return _Race(self.mean[cells], self.variance[cells])
 
-class _Cases(NamedTuple):
-    """Shares by case: logs for leader, runner-up and all others, and races with the leader.
 
-    `part` is the share of each other answer among all others.
+class _Cells(NamedTuple):
+    """Shares by cell, (cells,): logs for leader, runner-up and all others, and the race.
+
+    `part` is the share of each other answer among all others, (cells, others), and `spread` the
+    standard deviation of one vote for it.
     """
 
-    log_weight: Floats
     log_leader: Floats
     log_runner_up: Floats
     log_rest: Floats
     part: Floats
-    to_runner_up: _Race
-    to_others: _Race
+    spread: Floats
+    race: _Race
 
 
-def _cases_at(ended_rank: float, running_rank: float) -> tuple[_Cases, _Cases, _Cases]:
-    """Cases among ended, unseen and running traces, by their mean ranks."""
-    if not (ended_rank or running_rank):
-        return _ALIKE, _ALIKE, _ALIKE
-    ended, running = (_by_length(round(rank / RANK_STEP)) for rank in (ended_rank, running_rank))
-    return ended, _ALIKE, running
-
-
-@lru_cache(maxsize=128)
-def _by_length(steps: int) -> _Cases:
-    return _cases(_tilted(steps * RANK_STEP), np.log(SLOPE_WEIGHTS)[:, None, None])
-
-
-def _cases(shares: Floats, log_weight: Floats) -> _Cases:
+def _cells(shares: Floats) -> _Cells:
     leader, runner_up = shares[..., _CASES[:, 0]], shares[..., _CASES[:, 1]]
     rest = np.maximum(1 - leader - runner_up, _TINY)
     others = np.minimum(shares[..., _OTHERS], rest[..., None])
-    return _Cases(
-        log_weight,
-        np.log(leader),
-        np.log(runner_up),
-        np.log(rest),
-        others / rest[..., None],
-        _race(leader, runner_up),
-        _race(leader[..., None], others),
+    part = (others / rest[..., None]).reshape(-1, others.shape[-1])
+    rivals = np.concatenate([runner_up[..., None], others], axis=-1).reshape(-1, _ANSWERS - 1)
+    return _Cells(
+        np.log(leader).ravel(),
+        np.log(runner_up).ravel(),
+        np.log(rest).ravel(),
+        part,
+        np.sqrt(part * (1 - part)),
+        _race(leader.reshape(-1, 1), rivals),
     )
 
 
@@ -183,28 +209,50 @@ def _race(ours: Floats, theirs: Floats) -> _Race:
     return _Race(drift, ours + theirs - drift**2)
 
 
-def _told(judged: Floats, cases: _Cases) -> tuple[Floats, _Race, _Race]:
+def _log_likelihood(tally: Tally) -> Floats:
+    """Log likelihood of a tally in each cell, (cells,)."""
+    lead, second = float(tally.leader), float(tally.runner_up)
+    rest = float(tally.rest)
+    if tally.lengths is None:
+        votes = lead * _ALIKE.log_leader + second * _ALIKE.log_runner_up + rest * _ALIKE.log_rest
+    else:
+        votes = tally.lengths.votes.ravel() @ _TILTED.log_shares
+    likelihood: Floats = votes + _none_above(second, rest, tally.lengths is not None)
+    return likelihood
+
+
+@lru_cache(maxsize=32)
+def _none_above(second: float, rest: float, tilted: bool) -> Floats:
+    """Log P(no other answer has more votes than the runner-up), (cells,)."""
+    from scipy.special import ndtr  # the distribution function of a normal variable
+
+    cells = _TILTED.alike if tilted else _ALIKE
+    below = ndtr((second + 0.5 - rest * cells.part) / (np.sqrt(rest) * cells.spread + _TINY))
+    summed: Floats = np.log(below + 1e-12).sum(axis=1)
+    return summed
+
+
+def _told(judged: Floats, cells: _Cells) -> tuple[Floats, _Cells]:
     """Log likelihood of what a judge said, and what all judged traces add to the margins."""
     leader, runner_up, rest = (
-        likelihood * np.exp(log_share)[..., None]
+        likelihood * np.exp(log_share)[:, None]
         for likelihood, log_share in zip(
-            judged.T, (cases.log_leader, cases.log_runner_up, cases.log_rest), strict=True
+            judged.T, (cells.log_leader, cells.log_runner_up, cells.log_rest), strict=True
         )
     )
-    either = leader + runner_up + rest  # (slopes, splits, cases, traces)
-    ours, theirs, neither = leader / either, runner_up / either, rest / either
-    others = neither[..., None, :] * cases.part[..., None]
-    races = (_race(ours, theirs), _race(ours[..., None, :], others))
-    summed = (_Race(race.mean.sum(axis=-1), race.variance.sum(axis=-1)) for race in races)
-    return np.log(either).sum(axis=-1), *summed
-
-
-_ALIKE = _cases(SPLITS[None], np.zeros((1, 1, 1)))
-"""Traces of any length."""
+    either = leader + runner_up + rest  # (cells, traces)
+    ours = (leader / either)[..., None]
+    others = (rest / either)[..., None] * cells.part[:, None]
+    race = _race(ours, np.concatenate([(runner_up / either)[..., None], others], axis=2))
+    summed = _Race(race.mean.sum(axis=1), race.variance.sum(axis=1))
+    return np.log(either).sum(axis=1), cells._replace(race=summed)
 
 
 def _tilted(rank: float) -> Floats:
-    """Shares among traces of this mean rank by length, (slopes, splits, answers)."""
+    """Shares among traces of a rank by length, (slopes, splits, answers).
+
+    The rank is from -0.5, the shortest, to 0.5, the longest.
+    """
     odds: Floats = SPLITS[:, 0] / (1 - SPLITS[:, 0]) * np.exp(SLOPES * rank)[:, None]
     first = odds / (1 + odds)
     tilted: Floats = SPLITS[None] * ((1 - first) / (1 - SPLITS[:, 0]))[..., None]
@@ -212,14 +260,29 @@ def _tilted(rank: float) -> Floats:
     return tilted
 
 
-def _stays_ahead(margin: Floats | float, to_come: Iterable[tuple[float, _Race]]) -> Floats:
-    """P(the leader stays ahead of a rival), half of ties, with so many traces of each race."""
+class _Tilted:
+    """Cells by length: `alike` for traces of any length, and `at` each of `BINS` lengths."""
+
+    def __init__(self) -> None:
+        self.alike = _cells(_tilted(0.0))
+        self.at = [_cells(_tilted((i + 0.5) / BINS - 0.5)) for i in range(BINS)]
+        kinds = zip(*((c.log_leader, c.log_runner_up, c.log_rest) for c in self.at), strict=True)
+        self.log_shares: Floats = np.concatenate([np.stack(kind) for kind in kinds])
+        """(3 * BINS, cells): of leader, runner-up and all others, by length."""
+
+
+_ALIKE = _cells(SPLITS[None])
+"""Traces of any length, of all slopes."""
+_TILTED = _Tilted()
+
+
+def _stay_ahead(margins: Floats, to_come: Iterable[tuple[float, _Race]]) -> Floats:
+    """P(the leader stays ahead of each rival), half of ties, with so many traces of each race."""
     from scipy.special import ndtr
 
-    mean: Floats = np.asarray(margin, dtype=np.float64)
-    variance: Floats = np.asarray(_TINY)
+    variance: Floats = np.full(margins.shape, _TINY)
     for traces, race in to_come:
-        mean = mean + traces * race.mean
+        margins = margins + traces * race.mean
         variance = variance + traces * race.variance
-    stays: Floats = ndtr(mean / np.sqrt(variance))
+    stays: Floats = ndtr(margins / np.sqrt(variance))
     return stays

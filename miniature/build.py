@@ -6,7 +6,6 @@ folder beside the old ones, which they replace only once they are complete.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import multiprocessing
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 
 from deepprune.traces import Problem
 from miniature import CHECKPOINT_TOKENS, train_reasoner
@@ -145,17 +145,13 @@ def _sample(folder: Path, problems: Sequence[Problem], count: int, seed: int) ->
     return sampled
 
 
-def main() -> None:
-    """Parse the command line and build."""
-    parser = argparse.ArgumentParser(description="Rebuild the miniature's models from nothing.")
-    parser.add_argument("--out", type=Path, default=MODELS, help="folder for the models")
-    parser.add_argument("--minutes", type=float, default=NOMINAL_MINUTES, help="time to aim at")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
+def main(
+    out: Path = MODELS, minutes: float = NOMINAL_MINUTES, seed: int = 0, threads: int = 2
+) -> None:
+    """Rebuild the miniature's models from nothing, in about so many minutes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    build(given.out, given.minutes, given.seed, given.threads)
+    build(out, minutes, seed, threads)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -121,11 +122,9 @@ class Channel:
 
     async def _call_forever(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):  # an empty frame is a heartbeat
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._has_calls.wait()
-            except TimeoutError:
-                pass  # an empty frame is a heartbeat
             self._has_calls.clear()
             calls, self._calls = tuple(self._calls), []
             write_frame(self._writer, Calls(calls, self.num_waiting))

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -207,11 +208,9 @@ class ReplicaPool:
                 if found:
                     continue
             self._look.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(DISCOVER_S):
                     await self._look.wait()
-            except TimeoutError:
-                pass
 
     async def _discover(self) -> bool:
         """Connect to a replica that is not known yet; return whether there was one."""

@@ -23,6 +23,7 @@ from actors.driver.snapshot import Snapshot
 from actors.driver.trace_collector import Collected, collect
 from deepprune.config import EndpointGeneratorConfig, RunConfig, confidence_window
 from deepprune.policy_config import PolicyConfig
+from deepprune.promise import Terms
 from deepprune.session import Outcome
 from deepprune.traces import Problem
 
@@ -79,11 +80,13 @@ class Coordinator:
             else generator.engine.model
         )
 
-    async def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Solved:
-        """Run `policy` on `problem` to its vote, or to `interrupt`."""
+    async def solve(
+        self, problem: Problem, policy: PolicyConfig, seed: int, terms: Terms | None = None
+    ) -> Solved:
+        """Run `policy` on `problem`, of a sweep on its `terms`, to its vote, or to `interrupt`."""
         async with self._slots:
             key = f"{self._name}-p{next(self._keys)}"
-            live = self._live_problem(key, problem, policy, seed)
+            live = self._live_problem(key, problem, policy, seed, terms)
             self._problems[key] = live
             self._metrics.running(len(self._problems))
             if self._interrupted is not None:
@@ -131,7 +134,7 @@ class Coordinator:
         return [live.snapshot() for live in self._problems.values()]
 
     def _live_problem(
-        self, key: str, problem: Problem, policy: PolicyConfig, seed: int
+        self, key: str, problem: Problem, policy: PolicyConfig, seed: int, terms: Terms | None
     ) -> LiveProblem:
         config = self._config
         return LiveProblem(
@@ -145,4 +148,5 @@ class Coordinator:
             pairs_per_call=config.judge.pairs_per_call if config.judge else 1,
             confidence_window=confidence_window(config.generator),
             seed=seed,
+            terms=terms,
         )

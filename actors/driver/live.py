@@ -48,6 +48,7 @@ from deepprune.events import (
 )
 from deepprune.policies import Policy, make_policy
 from deepprune.policy_config import JudgingConfig, PolicyConfig
+from deepprune.promise import Terms
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome, Session
 from deepprune.traces import Problem
@@ -72,6 +73,8 @@ class LiveProblem:
     confidence_window: int | None = None
     """Tokens of a group, where the generators measure confidence."""
     seed: int = 0
+    terms: Terms | None = None
+    """What a sweep holds the problem to. Absent: the problem is by itself."""
     share_fairly: bool = False
     """Give each further trace less priority: problems then hold equal numbers of engine slots."""
     asks_for_value: bool = True
@@ -96,7 +99,8 @@ class LiveProblem:
     _reading: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        policy = make_policy(self.policy, stable_seed(self.seed, self.problem.problem_id))
+        seed = stable_seed(self.seed, self.problem.problem_id)
+        policy = make_policy(self.policy, seed, self.terms)
         self.session = Session(self.problem, self.wrap_policy(policy), self.policy.name)
 
     async def run(self) -> Outcome:

@@ -17,6 +17,7 @@ from actors.driver.coordinator import Coordinator
 from actors.driver.snapshot import Snapshot
 from deepprune.config import LimitsConfig, RunConfig
 from deepprune.policy_config import PolicyConfig
+from deepprune.promise import Terms
 from deepprune.seeds import stable_seed
 from deepprune.traces import Problem
 
@@ -53,9 +54,11 @@ class Shards:
         for shard in self.actors:
             ray.kill(shard)
 
-    def solve(self, problem: Problem, policy: PolicyConfig, seed: int) -> Any:
+    def solve(
+        self, problem: Problem, policy: PolicyConfig, seed: int, terms: Terms | None = None
+    ) -> Any:
         """Return a reference to the future `Solved`; see `Coordinator.solve`."""
-        return self._of(problem, policy.name, seed).solve.remote(problem, policy, seed)
+        return self._of(problem, policy.name, seed).solve.remote(problem, policy, seed, terms)
 
     def collect(self, problem: Problem, samples: Sequence[int], seed: int) -> Any:
         """Return an iterator of references to ended traces; see `Coordinator.collect`."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -108,7 +109,8 @@ class DeepPrunePlus:
         """The answer with the most weight; a vote weighs what its cluster weighs."""
         if not self._evidence.clusters:
             return Decision(None)
-        return self._evidence.decision(self._standing().mass)
+        now = self._standing()
+        return replace(self._evidence.decision(now.mass), p_wrong=1 - now.p_leads)
 
     def _end(self, sample: int, answer: str | None) -> None:
         self._to_checkpoint.discard(sample)

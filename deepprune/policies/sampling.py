@@ -18,7 +18,8 @@ class Sampling:
         self.unlaunched = range(num_traces)
         self._clock = 0
         self._since: dict[int, int] = {}
-        self.lengths: list[int] = []
+        self.lengths: dict[int, int] = {}
+        """Tokens of each trace that has ended."""
 
     @property
     def num_running(self) -> int:
@@ -35,7 +36,7 @@ class Sampling:
     def finished(self, sample: int, num_tokens: int) -> None:
         """A trace has ended, with so many tokens."""
         self._clock = max(self._clock, self._since.pop(sample) + num_tokens)
-        self.lengths.append(num_tokens)
+        self.lengths[sample] = num_tokens
 
     def failed(self, sample: int) -> None:
         """A trace is lost."""

@@ -29,7 +29,6 @@ class VotingPlus:
         self._terms = terms
         self._vote = Vote()
         self._sampling = Sampling(config.num_traces)
-        self._num_answered = 0
         self._needed = FEWEST_ANSWERS
 
     def start(self) -> list[Command]:
@@ -42,7 +41,6 @@ class VotingPlus:
             case Finished(sample=sample, answer=answer, num_tokens=num_tokens):
                 self._sampling.finished(sample, num_tokens)
                 self._vote.add(sample, answer)
-                self._num_answered += answer is not None
             case Failed(sample=sample):
                 self._sampling.failed(sample)
             case _:
@@ -55,16 +53,9 @@ class VotingPlus:
 
     def _tally(self) -> Tally:
         """Votes so far, and what is still to come."""
-        leader, runner_up = self._vote.top_two
         sampling = self._sampling
-        return tally(
-            leader,
-            runner_up,
-            self._num_answered,
-            len(sampling.unlaunched),
-            sampling.lengths,
-            sampling.running,
-        )
+        groups = [samples for _, samples in self._vote.groups]
+        return tally(groups, sampling.lengths, sampling.running, len(sampling.unlaunched))
 
     def _advance(self) -> list[Command]:
         sampling, now = self._sampling, self._tally()

@@ -131,13 +131,13 @@ def _check_folders(config: TrainConfig, storage: str) -> None:
     from pyarrow.fs import FileSystem, LocalFileSystem
 
     from actors.deploy.shared_folders import COPY, check_folder, marked
-    from cluster.placement import ReplicaPlacement
+    from cluster.placement import one_bundle
 
     try:
         filesystem, path = FileSystem.from_uri(storage)
     except (ValueError, OSError) as error:
         raise UserError(f"--storage {storage}: {' '.join(str(error).split())}") from None
-    worker = ReplicaPlacement((tuple(config.resources.items()),), "PACK", 0, 0, None)
+    worker = one_bundle(config.resources)
     if isinstance(filesystem, LocalFileSystem):
         with marked(Path(path)):
             check_folder(Path(path), worker, STORAGE)

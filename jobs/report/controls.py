@@ -55,7 +55,7 @@ def credit_table(scenario: Scenario) -> Table | None:
     """What each judge adds to its policy."""
     rows = tuple(
         (
-            Cell(credit.judged.label, kind="limit" if credit.judged.variant.is_limit else ""),
+            Cell(credit.judged.label, kind=credit.judged.variant.kind),
             Cell(credit.control.label),
             estimated(credit.tokens, change),
             estimated(credit.accuracy, points),

@@ -92,7 +92,7 @@ def bill(scenario: Scenario) -> Table | None:
         return None
     rows = tuple(
         (
-            Cell(s.label, kind=_kind(s)),
+            Cell(s.label, kind=s.variant.kind),
             estimated(s.tokens, amount),
             *(estimated(s.costs.get(name), amount) for name in reading),
             estimated(s.bill, amount),
@@ -119,7 +119,7 @@ def variant_table(scenarios: Sequence[Scenario]) -> Table:
     variants = {s.label: s.variant for scenario in scenarios for s in scenario.summaries}
     rows = tuple(
         (
-            Cell(label, kind="limit" if variant.is_limit else ""),
+            Cell(label, kind=variant.kind),
             Cell(variant.policy),
             Cell(description(variant)),
         )
@@ -147,7 +147,7 @@ def _figures_row(summary: Summary) -> tuple[Cell, ...]:
     covered = f"{len(summary.problems)} × {len(summary.seeds)}"
     left_out = f"{summary.num_interrupted} interrupted" if summary.num_interrupted else ""
     return (
-        Cell(summary.label, kind=_kind(summary)),
+        Cell(summary.label, kind=summary.variant.kind),
         _accuracy(summary),
         estimated(summary.accuracy_change, points),
         estimated(summary.tokens, amount),
@@ -174,10 +174,6 @@ def _time_heading(scenario: Scenario) -> str:
     return {"replay": "virtual time", "live": "wall time"}.get(
         drivers.pop() or "" if len(drivers) == 1 else "", "time"
     )
-
-
-def _kind(summary: Summary) -> Kind:
-    return "limit" if summary.variant.is_limit else ""
 
 
 def _accuracy(summary: Summary | None) -> Cell:

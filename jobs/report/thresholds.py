@@ -34,7 +34,7 @@ def threshold_table(scenario: Scenario, runs: Sequence[Run], texts: TraceTexts) 
         rows.append(
             (
                 Cell(f"{s.variant.tau:g}"),
-                Cell(s.label, kind="limit" if s.variant.is_limit else ""),
+                Cell(s.label, kind=s.variant.kind),
                 _in_all(tokens, len(s.problems)),
                 estimated(passed, percent),
                 _in_all(s.tokens, len(s.problems)),

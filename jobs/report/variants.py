@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from deepprune.policy_config import POLICY_NAMES, PolicyConfig
+from jobs.render.table import Kind
 from jobs.render.text import one_line
 from jobs.report.load import Row
 
@@ -60,6 +61,11 @@ class Variant:
         """Whether a judge took part that knew the answers, which no real one does."""
         judge = self.judge or ""
         return self.policy == "oracle" or judge.startswith(LIMITS)
+
+    @property
+    def kind(self) -> Kind:
+        """How tables mark it: a limit in italics."""
+        return "limit" if self.is_limit else ""
 
     @property
     def is_control(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.hub_models import ModelFiles, fetch_models
 from cluster.configs import shipped_configs, shipped_serve_configs
-from cluster.placement import ReplicaPlacement, models
+from cluster.placement import ReplicaPlacement, models, one_bundle
 from deepprune.config import parse_config
 from deepprune.errors import UserError
 from deepprune.loading import find, read_yaml, validated
@@ -64,8 +64,7 @@ def needed_models(name: str, overrides: dict[str, Any]) -> dict[str, ReplicaPlac
         found = list(models(parse_config(data, source)))
     else:
         training = validated(TrainConfig, data, source)
-        bundle = tuple(training.resources.items())
-        found = [(training.model, ReplicaPlacement((bundle,), "PACK", 0, 0, None))]
+        found = [(training.model, one_bundle(training.resources))]
     return {model: placement for model, placement in found if is_hub_name(model)}
 
 

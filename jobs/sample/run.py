@@ -24,6 +24,7 @@ from deepprune.traces import Problem
 if TYPE_CHECKING:
     from actors.deploy.system import System
     from actors.driver.coordinator import Solved
+    from deepprune.promise import Terms
     from jobs.render.progress import Progress
     from jobs.sample.display import Display
 
@@ -54,11 +55,15 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A problem, the policy to solve it with, and the seed if it is not the configuration's."""
+    """A problem, the policy to solve it with, and the seed if it is not the configuration's.
+
+    `terms` are those of a sweep; without them the problem is by itself.
+    """
 
     problem: Problem
     policy: PolicyConfig
     seed: int | None = None
+    terms: Terms | None = None
 
 
 def configuration(options: RunOptions) -> RunConfig:
@@ -127,9 +132,9 @@ class Interrupted(KeyboardInterrupt):
 def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[Solved]:
     """Solve `tasks`, many at a time, and yield each as it is done.
 
-    When the coordinator dies, what it had not answered yet is asked of it again. On Ctrl-C the
-    votes so far are yielded as incomplete outcomes, and Interrupted is raised; a second Ctrl-C
-    raises KeyboardInterrupt at once.
+    A deque of tasks may grow while they are solved. When the coordinator dies, what it had not
+    answered yet is asked of it again. On Ctrl-C the votes so far are yielded as incomplete
+    outcomes, and Interrupted is raised; a second Ctrl-C raises KeyboardInterrupt at once.
 
     Raises:
         UserError: an endpoint refuses a problem, or the coordinator dies again and again.
@@ -139,7 +144,7 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
 
     coordinator, config = system.coordinator, system.config
     deaths = CoordinatorDeaths(system)
-    to_come = deque(tasks)
+    to_come = tasks if isinstance(tasks, deque) else deque(tasks)
     running: dict[Any, Task] = {}
     lost: list[Task] = []
     most = WAITING_PER_SLOT * config.limits.max_problems
@@ -163,13 +168,14 @@ def solve(system: System, tasks: Sequence[Task], display: Display) -> Iterator[S
     deadline = math.inf
     with interrupt_as_flag() as interrupted:
         while (to_come or running) and time.monotonic() < deadline:
-            while to_come and len(running) < most:
+            while to_come and len(running) < most and not interrupted():
                 task = to_come.popleft()
                 seed = config.seed if task.seed is None else task.seed
-                running[coordinator.solve(task.problem, task.policy, seed)] = task
+                running[coordinator.solve(task.problem, task.policy, seed, task.terms)] = task
+            if interrupted():
+                to_come.clear()
             if interrupted() and deadline == math.inf:
                 deadline = time.monotonic() + INTERRUPT_S
-                to_come.clear()
                 display.phase("interrupted: collecting the votes so far")
                 coordinator.interrupt("interrupted")
             ready, _ = ray.wait(list(running), num_returns=len(running), timeout=POLL_S)

@@ -139,7 +139,7 @@ def write_solved(run: RunDir, solved: Solved, origin: Origin) -> None:
     Raises:
         UserError: the disk is full, or fails; all parts written before are whole.
     """
-    part = live_part(origin.model, solved.outcome.problem, solved.policy, solved.seed)
+    part = part_of(solved, origin)
     asks = isinstance(solved.policy, JudgingConfig) and solved.policy.asks_judge
     cell = cell_key(solved.policy, origin.judge if asks else None, solved.seed)
     run.write("traces", part, _trace_rows(solved, origin, cell), TRACES)
@@ -154,6 +154,11 @@ def write_solved(run: RunDir, solved: Solved, origin: Origin) -> None:
         seed=solved.seed,
     )
     run.write("outcomes", part, [row], OUTCOMES)
+
+
+def part_of(solved: Solved, origin: Origin) -> str:
+    """The name of the parts that hold a problem solved live."""
+    return live_part(origin.model, solved.outcome.problem, solved.policy, solved.seed)
 
 
 def live_part(model: str, problem: Problem, policy: PolicyConfig, seed: int) -> str:

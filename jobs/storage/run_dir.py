@@ -81,6 +81,13 @@ class RunDir:
         """Whether a part has been written."""
         return self._part(table, part).is_file()
 
+    def read(self, table: str, part: str) -> list[dict[str, Any]]:
+        """The rows of a part that has been written."""
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(self._part(table, part)).to_pylist()
+        return rows
+
     def write(
         self, table: str, part: str, rows: Sequence[dict[str, Any]], schema: pa.Schema
     ) -> None:

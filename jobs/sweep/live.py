@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
+from random import Random
 
 from deepprune.config import RunConfig, load_config
 from deepprune.loading import validated
+from deepprune.policies import promise_of
 from deepprune.policy_config import JudgingConfig, PlusConfig, PolicyConfig
+from deepprune.promise import tally_of
 from deepprune.sweep_config import SweepConfig
 from deepprune.traces import Problem
 from jobs.sample.display import Display
 from jobs.sample.run import Task, solve, system_for
-from jobs.storage.rows import Origin, live_part, write_solved
+from jobs.storage.rows import Origin, benchmark_of, live_part, part_of, write_solved
 from jobs.storage.run_dir import RunDir
+from jobs.sweep.turns import Turns, learns, votes_in
 
 
 def live_sweep(config: SweepConfig, base: Path, out: Path, address: str | None) -> None:
@@ -44,25 +50,55 @@ def _solve(
 ) -> None:
     origin = Origin.of(run)
     policies = [_calibrated(run, policy) for policy in _policies(config, run)]
-    tasks = {
-        live_part(origin.model, problem, policy, seed): Task(problem, policy, seed)
-        for problem in problems
+    benchmarks: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        benchmarks[benchmark_of(problem.problem_id)].append(problem)
+    cells = [
+        _turns(run, run_dir, of_benchmark, policy, seed)
+        for of_benchmark in benchmarks.values()
         for policy in policies
         for seed in range(config.seeds)
-    }
-    left = [task for part, task in tasks.items() if not run_dir.has("outcomes", part)]
-    if not left:
+    ]
+    cell_of = {part: cell for cell in cells for part in cell.left}
+    if not cell_of:
         return
-    most = max(task.policy.num_traces for task in left)
+    # Problem by problem, so that a sweep that is stopped has about as many of each cell.
+    begin = zip_longest(*(cell.ready() for cell in cells))
+    to_come = deque(task for tasks in begin for task in tasks if task is not None)
+    most = max(policy.num_traces for policy in policies)
+    total = len(policies) * config.seeds * len(problems)
     with (
-        Display(f"sweep {origin.model}", len(left), num_traces=most) as display,
+        Display(f"sweep {origin.model}", len(cell_of), num_traces=most) as display,
         system_for(run, problems, address, display) as system,
     ):
-        display.phase(f"{len(left)} of {len(tasks)} outcomes to come")
-        for solved in solve(system, left, display):
+        display.phase(f"{len(cell_of)} of {total} outcomes to come")
+        for solved in solve(system, to_come, display):
             display.finished(solved.outcome)
             if solved.outcome.complete:
                 write_solved(run_dir, solved, origin)
+                if learns(solved.policy):
+                    part = part_of(solved, origin)
+                    votes = tally_of(solved.outcome, solved.policy.num_traces)
+                    to_come.extend(cell_of[part].ready_after(part, votes))
+
+
+def _turns(
+    run: RunConfig, run_dir: RunDir, problems: Sequence[Problem], policy: PolicyConfig, seed: int
+) -> Turns:
+    """The problems of a cell on one benchmark, with the votes of those that are on disk."""
+    model = Origin.of(run).model
+    promise = None
+    if learns(policy):
+        promise, problems = promise_of(policy), Random(seed).sample(problems, len(problems))
+    tasks = {
+        live_part(model, problem, policy, seed): Task(problem, policy, seed) for problem in problems
+    }
+    answered = {
+        part: None if promise is None else votes_in(run_dir.read("outcomes", part)[0])
+        for part in tasks
+        if run_dir.has("outcomes", part)
+    }
+    return Turns(tasks, answered, promise, lag=run.limits.max_problems)
 
 
 def _policies(config: SweepConfig, run: RunConfig) -> list[PolicyConfig]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepprune.promise import PRIOR_PROBLEMS
+from deepprune.promise import PRIOR_PROBLEMS, tally
 from deepprune.recordings import Recording, load_recordings
 from deepprune.split_prior import learn, shipped, write
-from deepprune.splits import Tally, weigh
+from deepprune.splits import Tally, log_likelihoods
 from deepprune.voting import Vote
 
 
@@ -22,7 +22,7 @@ def learn_prior(sources: Sequence[Path], out: Path) -> None:
         UserError: a source holds no recordings.
     """
     recordings = [recording for source in sources for recording in load_recordings(source)]
-    rows = np.array([weigh(_votes(recording))[0] for recording in recordings])
+    rows = np.array([log_likelihoods(_votes(recording)) for recording in recordings])
     weights = learn(rows, np.array(shipped()), PRIOR_PROBLEMS)
     write(out, tuple(weights.tolist()))
     sys.stderr.write(
@@ -32,5 +32,5 @@ def learn_prior(sources: Sequence[Path], out: Path) -> None:
 
 def _votes(recording: Recording) -> Tally:
     vote = Vote((trace.sample, trace.answer) for trace in recording.traces)
-    num_answered = sum(len(samples) for _, samples in vote.groups)
-    return Tally(*vote.top_two, num_answered, 0)
+    lengths = {trace.sample: trace.num_tokens for trace in recording.traces}
+    return tally([samples for _, samples in vote.groups], lengths, [], 0)

@@ -17,12 +17,13 @@ from deepprune.errors import UserError
 from deepprune.judges import Judging
 from deepprune.policies import promise_of
 from deepprune.policy_config import PlusConfig
+from deepprune.promise import Terms, tally_of
 from deepprune.recordings import Recording, load_recordings
 from deepprune.replay_dataset import ReplayDataset
 from deepprune.schemas import OUTCOMES
 from deepprune.session import Outcome
 from deepprune.speed import SpeedConfig
-from deepprune.sweep_config import BLIND, SweepCell, SweepConfig
+from deepprune.sweep_config import SweepCell, SweepConfig
 from jobs.render.progress import Progress
 from jobs.storage.rows import outcome_row
 from jobs.storage.run_dir import RunDir, part_name
@@ -49,10 +50,13 @@ class ProblemTask(NamedTuple):
 
 
 class LearningTask(NamedTuple):
-    """A cell that learns, and the problems to replay in turn with their parts, if wanted."""
+    """A cell that learns, and the problems to replay in turn with their judging.
+
+    With each goes the part for its outcomes, where they are wanted.
+    """
 
     cell: SweepCell
-    problems: Sequence[tuple[ReplayDataset, str | None]]
+    problems: Sequence[tuple[ReplayDataset, Judging | None, str | None]]
 
 
 Task = ProblemTask | LearningTask
@@ -92,31 +96,45 @@ def replay_task(task: Task, seeds: int, speed: SpeedConfig) -> list[tuple[str, R
     """Replay a task; return the name of each part and a row for each seed."""
     if isinstance(task, LearningTask):
         return _replay_in_turn(task, seeds, speed)
+    dataset = task.dataset
     return [
-        (part, [_replay(task.dataset, cell, judging, seed, speed) for seed in range(seeds)])
+        (
+            part,
+            [
+                _row(_replay(dataset, cell, judging, seed, speed), cell, dataset, seed)
+                for seed in range(seeds)
+            ],
+        )
         for part, cell, judging in task.cells
     ]
 
 
 def _replay_in_turn(task: LearningTask, seeds: int, speed: SpeedConfig) -> list[tuple[str, Rows]]:
     """Replay problems one after another, each on the terms that those before it leave."""
-    policy = task.cell.policy
+    cell, policy = task.cell, task.cell.policy
     assert isinstance(policy, PlusConfig)
-    rows: dict[str, Rows] = {part: [] for _, part in task.problems if part is not None}
+    rows: dict[str, Rows] = {part: [] for _, _, part in task.problems if part is not None}
     for seed in range(seeds):
         promise = promise_of(policy)
-        for dataset, part in random.Random(seed).sample(task.problems, len(task.problems)):
-            blind = policy.model_copy(update={"trust": 0.0})
-            outcome = dataset.replay(blind, speed=speed, seed=seed, terms=promise.terms)
-            promise.count(outcome, policy.num_traces)
+        for dataset, judging, part in random.Random(seed).sample(task.problems, len(task.problems)):
+            outcome = _replay(dataset, cell, judging, seed, speed, promise.terms)
+            if (p_wrong := outcome.decision.p_wrong) is not None:
+                promise.take(p_wrong)
+            else:
+                promise.count(tally_of(outcome, policy.num_traces))
             if part is not None:
-                rows[part].append(_row(outcome, task.cell, dataset.model, seed))
+                rows[part].append(_row(outcome, cell, dataset, seed))
     return list(rows.items())
 
 
 def _replay(
-    dataset: ReplayDataset, cell: SweepCell, judging: Judging | None, seed: int, speed: SpeedConfig
-) -> dict[str, Any]:
+    dataset: ReplayDataset,
+    cell: SweepCell,
+    judging: Judging | None,
+    seed: int,
+    speed: SpeedConfig,
+    terms: Terms | None = None,
+) -> Outcome:
     policy, scored = cell.policy, None
     if judging is not None:
         assert cell.judge is not None
@@ -124,13 +142,12 @@ def _replay(
         scored = judging.scored
         if scored is None:
             scored = noisy_scores(cell.judge, dataset, judging.calibration, seed)
-    outcome = dataset.replay(policy, judge=scored, speed=speed, seed=seed)
-    return _row(outcome, cell, dataset.model, seed)
+    return dataset.replay(policy, judge=scored, speed=speed, seed=seed, terms=terms)
 
 
-def _row(outcome: Outcome, cell: SweepCell, model: str, seed: int) -> dict[str, Any]:
+def _row(outcome: Outcome, cell: SweepCell, dataset: ReplayDataset, seed: int) -> dict[str, Any]:
     return outcome_row(
-        outcome, cell.policy, model=model, driver="replay", judge=cell.judge, seed=seed
+        outcome, cell.policy, model=dataset.model, driver="replay", judge=cell.judge, seed=seed
     )
 
 
@@ -152,8 +169,8 @@ def _tasks(
     scores = load_scores([_resolved(path, base) for path in config.scores])
     keys = [(recording.problem.problem_id, recording.model) for recording in recordings]
     judged: dict[JudgeSpec | None, Sequence[Judging | None]] = {None: [None] * len(recordings)}
-    asking = (cell for cells in missing for cell in cells if not _learns(cell))
-    for spec in dict.fromkeys(map(JudgeSpec.of, asking)):
+    asking = dict.fromkeys(JudgeSpec.of(cell) for cells in missing for cell in cells)
+    for spec in asking:
         if spec is not None:
             progress.phase(f"scoring pairs, {spec.name} at {spec.checkpoint}")
             recorded = [scores.get((*key, str(spec.checkpoint))) for key in keys]
@@ -167,7 +184,7 @@ def _tasks(
         {cell: _part(recording, cell) for cell in cells}
         for recording, cells in zip(recordings, missing, strict=True)
     ]
-    return [*_learning_tasks(datasets, parts), *_problem_tasks(datasets, parts, judged)]
+    return [*_learning_tasks(datasets, parts, judged), *_problem_tasks(datasets, parts, judged)]
 
 
 def _problem_tasks(
@@ -186,30 +203,27 @@ def _problem_tasks(
 
 
 def _learning_tasks(
-    datasets: Sequence[ReplayDataset], parts: Sequence[dict[SweepCell, str]]
+    datasets: Sequence[ReplayDataset],
+    parts: Sequence[dict[SweepCell, str]],
+    judged: Mapping[JudgeSpec | None, Sequence[Judging | None]],
 ) -> Iterator[Task]:
     """A task for each cell that learns, and for each model and benchmark that lacks outcomes."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, dataset in enumerate(datasets):
         groups[dataset.model, dataset.problem.problem_id.partition("/")[0]].append(i)
-    lean = [dataset.without_texts() for dataset in datasets]
     for cell in dict.fromkeys(cell for cells in parts for cell in cells if _learns(cell)):
+        spec = JudgeSpec.of(cell)
+        lean = [dataset.without_texts(spec and spec.checkpoint) for dataset in datasets]
+        judgings = judged[spec]
         for places in groups.values():
-            problems = [(lean[i], parts[i].get(cell)) for i in places]
-            if any(part is not None for _, part in problems):
+            problems = [(lean[i], judgings[i], parts[i].get(cell)) for i in places]
+            if any(part is not None for _, _, part in problems):
                 yield LearningTask(cell, problems)
 
 
 def _learns(cell: SweepCell) -> bool:
-    """Whether a cell learns from problems already answered: only a vote without a judge can.
-
-    A judge that is known not to pay is none.
-    """
-    policy = cell.policy
-    if not (isinstance(policy, PlusConfig) and policy.learns):
-        return False
-    kind, _, auroc = (cell.judge or BLIND).partition(":")
-    return kind == BLIND or (kind == "noisy" and float(auroc) < policy.least_auroc)
+    """Whether a cell keeps an account, for which its problems are replayed in turn."""
+    return isinstance(cell.policy, PlusConfig) and cell.policy.learns
 
 
 def _part(recording: Recording, cell: SweepCell) -> str:

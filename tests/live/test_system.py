@@ -73,8 +73,8 @@ def test_the_served_judge_says_what_its_weights_say(live_system, problems):
         Prefix("b", "p", "m", s, solved.outcome.problem.text, solved.traces[s].prefix, False)
         for s in samples
     ]
-    # The judge was shown the first one asked about first, and the one in question second.
-    shown = [(place[first], place[second]) for first, second in solved.scores]
+    # The judge reads the new prefix first, then the member that it is compared with.
+    shown = [(place[second], place[first]) for first, second in solved.scores]
     first, second = np.array(shown).T
     unknown = np.zeros(len(shown), dtype=np.bool_)
     pairs = PairSet(prefixes, first, second, unknown, np.ones(len(shown), dtype=np.int64))

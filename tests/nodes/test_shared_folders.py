@@ -11,6 +11,7 @@ from actors.deploy.shared_folders import check_folder, check_model_folders, mark
 from cluster.placement import ReplicaPlacement, replica_placement
 from deepprune.config import EngineConfig, load_config
 from deepprune.errors import UserError
+from jobs.judge.pairs import _check_folders as check_pairs_folders
 from jobs.judge.train import STORAGE, _check_folders
 from tests.support.nodes.hosts import Hosts, why_not
 from tests.support.waiting import wait_for
@@ -65,6 +66,9 @@ def test_what_a_node_does_not_see_is_refused_with_what_to_do(host, tmp_path):
         with pytest.raises(UserError, match="a disk that all nodes share"):
             check_model_folders([config])
     check_model_folders([load_config("cluster/laptop-pairwise.yaml")])
+
+    with pytest.raises(UserError, match="or leave --address out"):
+        check_pairs_folders({MODELS}, tmp_path / "pairs")
 
     config = load(TrainConfig, "tiny")
     with pytest.raises(UserError, match=r"give --storage a URI .* gs://BUCKET/FOLDER"):

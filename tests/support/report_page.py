@@ -1,10 +1,14 @@
-"""A report's page, and what is packed into it."""
+"""A report's figures, its page, and what is packed into it."""
 
 import base64
 import gzip
 import json
 import re
 from html.parser import HTMLParser
+
+from jobs.report.load import load_runs
+from jobs.report.summary import summarise
+from tests.support.sample_runs import write_run
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>\0 \u202egnp.exe\u2066 {{main}} 🙂 \x1b[31m ]]> <!--"
@@ -56,3 +60,8 @@ def unpacked(text):
     """The data of all problem pages."""
     blobs = re.findall(r'<script type="application/octet-stream">([A-Za-z0-9+/=]+)</script>', text)
     return [json.loads(gzip.decompress(base64.b64decode(blob))) for blob in blobs]
+
+
+def scenarios_of(folder, rows):
+    """The scenarios of a run with these outcomes."""
+    return summarise(load_runs([write_run(folder, rows)]))

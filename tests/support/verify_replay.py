@@ -16,6 +16,7 @@ from deepprune.confidence import lows
 from deepprune.config import Reads
 from deepprune.policies import make_policy
 from deepprune.policy_config import PolicyConfig
+from deepprune.promise import Terms
 from deepprune.replay import Replay, ReplayTrace
 from deepprune.seeds import stable_seed
 from deepprune.session import Outcome
@@ -40,10 +41,12 @@ def replay_as_recorded(
     outcome: Mapping[str, Any],
     traces: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
+    terms: Terms | None = None,
 ) -> Outcome:
     """Run the policy of a row of the outcomes table again on that problem's traces and scores.
 
-    Tokens of traces cancelled while they ran, and all seconds, are not replayed.
+    `terms` are those of a sweep that learns: `jobs/sweep/turns.py` has them. Tokens of traces
+    cancelled while they ran, and all seconds, are not replayed.
 
     Raises:
         ValueError: the policy decides otherwise than it did, or the run was interrupted.
@@ -55,7 +58,7 @@ def replay_as_recorded(
     return Replay(
         problem,
         [_trace(sample, known.get(sample)) for sample in range(policy.num_traces)],
-        make_policy(policy, stable_seed(outcome["seed"], problem_id)),
+        make_policy(policy, stable_seed(outcome["seed"], problem_id), terms),
         policy.name,
         judge=_RecordedJudge(scores),
         order=[(event["kind"], event["sample"]) for event in outcome["events"]],

@@ -79,6 +79,19 @@ def test_without_a_judge_and_with_a_blind_one_the_outcomes_are_the_same(config, 
     assert by_judge[None] == by_judge["blind"]
 
 
+def test_with_a_judge_problems_are_held_to_the_account_that_those_before_leave(config, tmp_path):
+    keys = yaml.safe_load(config.read_text())
+    tokens = {}
+    for learns in (True, False):
+        keys["policies"] = [{"name": "deepprune+", "learns": learns, "risk": 0.1}]
+        keys |= {"judges": ["noisy:0.85"], "controls": False}
+        config.write_text(yaml.safe_dump(keys))
+        rows = [row for part in run(config, tmp_path / str(learns)).values() for row in part]
+        assert len(rows) == NUM_PROBLEMS * SEEDS
+        tokens[learns] = [row["finished_tokens"] for row in rows]
+    assert tokens[True] != tokens[False]
+
+
 def test_workers_apply_a_function_to_items_that_cannot_be_pickled():
     items = [lambda: 1, lambda: 2, lambda: 3]
     assert results(LocalWorkers(2), lambda item: item(), items) == [1, 2, 3]

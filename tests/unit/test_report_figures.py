@@ -10,7 +10,7 @@ from jobs.report.summary import summarise
 from jobs.report.tables import figures, paper_form
 from jobs.report.trace_texts import TraceTexts, count_pairs
 from jobs.report.variants import labels, variant_of
-from tests.support.report_figures import scenarios_of
+from tests.support.report_page import scenarios_of
 from tests.support.sample_runs import outcome, realistic, trace, write_run
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from jobs.report.controls import credit_table, smaller_table
 from jobs.report.verdict import verdict_of
-from tests.support.report_figures import scenarios_of
+from tests.support.report_page import scenarios_of
 from tests.support.sample_runs import end, outcome
 
 

@@ -15,6 +15,7 @@ from actors.serving.errors import ApiError
 from actors.serving.prometheus import merged
 from actors.serving.request_history import HistoryUpdate, RequestHistory
 from deepprune.serve_config import QueueConfig
+from tests.support.synthetic_endpoint import service
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,3 +170,24 @@ def test_the_dashboard_draws_metrics_that_there_are():
         re.sub("_(bucket|sum|count|total)$", "", name) for name in drawn
     }
     assert missing == {"deepprune_running_problems"}, "of runs, not of requests"
+
+
+async def test_a_history_that_hangs_holds_up_neither_requests_nor_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("actors.serving.service.HISTORY_S", 0.01)
+    monkeypatch.setattr("actors.serving.service.WRITE_S", 0.01)
+    held = service(tmp_path, ["sk-1"], tokens_per_s=100)
+    asked: asyncio.Queue[list[HistoryUpdate]] = asyncio.Queue()
+
+    async def hangs(updates, running):
+        asked.put_nowait(updates)
+        await asyncio.Event().wait()
+
+    held.history.write.remote = hangs
+    first, second = HistoryUpdate("a", "me"), HistoryUpdate("b", "me")
+    held._updates = [first]
+    writer = asyncio.create_task(held.write_history())
+    assert await asked.get() == [first]
+    held._updates = [second]
+    assert await asked.get() == [second], "the first updates are lost, not kept for ever"
+    assert not held._updates
+    writer.cancel()
