@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from actors.encoder_config import EncoderSettings
 from deepprune.config import EncoderJudgeConfig, FeatureJudgeConfig, JudgePrompt, VllmJudgeConfig
 from deepprune.errors import UserError, reason
+from deepprune.section import is_path
 
 if TYPE_CHECKING:
     from deepprune.feature_judge import FeatureJudge
@@ -41,8 +42,7 @@ def resolve_model(name: str) -> str:
 
         return str(smollm2_folder())
     path = Path(name).expanduser()
-    looks_like_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if looks_like_path or path.exists():
+    if is_path(name):
         return str(_existing(path, name))
     return name
 

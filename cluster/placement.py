@@ -9,13 +9,14 @@ may be on several nodes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.node_types import NODE_TYPES, NodeType
 from deepprune.config import (
     EncoderJudgeConfig,
     EngineConfig,
+    FeatureJudgeConfig,
     ReplicasConfig,
     RunConfig,
     VllmGeneratorConfig,
@@ -39,6 +40,11 @@ class ReplicaPlacement:
     num_gpus: float
     executor_backend: str | None
     node_labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def needs(self) -> Bundle:
+        """What a node must have to hold any of the bundles."""
+        return {name: amount for bundle in self.bundles for name, amount in bundle}
 
     @property
     def bundle_dicts(self) -> list[Bundle]:
@@ -80,6 +86,21 @@ def _engines(config: RunConfig) -> list[tuple[str, EngineConfig, ReplicasConfig]
         )
         engines.append(("judge", alike, config.judge.replicas))
     return engines
+
+
+def models(config: RunConfig) -> Iterator[tuple[str, ReplicaPlacement]]:
+    """List what replicas load, models, tokenizers and judges, each with its replica's placement."""
+    for _, engine, _ in _engines(config):
+        for name in {engine.model, engine.tokenizer}:
+            yield name, replica_placement(engine)
+    judge = config.judge
+    if isinstance(judge, FeatureJudgeConfig):
+        yield judge.folder, one_bundle({"CPU": judge.cpus})
+
+
+def one_bundle(resources: Bundle) -> ReplicaPlacement:
+    """Place a process without an engine."""
+    return ReplicaPlacement((tuple(resources.items()),), "PACK", 0, 0, None)
 
 
 def place_together(nodes: Mapping[str, int], runs: Sequence[RunConfig]) -> None:

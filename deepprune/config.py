@@ -181,7 +181,8 @@ class LimitsConfig(Section):
     stall_s: float = Field(120.0, gt=0)
     """A trace from which nothing is heard for this long is treated as lost, and re-issued."""
     start_s: float = Field(900.0, gt=0)
-    """Seconds the engines may take to become healthy."""
+    """Seconds an engine may take to be placed, and again to become healthy. The latter count from
+    its placement, and anew while bytes of a model arrive on its node."""
 
     @model_validator(mode="after")
     def _a_problem_for_each_coordinator(self) -> LimitsConfig:

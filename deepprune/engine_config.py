@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from deepprune.section import Section
+from deepprune.section import Model, Section
 
 DEFAULT_SLOTS = 256
 GPU_MEMORY_SHARE = 0.9
@@ -20,7 +20,7 @@ def _memory_share(known: dict[str, Any]) -> float:
 class EngineConfig(Section):
     """One vLLM engine: the model, and how a replica of it is cut into shards."""
 
-    model: str
+    model: Model
     """A local folder, a hub name, `miniature/reasoner`, `miniature/judge` or `smollm2`."""
     tensor_parallel: int = Field(1, ge=1)
     """Shards of each layer; they share one node."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, Tag, field_validator
 
 from deepprune.engine_config import EngineConfig, ReplicasConfig
-from deepprune.section import Section, tag
+from deepprune.section import Model, Section, tag
 
 
 class JudgePrompt(Section):
@@ -87,7 +87,7 @@ class FeatureJudgeConfig(Section):
     """The feature judge: Ray Serve replicas that take a CPU each, and read no tokens."""
 
     kind: Literal["features"]
-    folder: str
+    folder: Model
     """Where `deepprune cheap` wrote it."""
     replicas: ReplicasConfig = ReplicasConfig()
     cpus: float = Field(1.0, ge=0)
@@ -106,7 +106,7 @@ class EncoderJudgeConfig(Section):
     """The encoder judge: Ray Serve replicas, each of which reads every prefix once."""
 
     kind: Literal["encoder"]
-    folder: str
+    folder: Model
     """Where `deepprune train` wrote it, or `miniature/encoder`."""
     replicas: ReplicasConfig = ReplicasConfig()
     gpus: float = Field(0, ge=0, le=1)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from deepprune.checkpoints import CheckpointSpec
 from deepprune.config import JudgePrompt
 from deepprune.loading import find, laid_over, read_yaml, validated
-from deepprune.section import Section
+from deepprune.section import Model, Section
 from training import TARGET_ERROR
 
 FOLDER = Path(__file__).parent / "configs"
@@ -101,6 +101,8 @@ class WorkersConfig(Section):
     gpus: float = Field(0, ge=0)
     """GPUs of each worker; 0 trains on CPU."""
     cpus: float = Field(1, gt=0)
+    accelerator: str | None = None
+    """Only on nodes with this accelerator, by Ray's name for it (`A100`, `H20`)."""
     max_failures: int = Field(2, ge=0)
     """How often the training is taken up again from its last checkpoint after a worker died."""
 
@@ -110,7 +112,7 @@ class TrainConfig(Section):
 
     kind: Literal["pairwise", "encoder"] = "pairwise"
     """`pairwise` reads the two prefixes of a pair together; `encoder` reads each prefix once."""
-    model: str
+    model: Model
     """The base model: a local folder, a hub name, `smollm2` or `miniature/reasoner`."""
     prompt: JudgePrompt | None = None
     """Pairwise: how a pair is asked; absent: the base's own `judge.json`, else a plain question."""
@@ -136,7 +138,10 @@ class TrainConfig(Section):
     """Absent: one process without DeepSpeed."""
     workers: WorkersConfig = WorkersConfig()
     evaluate_every: int = Field(200, ge=1)
-    """Steps between two evaluations on the validation problems; each saves a checkpoint."""
+    """Steps between two evaluations on the validation problems."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Evaluations between two checkpoints. A checkpoint holds the weights, the optimizer's state,
+    and the best judge since the last one: after a fault, at most so many evaluations are redone."""
     evaluation_pairs: int = Field(2000, ge=1)
     """Pairs of the validation problems, at most, that such an evaluation scores."""
     target_error: float = Field(TARGET_ERROR, gt=0, lt=1)
@@ -162,6 +167,17 @@ class TrainConfig(Section):
         if self.deepspeed is None and self.workers.num > 1:
             raise ValueError("workers.num above 1 needs a deepspeed section")
         return self
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray reserves for each worker."""
+        workers = self.workers
+        found = {"CPU": workers.cpus}
+        if workers.gpus:
+            found["GPU"] = workers.gpus
+        if workers.accelerator is not None:
+            found[f"accelerator_type:{workers.accelerator}"] = 0.001
+        return found
 
     @property
     def accumulation(self) -> int:

@@ -12,6 +12,7 @@ from ray.serve.schema import ApplicationStatus
 from actors.deploy.app_names import generator_app_name, judge_app_name
 from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app
+from actors.deploy.shared_folders import check_model_folders
 from actors.deploy.startup import wait_until_running
 from actors.driver.coordinator import GENERATOR, JUDGE
 from actors.driver.shards import Shards
@@ -44,6 +45,8 @@ def running(config: RunConfig, *, cluster_ends_too: bool = False) -> Iterator[Sy
     place(config)
     targets = engine_targets(config)
     apps = [target.name for target in targets]
+    if not cluster_ends_too:
+        check_model_folders([config])
     with used(apps) if apps and not cluster_ends_too else nullcontext():
         if targets:
             deploy_missing(targets)

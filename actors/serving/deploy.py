@@ -23,6 +23,7 @@ from actors.deploy.app_reaper import used
 from actors.deploy.applications import QUIET, generator_app, judge_app, scale_options
 from actors.deploy.connection import START_S
 from actors.deploy.preflight import check
+from actors.deploy.shared_folders import check_model_folders
 from actors.deploy.startup import wait_until_running
 from actors.deploy.system import deploy_missing, engine_targets
 from actors.driver.coordinator import GENERATOR, JUDGE
@@ -149,6 +150,8 @@ def serving(config: ServeConfig, *, cluster_ends_too: bool = False) -> Iterator[
     Raises:
         UserError: it does not start.
     """
+    if not cluster_ends_too:
+        check_model_folders([config.run(name) for name in config.models])
     targets = {t.name: t for name in config.models for t in engine_targets(config.run(name))}
     apps = [APP, *targets]
     with nullcontext() if cluster_ends_too else used(apps):

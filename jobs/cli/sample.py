@@ -123,6 +123,28 @@ def engines(
 
 
 @app.command()
+def fetch(
+    config: Annotated[
+        str,
+        Argument(help="File of a run, an endpoint or a training, or the name of a shipped one."),
+    ],
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what is there.")] = False,
+    settings: Settings = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Download the models of a configuration.
+
+    Download them on each node of a running cluster that can hold their engines, or on this machine.
+    What is there is not downloaded again.
+    """
+    from jobs.sample.fetch import fetch
+
+    changed = overrides(settings, example="generator.engine.model=Qwen/Qwen3-32B")
+    fetch(config, changed, address, not dry_run)
+
+
+@app.command()
 def serve(
     config: Annotated[
         str, Argument(help="Endpoint's configuration file, or the name of a shipped one.")

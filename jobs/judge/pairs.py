@@ -77,7 +77,10 @@ def build(
             return done
         from actors.deploy.connection import connected, running_cluster
 
-        with connected(running_cluster(address)):
+        address = running_cluster(address)
+        with connected(address):
+            if address is not None:
+                _check_folders({*(file.parent.absolute() for file in files)}, out.absolute())
             work = PairsBuild(files, scan, config, out.absolute())
             with Progress("cutting traces", scan.num_traces) as progress:
                 for num_traces in work.cut():
@@ -94,6 +97,21 @@ def build(
         with atomic_file(out / MANIFEST) as file:
             file.write((json.dumps(manifest, indent=2) + "\n").encode())
     return manifest
+
+
+def _check_folders(sources: set[Path], out: Path) -> None:
+    """Refuse folders that not all nodes see: their tasks read sources and write pairs.
+
+    Raises:
+        UserError: one does not.
+    """
+    from actors.deploy.shared_folders import check_folder, marked
+    from cluster.placement import one_bundle
+
+    advice = "put sources and --out on a disk that all nodes share, or leave --address out"
+    with marked(out):
+        for folder in sorted({*sources, out}):
+            check_folder(folder, one_bundle({"CPU": 1}), advice)
 
 
 def similarity_tables(manifest: dict[str, Any]) -> list[Table]:

@@ -16,6 +16,15 @@ from jobs.storage.run_dir import RunDir
 from training.config import TrainConfig, load
 
 JUDGE = "judge"
+NOT_OF_THE_JUDGE: dict[str, Any] = {
+    "checkpoint_every": True,
+    "workers": {"max_failures", "accelerator"},
+}
+"""Settings that may change between two runs of one training."""
+STORAGE = (
+    "give --storage a URI that they all reach, such as gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, "
+    "or a folder on a disk that they share"
+)
 
 
 def train(
@@ -68,6 +77,8 @@ def _train(
     with connected(address), Progress("training", num_steps, log.last_step) as shown:
         if address is None:
             _check_room(config)
+        else:
+            _check_folders(config, storage)
         shown.phase(f"starting {config.workers.num} workers")
 
         def on_step(metrics: StepMetrics | str) -> None:
@@ -111,11 +122,34 @@ def _check_room(config: TrainConfig) -> None:
             )
 
 
+def _check_folders(config: TrainConfig, storage: str) -> None:
+    """Refuse folders that the workers' nodes do not see.
+
+    Raises:
+        UserError: they do not, or `storage` is no place for checkpoints.
+    """
+    from pyarrow.fs import FileSystem, LocalFileSystem
+
+    from actors.deploy.shared_folders import COPY, check_folder, marked
+    from cluster.placement import one_bundle
+
+    try:
+        filesystem, path = FileSystem.from_uri(storage)
+    except (ValueError, OSError) as error:
+        raise UserError(f"--storage {storage}: {' '.join(str(error).split())}") from None
+    worker = one_bundle(config.resources)
+    if isinstance(filesystem, LocalFileSystem):
+        with marked(Path(path)):
+            check_folder(Path(path), worker, STORAGE)
+    if Path(config.model).is_absolute():
+        check_folder(Path(config.model), worker, COPY)
+
+
 def _recorded(config: TrainConfig, pairs: Path, checkpoint: str) -> dict[str, Any]:
     """What a training is of."""
     made_of = (pairs / "config.yaml").read_bytes()
     return {
-        "train": config.model_dump(mode="json", exclude={"workers": {"max_failures"}}),
+        "train": config.model_dump(mode="json", exclude=NOT_OF_THE_JUDGE),
         "pairs": hashlib.sha256(made_of).hexdigest(),
         "checkpoint": checkpoint,
     }

@@ -73,5 +73,7 @@ class Kept:
     def step(self, metrics: StepMetrics) -> None:
         self.log.append(metrics)
 
-    def checkpoint(self, engine, progress: StepMetrics) -> None:
-        engine.save(self.folder / f"step-{progress.step}", progress.step)
+    def evaluated(self, engine, progress: StepMetrics) -> None: ...
+
+    def checkpoint(self, engine, step: int) -> None:
+        engine.save(self.folder / f"step-{step}", step)

@@ -37,7 +37,7 @@ def laptop() -> dict:
         (["answer", "x", "--set", "policy"], ["KEY=VALUE"]),
         (
             ["answer", "x", "--set", "generator.engine.model=./nowhere"],
-            ["./nowhere", "config.json"],
+            ["/nowhere", "config.json"],
         ),
         (["answer", "x", "--set", "generator.engine.model=nobody/nothing"], ["nobody/nothing"]),
         (
@@ -69,7 +69,7 @@ def test_a_mistake_is_the_exit_status_and_the_only_line(tmp_path):
     result = deepprune("answer", "x", "--set", "generator.engine.model=./nowhere", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     *shown, last = result.stderr.splitlines()
-    assert last.startswith("deepprune: ") and "./nowhere" in last
+    assert last.startswith("deepprune: ") and "/nowhere" in last
     assert not any("Traceback" in line for line in shown)
 
 

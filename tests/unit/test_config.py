@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from deepprune.config import (
 from deepprune.errors import UserError
 from deepprune.policies.deepprune import DEFAULT_TAU
 from deepprune.policy_config import ConsConfig, DeepPruneConfig, PlusConfig
+from training.config import TrainConfig
 
 
 def minimal(**changes: Any) -> dict[str, Any]:
@@ -281,3 +283,27 @@ def test_overrides_are_laid_over_the_file(file):
 
 def test_an_override_with_an_unknown_key_is_refused(file):
     assert "limits.patience: unknown key" in refused_file(file, {"limits.patience": 3})
+
+
+@pytest.mark.parametrize("written", ["my-judge/judge", "./my-judge/judge"])
+def test_the_path_of_a_model_is_absolute_once_a_configuration_is_parsed(
+    written, tmp_path, monkeypatch
+):
+    (tmp_path / "my-judge" / "judge").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    expected = str(tmp_path / "my-judge" / "judge")
+    data = minimal(judge={"engine": {"model": written}})
+    parsed = parse_config(data, "run.yaml")
+    assert parsed.judge.engine.model == expected
+    for kind in ("encoder", "features"):
+        data = minimal(judge={"kind": kind, "folder": written})
+        assert parse_config(data, "run.yaml").judge.folder == expected
+    assert TrainConfig(model=written).model == expected
+    assert EngineConfig(model="~/judge").model == os.path.expanduser("~/judge")
+
+
+@pytest.mark.parametrize("name", ["miniature/reasoner", "smollm2", "Qwen/Qwen3-32B", "gs://b/a/c"])
+def test_the_name_of_a_model_stays_as_it_is(name, tmp_path, monkeypatch):
+    (tmp_path / "miniature" / "reasoner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert EngineConfig(model=name).model == name

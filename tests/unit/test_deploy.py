@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,7 @@ def said(monkeypatch):
 
     monkeypatch.setattr(startup.serve, "status", status)
     monkeypatch.setattr(startup.time, "sleep", lambda _: None)
+    monkeypatch.setattr(startup, "replica_nodes", lambda names: [])
     return moments
 
 
@@ -92,5 +94,29 @@ def test_replicas_that_are_killed_again_and_again_end_the_wait(said):
 
 def test_patience_ends(said):
     said += [(ApplicationStatus.DEPLOYING, "")]
-    with pytest.raises(UserError, match="not ready within 0 s"):
+    with pytest.raises(UserError, match=r"no node had room .* within 0 s .* `ray status` shows"):
         startup.wait_until_running(["g"], 0)
+
+
+def test_the_time_to_start_counts_from_placement_and_from_the_last_byte_of_a_model(
+    said, monkeypatch
+):
+    """One application of which a replica is placed at 8, and bytes arrive until 28."""
+    said += [(ApplicationStatus.DEPLOYING, "")]
+    clock, looks = itertools.count(0, 2), []
+    now = [0]
+
+    def tick() -> float:
+        now[0] = next(clock)
+        return now[0]
+
+    def arrive(nodes: set[str]) -> bool:
+        looks.append(now[0])
+        return now[0] < 28
+
+    monkeypatch.setattr(startup.time, "monotonic", tick)
+    monkeypatch.setattr(startup, "replica_nodes", lambda names: ["node"] if now[0] >= 8 else [])
+    monkeypatch.setattr(startup, "bytes_arrive_on", arrive)
+    with pytest.raises(UserError, match="were placed, but not ready within 10 s"):
+        startup.wait_until_running(["g"], 10)
+    assert len(looks) >= 2 and looks[0] > 18 and looks[-1] >= 28

@@ -46,6 +46,16 @@ def _hold(path, held, leave) -> None:
         leave.wait(60)
 
 
+def test_a_run_that_named_its_model_by_a_relative_path_is_continued(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with RunDir(tmp_path / "run", CONFIG | {"model": "judges/a"}):
+        pass
+    with RunDir(tmp_path / "run", CONFIG | {"model": str(tmp_path / "judges" / "a")}):
+        pass
+    with pytest.raises(UserError, match=r"different: model\)"):
+        RunDir(tmp_path / "run", CONFIG | {"model": "/elsewhere/judges/a"}).__enter__()
+
+
 def test_a_second_writer_is_refused_and_a_dead_one_is_no_obstacle(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, leave = context.Event(), context.Event()

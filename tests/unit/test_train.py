@@ -76,6 +76,22 @@ def test_training_learns_and_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
     np.testing.assert_allclose([p.loss for p in second.log], losses[5:], rtol=1e-4)
 
 
+def test_a_checkpoint_comes_after_some_evaluations_and_at_the_end(tmp_path):
+    kept = Kept(tmp_path)
+    config = CONFIG.model_copy(update={"evaluate_every": 3, "checkpoint_every": 2, "epochs": 1})
+    trainer(config).run(kept)
+    last = len(kept.log)
+    evaluated = [metrics.step for metrics in kept.log if metrics.auroc is not None]
+    assert evaluated == [*range(3, last, 3), last]
+    saved = sorted(int(path.name.removeprefix("step-")) for path in tmp_path.iterdir())
+    assert saved == [*range(6, last, 6), last]
+
+
+def test_training_on_a_kind_of_gpu_reserves_a_share_of_it():
+    config = load(TrainConfig, "qwen3-4b_a100x4")
+    assert config.resources == {"CPU": 8, "GPU": 1, "accelerator_type:A100": 0.001}
+
+
 def test_accumulated_batches_are_one_large_batch():
     one, several = (Kept(Path()) for _ in range(2))
     for kept, size in ((one, 8), (several, 2)):

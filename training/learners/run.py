@@ -18,15 +18,15 @@ from deepprune.errors import UserError
 from training.config import TrainConfig
 from training.learners.trainer import StepMetrics
 from training.learners.worker import JUDGE, LEARNERS, Assignment, train_worker
-from training.pairs.data import chosen_checkpoint, load_pairs
+from training.pairs.data import Split, chosen_checkpoint, load_pairs
 
 if TYPE_CHECKING:
     from ray.train import Result
 
 RUN = "training"
 POLL_S = 0.5
-NUM_KEPT = 2
-"""Checkpoints in the storage: the best ones; and the last, from which training goes on."""
+NUM_KEPT = 1
+"""Checkpoints in the storage: that with the best judge; and the last, to resume from."""
 
 
 OnStep = Callable[[StepMetrics | str], None]
@@ -108,17 +108,16 @@ def run(
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     monitor = ray.remote(Monitor).options(num_cpus=0).remote()
     workers = config.workers
+    splits: tuple[Split, Split] = ("train", "validation")
+    data = tuple(ray.put(load_pairs(pairs, [split], checkpoint)) for split in splits)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"assignment": Assignment(config, pairs.absolute(), checkpoint, monitor)},
+        train_loop_config={"assignment": Assignment(config, data, checkpoint, storage, monitor)},
         torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
         scaling_config=train.ScalingConfig(
             num_workers=workers.num,
             use_gpu=workers.gpus > 0,
-            resources_per_worker={
-                "CPU": workers.cpus,
-                **({"GPU": workers.gpus} if workers.gpus else {}),
-            },
+            resources_per_worker=config.resources,
         ),
         run_config=train.RunConfig(
             name=RUN,

@@ -76,8 +76,12 @@ class Reporter(Protocol):
         """Report a finished step."""
         ...
 
-    def checkpoint(self, engine: Engine, metrics: StepMetrics) -> None:
-        """Save weights that have been evaluated. Every worker calls it."""
+    def evaluated(self, engine: Engine, metrics: StepMetrics) -> None:
+        """Keep the judge where it is the best so far. Every worker calls it."""
+        ...
+
+    def checkpoint(self, engine: Engine, step: int) -> None:
+        """Save the state to resume after `step`, and the judge kept. Every worker calls it."""
         ...
 
 
@@ -125,6 +129,7 @@ class Trainer:
         """
         engine, learner = self._engine, self._learner
         engine.module.train()
+        between_checkpoints = self._config.evaluate_every * self._config.checkpoint_every
         batches = learner.batches(engine.rank, engine.world, start)
         since = time.monotonic()
         for step in range(start + 1, learner.num_steps + 1):
@@ -135,7 +140,9 @@ class Trainer:
             metrics = StepMetrics(step, learner.num_steps, loss, rate, grad_norm, pairs_per_s)
             if step % self._config.evaluate_every == 0 or step == learner.num_steps:
                 metrics = self._evaluated(metrics)
-                reporter.checkpoint(engine, metrics)
+                reporter.evaluated(engine, metrics)
+                if step % between_checkpoints == 0 or step == learner.num_steps:
+                    reporter.checkpoint(engine, step)
             reporter.step(metrics)
             since = time.monotonic()
 

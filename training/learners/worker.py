@@ -5,11 +5,14 @@ A checkpoint holds `state/`, to resume training from, and `judge/`, a folder tha
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 import torch
 
 from actors.tokenizer import load_tokenizer
@@ -20,7 +23,6 @@ from training.learners.encoder import EncoderLearner
 from training.learners.engines import DeepSpeedEngine, Engine, PlainEngine
 from training.learners.pairwise import PairwiseLearner
 from training.learners.trainer import Learner, StepMetrics, Trainer
-from training.pairs.data import load_pairs
 
 STATE, JUDGE = "state", "judge"
 LEARNERS: dict[str, type[PairwiseLearner] | type[EncoderLearner]] = {
@@ -34,9 +36,12 @@ class Assignment:
     """Arguments of a worker."""
 
     config: TrainConfig
-    pairs: Path
+    pairs: tuple[Any, Any]
+    """References to the pairs to train on and to validate with: workers need no folder of ours."""
     checkpoint: str
     """Where the prefixes were cut."""
+    storage: str
+    """Where checkpoints go: a folder or a URI."""
     monitor: Any
     """Handle of the `Monitor` actor."""
 
@@ -60,6 +65,7 @@ def train_worker(given: dict[str, Assignment]) -> None:
 
 
 def _train(work: Assignment) -> None:
+    import ray
     from ray import train
     from ray.train.torch import get_device
 
@@ -73,8 +79,7 @@ def _train(work: Assignment) -> None:
         config,
         base_model(config, torch.bfloat16 if bf16 else torch.float32),
         load_tokenizer(config.model),
-        load_pairs(work.pairs, ["train"], work.checkpoint),
-        load_pairs(work.pairs, ["validation"], work.checkpoint),
+        *ray.get(list(work.pairs)),
     )
     make_engine = PlainEngine if config.deepspeed is None else DeepSpeedEngine
     engine: Engine = make_engine(learner.module, config, device)
@@ -85,14 +90,18 @@ def _train(work: Assignment) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             start = engine.load(Path(folder) / STATE)
-    Trainer(engine, learner, config).run(RayReporter(work, learner), start)
+    Trainer(engine, learner, config).run(RayReporter(work, learner, engine.rank), start)
 
 
 class RayReporter:
     """Reports steps to the monitor, and checkpoints to Ray Train."""
 
-    def __init__(self, work: Assignment, learner: Learner) -> None:
+    def __init__(self, work: Assignment, learner: Learner, rank: int) -> None:
         self._work, self._learner = work, learner
+        self._best: StepMetrics | None = None
+        """Metrics of the best judge since the last checkpoint."""
+        self._folder = _unfinished(work.storage) / f"unfinished-{rank}"
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a worker that died
 
     def step(self, metrics: StepMetrics) -> None:
         """Send a finished step to the monitor."""
@@ -101,18 +110,36 @@ class RayReporter:
         if train.get_context().get_world_rank() == 0:
             self._work.monitor.step.remote(metrics)
 
-    def checkpoint(self, engine: Engine, metrics: StepMetrics) -> None:
-        """Save state and judge, and wait until they are in the storage."""
+    def evaluated(self, engine: Engine, metrics: StepMetrics) -> None:
+        """Save the judge on this node if it is the best since the last checkpoint."""
+        if self._best is not None and metrics.score <= self._best.score:
+            return
+        self._best = metrics
+        weights = engine.weights()
+        if weights is not None:
+            self._learner.save(weights, metrics, self._work.checkpoint, self._folder / JUDGE)
+
+    def checkpoint(self, engine: Engine, step: int) -> None:
+        """Save the state and that judge, and wait until they are in the storage."""
         from ray import train
 
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            engine.save(folder / STATE, metrics.step)
-            weights = engine.weights()
-            if weights is not None:
-                self._learner.save(weights, metrics, self._work.checkpoint, folder / JUDGE)
-            train.report(
-                {"step": metrics.step, "score": metrics.score},
-                checkpoint=train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=f"step-{metrics.step:07}",
-            )
+        assert self._best is not None, "an evaluation comes before each checkpoint"
+        engine.save(self._folder / STATE, step)
+        train.report(
+            {"step": self._best.step, "score": self._best.score},
+            checkpoint=train.Checkpoint.from_directory(self._folder),
+            checkpoint_dir_name=f"step-{step:07}",
+        )
+        shutil.rmtree(self._folder)
+        self._best = None
+
+
+def _unfinished(storage: str) -> Path:
+    """Where a checkpoint is written before it is copied: the storage's disk, if it is a folder."""
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(storage)
+    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+        return Path(path)
+    return (
+        Path(tempfile.gettempdir())
+        / f"deepprune-{hashlib.sha256(storage.encode()).hexdigest()[:12]}"
+    )

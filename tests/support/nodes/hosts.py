@@ -129,6 +129,11 @@ class Hosts:
         return f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
 
     @property
+    def gateway(self) -> str:
+        """The address of this host on the bridge."""
+        return f"{self._net}.1"
+
+    @property
     def address(self) -> str:
         """What `ray.init` takes."""
         return f"{self._net}.1:{self.port}"
@@ -138,7 +143,8 @@ class Hosts:
     ) -> None:
         """Make the network, and start the head."""
         subprocess.run([RAY, "get-auth-token", "--generate"], check=True, capture_output=True)
-        self.make_network()
+        if not self._count:
+            self.make_network()
         command = (
             *(*START, "--head", f"--port={self.port}", f"--node-ip-address={self._net}.1"),
             *(f"--num-cpus={cpus}", "--include-dashboard=false", *arguments),
