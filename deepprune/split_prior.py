@@ -66,7 +66,7 @@ def checked(weights: Sequence[float], source: str) -> Weights:
 
 def write(path: Path, weights: Weights) -> None:
     """Write a prior's file."""
-    path.write_text(json.dumps({"weights": [round(w, 6) for w in weights]}) + "\n")
+    path.write_text(json.dumps({"weights": [float(f"{w:.6g}") for w in weights]}) + "\n")
 
 
 def learn(log_likelihoods: Floats, prior: Floats, strength: float, steps: int = _STEPS) -> Floats:

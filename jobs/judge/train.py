@@ -45,12 +45,12 @@ def train(
     """
     config = load(TrainConfig, config_name, overrides)
     judge = out / JUDGE
-    from training.learners.run import checked_pairs
+    from training.learners.run import absolute, checked_pairs
 
     chosen, num_steps = checked_pairs(config, pairs, checkpoint)
     with RunDir(out, _recorded(config, pairs, chosen)):
         if not judge.exists():
-            storage = storage or str((out / "checkpoints").absolute())
+            storage = absolute(storage or str(out / "checkpoints"))
             _train(config, pairs, chosen, num_steps, out, storage, address)
     served = f"--set judge.engine.model={judge}"
     if config.kind == "encoder":

@@ -15,7 +15,7 @@ from deepprune.policies.voting_plus import fewest
 from deepprune.policy_config import PlusConfig
 from deepprune.promise import MAX_THRESHOLD, Promise, Terms, tally, tally_of
 from deepprune.session import Outcome
-from deepprune.split_prior import learn, read, shipped
+from deepprune.split_prior import learn, read, shipped, write
 from deepprune.splits import NUM_WAYS, SPLITS, Tally, log_likelihoods, with_slopes
 from tests.support.memory_driver import Driver, SimulatedTrace
 
@@ -151,6 +151,13 @@ def test_a_prior_is_read_from_a_file_or_given_as_weights(tmp_path):
     assert from_file.prior == pytest.approx(with_slopes(np.full(len(SPLITS), 1 / len(SPLITS))))
     assert len(from_file.prior) == NUM_WAYS
     assert PlusConfig(name="deepprune+", prior=from_file.prior) == from_file
+
+
+def test_a_prior_of_many_problems_can_be_read_again(tmp_path):
+    weights = np.full(NUM_WAYS, 1e-8)
+    weights[0] = 1 - weights[1:].sum()
+    write(tmp_path / "prior.json", tuple(weights.tolist()))
+    assert read(tmp_path / "prior.json") == pytest.approx(weights)
 
 
 @pytest.mark.parametrize("text", ["{}", "[1, 2]", "no", '{"weights": [1]}', '{"weights": "x"}'])

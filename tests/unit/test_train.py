@@ -27,6 +27,7 @@ from training.learners.judge import (
 )
 from training.learners.log import TrainLog, read_log
 from training.learners.pairwise import PairwiseLearner, trained_prompt
+from training.learners.run import absolute
 from training.learners.trainer import StepMetrics, Trainer, learning_rate
 from training.pairs.data import PairSet
 
@@ -85,6 +86,12 @@ def test_a_checkpoint_comes_after_some_evaluations_and_at_the_end(tmp_path):
     assert evaluated == [*range(3, last, 3), last]
     saved = sorted(int(path.name.removeprefix("step-")) for path in tmp_path.iterdir())
     assert saved == [*range(6, last, 6), last]
+
+
+def test_a_folder_for_checkpoints_is_absolute_since_workers_run_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute("runs/a") == str(tmp_path / "runs" / "a")
+    assert absolute("gs://bucket/a") == "gs://bucket/a"
 
 
 def test_training_on_a_kind_of_gpu_reserves_a_share_of_it():

@@ -7,6 +7,7 @@ a worker died and was replaced, and when the command is run again on its folder.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,11 @@ class Monitor:
         return self._failure
 
 
+def absolute(storage: str) -> str:
+    """Return a URI as it is, and the absolute path of a folder."""
+    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
+
+
 def checked_pairs(config: TrainConfig, folder: Path, checkpoint: str | None) -> tuple[str, int]:
     """Check a training before workers start; return the pairs' checkpoint and the number of steps.
 
@@ -105,6 +111,7 @@ def run(
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
+    storage = absolute(storage)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     monitor = ray.remote(Monitor).options(num_cpus=0).remote()
     workers = config.workers
