@@ -82,6 +82,14 @@ class TraceUpdate:
     before_answer: bool = False
     closed: bool = False
 
+    @property
+    def prompt_costs(self) -> dict[str, int]:
+        """What the prompt cost, by the names of the ledger."""
+        return {
+            "prompt_computed_tokens": self.prompt_computed_tokens,
+            "prompt_cached_tokens": self.prompt_cached_tokens,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:

@@ -101,12 +101,12 @@ def load_file(load: Callable[..., Any], model: str) -> Any:
     """
     folder = resolve_model(model)
     try:
-        return load(folder, local_files_only=Path(folder).is_dir() or is_cached(folder))
+        return load(folder, local_files_only=Path(folder).is_dir() or _is_cached(folder))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {model!r}: {reason(error)}") from None
 
 
-def is_cached(model: str) -> bool:
+def _is_cached(model: str) -> bool:
     """Whether a hub model is on this machine already; else the hub must have it.
 
     The hub is asked once, here: its client repeats each request for half a minute.

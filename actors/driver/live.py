@@ -252,11 +252,7 @@ class LiveProblem:
     def _report(
         self, sample: int, trace: LiveTrace, update: TraceUpdate, readings: tuple[float, ...]
     ) -> None:
-        if update.prompt_computed_tokens or update.prompt_cached_tokens:
-            self.session.add_costs(
-                prompt_computed_tokens=update.prompt_computed_tokens,
-                prompt_cached_tokens=update.prompt_cached_tokens,
-            )
+        self.session.add_costs(**update.prompt_costs)
         at_milestone = update.prefix_chars is not None or update.finish_reason is not None
         if readings or (self.on_step is not None and not at_milestone):
             self._events.put_nowait(Progress(sample, trace.num_tokens, readings))

@@ -82,6 +82,8 @@ class Generator(ChannelReplica):
         closing: list[int] = []
         if request.close is not None:
             closing = self._prompts.closing(encoded, request.prefix_text, request.close)
+            if len(prompt) + len(closing) >= self._prompts.context:
+                closing = []  # no room for an answer
         return TraceWork(
             request,
             self._config,

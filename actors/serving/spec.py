@@ -67,8 +67,9 @@ def offer_of(config: ServeConfig, name: str) -> Offer:
                 policies[other] = with_calibration(candidate).policy
                 break
     generator, sampling = run.generator, run.generator.sampling
-    if isinstance(generator, VllmGeneratorConfig) and sampling.answer_tokens is None:
-        sampling = sampling.model_copy(update={"answer_tokens": ANSWER_TOKENS})
+    kept = ANSWER_TOKENS if sampling.answer_tokens is None else sampling.answer_tokens
+    can_close = isinstance(generator, VllmGeneratorConfig)
+    sampling = sampling.model_copy(update={"answer_tokens": kept if can_close else None})
     return Offer(
         policies,
         run.policy.name,

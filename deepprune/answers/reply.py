@@ -32,7 +32,7 @@ _HARMONY_TOKENS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "
 SPECIAL_MARKS = frozenset((*END_OF_THOUGHT, *_START_OF_THOUGHT, *_HARMONY_TOKENS, "<|channel>"))
 """Special tokens that a decoder must keep: they part the thought from the answer."""
 _HARMONY_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>\w*\s*)?<\|message\|>")
-ANSWER_START = "**Final Answer**\n\n\\boxed{"
+ANSWER_START = "Thus the final answer is \\boxed{"
 """Begins the answer of a thought that was closed, where a value is asked for."""
 _HARMONY_THOUGHT = "<|channel|>analysis"
 _HARMONY_TURN = "<|start|>assistant"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from cluster.configs import shipped_configs, shipped_serve_configs
 from deepprune.config import (
-    EncoderJudgeConfig,
     RunConfig,
     VllmGeneratorConfig,
-    VllmJudgeConfig,
     parse_config,
 )
 from deepprune.errors import UserError
@@ -47,7 +44,7 @@ def check(config_name: str, overrides: dict[str, Any], address: str | None) -> N
     with connected(address):
         from jobs.check.nodes import check_nodes
 
-        check_nodes(checklist, *_models(runs))
+        check_nodes(checklist, runs)
         if checklist.failed:
             checklist.skip("engines", "not started: set right first what is wrong above")
         else:
@@ -96,17 +93,3 @@ def _runs(name: str, overrides: dict[str, Any]) -> list[RunConfig]:
         endpoint = parse_serve_config(data, source)
         return [endpoint.run(model) for model in endpoint.models]
     return [parse_config(data, source)]
-
-
-def _models(runs: Sequence[RunConfig]) -> tuple[list[str], bool]:
-    """List the models of runs; tell whether one of them runs on GPUs."""
-    models: dict[str, bool] = {}
-    for run in runs:
-        if isinstance(run.generator, VllmGeneratorConfig):
-            engine = run.generator.engine
-            models[engine.model] = engine.gpus_per_shard > 0
-        if isinstance(run.judge, VllmJudgeConfig):
-            models[run.judge.engine.model] = run.judge.engine.gpus_per_shard > 0
-        elif isinstance(run.judge, EncoderJudgeConfig):
-            models[run.judge.folder] = run.judge.gpus > 0
-    return list(models), any(models.values())

@@ -15,8 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cluster.model_shapes import MODEL_SHAPES
+from cluster.placement import models
+from deepprune.config import RunConfig
 from deepprune.errors import UserError
+from deepprune.section import is_hub_name
 from jobs.check.checklist import Checklist
 
 ANSWER_S = 60.0
@@ -34,70 +36,79 @@ SAME = ("Python", "ray", "deepprune")
 class NodeFacts:
     """What a node tells of itself; sizes in bytes.
 
-    `disks` has (free, total) by folder, `models` why a model could not be loaded (None: it can),
-    `gpu_problem` why vLLM could not use its GPUs.
+    `disks` has (free, total) by folder, `missing` what is left to download of hub models,
+    `problems` why the hub does not give one, `gpu_problem` why vLLM cannot use the GPUs.
     """
 
-    host: str
     versions: Mapping[str, str]
     disks: Mapping[str, tuple[float, float]]
-    models: Mapping[str, str | None]
-    to_download: Sequence[str]
+    missing: Mapping[str, int]
+    problems: Sequence[str]
     gpus: Sequence[str]
     gpu_problem: str | None
 
 
-def node_facts(models: Sequence[str], needs_gpus: bool) -> NodeFacts:
-    """Collect the facts of the node that this runs on; with `needs_gpus`, load vLLM's kernels."""
+def node_facts(hub_models: Sequence[str], on_gpus: bool) -> NodeFacts:
+    """Collect the facts of the node that this runs on; with `on_gpus`, load vLLM's kernels."""
     from huggingface_hub import constants
 
-    from actors.models import resolve_model
-    from actors.tokenizer import is_cached
+    from actors.hub_models import fetch_models
 
-    problems: dict[str, str | None] = {}
-    to_download = []
-    for model in models:
-        problems[model] = None
+    missing: dict[str, int] = {}
+    problems = []
+    for model in hub_models:
         try:
-            folder = resolve_model(model)
-            if not Path(folder).is_dir() and not is_cached(folder):
-                to_download.append(model)
+            missing |= {f.model: f.missing for f in fetch_models([model], None, download=False)}
         except UserError as error:
-            problems[model] = str(error)
-    gpus, gpu_problem = _gpus() if needs_gpus else ([], None)
+            problems.append(str(error))
+    gpus, gpu_problem = _gpus() if on_gpus else ([], None)
     folders = {"temporary files": tempfile.gettempdir(), "models": constants.HF_HUB_CACHE}
-    return NodeFacts(
-        host=platform.node(),
-        versions=_versions(),
-        disks={name: _disk(Path(folder)) for name, folder in folders.items()},
-        models=problems,
-        to_download=to_download,
-        gpus=gpus,
-        gpu_problem=gpu_problem,
-    )
+    disks = {name: _disk(Path(folder)) for name, folder in folders.items()}
+    return NodeFacts(_versions(), disks, missing, problems, gpus, gpu_problem)
 
 
-def check_nodes(checklist: Checklist, models: Sequence[str], needs_gpus: bool) -> None:
+def check_nodes(checklist: Checklist, runs: Sequence[RunConfig]) -> None:
     """Ask each node of the connected cluster for its facts, and check them."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(node_facts)
-    asked = {}
+    from actors.deploy.shared_folders import fitting_nodes
+
+    hub_models: dict[str, list[str]] = {}
+    on_gpus = set()
+    for model, placement in dict(each for run in runs for each in models(run)).items():
+        for node in fitting_nodes(placement):
+            if is_hub_name(model):
+                hub_models.setdefault(node["NodeID"], []).append(model)
+            if placement.needs.get("GPU"):
+                on_gpus.add(node["NodeID"])
+    task = ray.remote(num_cpus=0, max_retries=0)(node_facts)
+    own, asked = _versions(), {}
     for node in ray.nodes():
-        if not node["Alive"]:
-            continue
-        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        on_gpus = needs_gpus and node["Resources"].get("GPU", 0) > 0
-        options = {"num_cpus": 0, "scheduling_strategy": here, "max_retries": 0}
-        asked[node["NodeManagerHostname"], node["NodeID"]] = task.options(**options).remote(
-            models, on_gpus
-        )
-    own = _versions()
-    for (host, _), reference in asked.items():
+        if node["Alive"]:
+            name = node["NodeID"]
+            there = NodeAffinitySchedulingStrategy(name, soft=False)
+            at_node = task.options(scheduling_strategy=there)
+            asked[at_node.remote(hub_models.get(name, []), name in on_gpus)] = node
+    for reference, node in asked.items():
         facts: list[NodeFacts] = []
-        if checklist.run(f"node {host}", partial(_answer, reference, facts)):
+        line = f"node {node['NodeManagerHostname']}"
+        if checklist.run(line, partial(_answer, reference, facts)):
             check_facts(checklist, facts[0], own)
+
+
+def check_facts(checklist: Checklist, facts: NodeFacts, own: Mapping[str, str]) -> None:
+    """Check what a node tells; `own` are the versions of the driver."""
+    checklist.run("  versions", partial(_check_versions, facts, own))
+    if facts.gpus or facts.gpu_problem:
+        checklist.run("  drivers and CUDA", partial(_check_gpus, facts))
+    else:
+        checklist.skip("  drivers and CUDA", "no engine of this configuration runs on its GPUs")
+    checklist.run("  disks", partial(_check_disks, facts))
+    if facts.missing or facts.problems:
+        checklist.run("  models and hub", partial(_check_models, facts))
+    else:
+        checklist.skip("  models and hub", "no model of a hub runs on it")
 
 
 def _answer(reference: Any, facts: list[NodeFacts]) -> str:
@@ -117,17 +128,6 @@ def _answer(reference: Any, facts: list[NodeFacts]) -> str:
     return "answers"
 
 
-def check_facts(checklist: Checklist, facts: NodeFacts, own: Mapping[str, str]) -> None:
-    """Check what a node tells; `own` are the versions of the driver."""
-    checklist.run("  versions", partial(_check_versions, facts, own))
-    if facts.gpus or facts.gpu_problem:
-        checklist.run("  drivers and CUDA", partial(_check_gpus, facts))
-    else:
-        checklist.skip("  drivers and CUDA", "no engine of this configuration runs on its GPUs")
-    checklist.run("  disks", partial(_check_disks, facts))
-    checklist.run("  models and hub", partial(_check_models, facts))
-
-
 def _check_versions(facts: NodeFacts, own: Mapping[str, str]) -> str:
     for name in SAME:
         theirs, ours = facts.versions.get(name, "missing"), own[name]
@@ -143,7 +143,7 @@ def _check_gpus(facts: NodeFacts) -> str:
 
 
 def _check_disks(facts: NodeFacts) -> str:
-    download = sum(MODEL_SHAPES[m].weight_bytes for m in facts.to_download if m in MODEL_SHAPES)
+    download = sum(facts.missing.values())
     for name, (free, total) in facts.disks.items():
         needed = SPARE_BYTES + (download if name == "models" else 0)
         if free < needed or free < (1 - FULLEST) * total:
@@ -156,12 +156,13 @@ def _check_disks(facts: NodeFacts) -> str:
 
 
 def _check_models(facts: NodeFacts) -> str:
-    for problem in facts.models.values():
-        if problem is not None:
-            raise UserError(problem)
-    if facts.to_download:
-        return f"{', '.join(facts.to_download)}: downloaded at the first start"
-    return "all there" if facts.models else "none of ours"
+    if facts.problems:
+        raise UserError("; ".join(facts.problems))
+    left = {model: size for model, size in facts.missing.items() if size}
+    if not left:
+        return f"{', '.join(facts.missing)}: all there"
+    listed = ", ".join(f"{model} ({size / 1e9:.1f} GB)" for model, size in left.items())
+    return f"downloaded at the first start, or now by `deepprune fetch`: {listed}"
 
 
 def _gpus() -> tuple[list[str], str | None]:

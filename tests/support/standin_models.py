@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -15,6 +18,22 @@ HARMONY = ("<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>",
 DEEPSEEK_TEMPLATE = (
     "{{bos_token}}{% for message in messages %}<｜User｜>{{ message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
+)
+QWEN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+HARMONY_TEMPLATE = (
+    "<|start|>system<|message|>Current date: {{ strftime_now('%Y-%m-%d') }}\n\n"
+    "Reasoning: {{ reasoning_effort | default('medium') }}<|end|>{% for message in messages %}"
+    "<|start|>{{ message.role }}<|message|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|turn>{{ message.role }}\n{{ message.content }}"
+    "<turn|>\n{% endfor %}{% if add_generation_prompt %}<|turn>model\n{% endif %}"
 )
 MODEL = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -44,17 +63,67 @@ def byte_level(folder: Path, named: str, special: tuple[str, ...], **config: obj
     return _saved(tokenizer, folder, named, special, config)
 
 
-def metaspace(folder: Path, special: tuple[str, ...]) -> Path:
+def metaspace(
+    folder: Path,
+    special: tuple[str, ...],
+    prepend: Literal["always", "never"] = "always",
+    **config: object,
+) -> Path:
     """A vocabulary of words with byte fallback, as sentencepiece models have."""
     pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *map(chr, range(0x21, 0x7F))]
     vocabulary = {piece: token_id for token_id, piece in enumerate([*pieces, "▁", "▁t", "▁th"])}
     merges = [("▁", "t"), ("▁t", "h")]
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend)
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    return _saved(tokenizer, folder, "PreTrainedTokenizerFast", special, {})
+    return _saved(tokenizer, folder, "PreTrainedTokenizerFast", special, config)
+
+
+@dataclass(frozen=True)
+class Standin:
+    """A tokenizer as a model has it; `opening` is how the model begins to think."""
+
+    make: Callable[[Path], Path]
+    opening: str
+
+
+STANDINS = {
+    "DeepSeek-R1-0528-Qwen3-8B": Standin(
+        lambda folder: byte_level(
+            folder,
+            "LlamaTokenizerFast",
+            ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),
+            bos_token="<｜begin▁of▁sentence｜>",
+            chat_template=DEEPSEEK_TEMPLATE,
+            legacy=True,
+        ),
+        "<think>\nHmm, let ∠A",
+    ),
+    "Qwen3-32B": Standin(
+        lambda folder: byte_level(
+            folder, "Qwen2Tokenizer", ("<|im_start|>", "<|im_end|>"), chat_template=QWEN_TEMPLATE
+        ),
+        "<think>\nOkay, so 答案",
+    ),
+    "gpt-oss-20b": Standin(
+        lambda folder: byte_level(
+            folder, "PreTrainedTokenizerFast", HARMONY, chat_template=HARMONY_TEMPLATE
+        ),
+        "<|channel|>analysis<|message|>We need x² ≤ 4",
+    ),
+    "Gemma-like": Standin(
+        lambda folder: metaspace(
+            folder,
+            ("<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"),
+            prepend="never",
+            bos_token="<bos>",
+            chat_template=GEMMA_TEMPLATE,
+        ),
+        "<|channel>thought\nThe user asks, naïve",
+    ),
+}
 
 
 def _saved(

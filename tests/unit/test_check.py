@@ -18,7 +18,7 @@ from deepprune.errors import UserError
 from jobs.check import traces
 from jobs.check.cache import check_cache
 from jobs.check.checklist import Checklist
-from jobs.check.command import EXAMPLE, _models, _runs, check_configuration
+from jobs.check.command import EXAMPLE, _runs, check_configuration
 from jobs.check.nodes import NodeFacts, check_facts, node_facts
 from jobs.check.traces import MORE_TOKENS, PAUSE_TOKENS, TraceCheck
 from tests.support.standin_models import byte_level
@@ -131,22 +131,18 @@ class TestCache:
 def test_an_endpoint_is_checked_by_its_models():
     (run,) = _runs("serve-a100x4", {})
     assert run.generator.engine.accelerator == "A100"
-    assert _models([run]) == ([run.generator.engine.model], True)
-    assert _models(_runs("laptop", {"seed": 2})) == (
-        ["miniature/reasoner", "miniature/encoder"],
-        False,
-    )
+    (run,) = _runs("laptop", {"seed": 2})
+    assert run.seed == 2
     with pytest.raises(UserError, match="there is no configuration 'nowhere'"):
         _runs("nowhere", {})
 
 
 def facts(**changes) -> NodeFacts:
     known = {
-        "host": "a",
         "versions": MINE,
         "disks": {"temporary files": (50 * GIB, 100 * GIB), "models": (50 * GIB, 100 * GIB)},
-        "models": {"m": None},
-        "to_download": [],
+        "missing": {},
+        "problems": [],
         "gpus": [],
         "gpu_problem": None,
     }
@@ -155,7 +151,7 @@ def facts(**changes) -> NodeFacts:
 
 class TestNodes:
     def test_this_machine(self, capsys):
-        found = node_facts(["miniature/reasoner"], needs_gpus=False)
+        found = node_facts([], on_gpus=False)
         checklist = Checklist()
         check_facts(checklist, found, found.versions)
         said = capsys.readouterr().out
@@ -165,7 +161,7 @@ class TestNodes:
 
     def test_a_machine_without_the_gpus_that_it_promised(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
-        found = node_facts([], needs_gpus=True)
+        found = node_facts([], on_gpus=True)
         assert found.gpus == [] and found.gpu_problem
 
     @pytest.mark.parametrize(
@@ -185,11 +181,11 @@ class TestNodes:
                 "delete old runs",
             ),
             (
-                {"disks": {"models": (60 * GIB, 90 * GIB)}, "to_download": ["Qwen/Qwen3-32B"]},
+                {"disks": {"models": (60 * GIB, 90 * GIB)}, "missing": {"m": 66 * 10**9}},
                 "disks",
                 "needs 71 GB",
             ),
-            ({"models": {"m": "log in with `hf auth login`"}}, "models and hub", "hf auth login"),
+            ({"problems": ["run `hf auth login`"]}, "models and hub", "hf auth login"),
         ],
     )
     def test_what_is_wrong_is_a_line(self, changes, name, words, capsys):
@@ -200,9 +196,12 @@ class TestNodes:
 
     def test_what_a_first_start_downloads(self, capsys):
         checklist = Checklist()
-        check_facts(checklist, facts(to_download=["Qwen/Qwen3-4B-Instruct-2507"]), MINE)
+        check_facts(checklist, facts(missing={"m": 8_040_000_000, "n": 0}), MINE)
         assert checklist.failed == []
-        assert "downloaded at the first start" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "or now by `deepprune fetch`: m (8.0 GB)\n" in said
+        check_facts(checklist, facts(missing={"m": 0, "n": 0}), MINE)
+        assert "m, n: all there" in capsys.readouterr().out
 
 
 class Engine:

@@ -138,12 +138,6 @@ def test_workers_share_the_problems_of_a_step(world):
     np.testing.assert_equal(later, shares[0][2:])
 
 
-def test_pairs_of_one_class_are_refused():
-    pairs = made_pairs()
-    with pytest.raises(UserError, match="training pairs agree"):
-        encoder_trainer(CONFIG, pairs[pairs.same], pairs)
-
-
 def test_a_folder_that_is_not_whole_is_refused(trained, tmp_path):
     (tmp_path / ENCODER_FILE).write_text('{"max_tokens": 64}')
     with pytest.raises(UserError, match=r"no config\.json"):

@@ -133,7 +133,7 @@ async def test_when_the_deadline_is_near_thoughts_are_closed(asks):
     solution = await RequestRunner("r1", "me", spec, served).solution()
     assert solution.stopped_by is None and solution.finish_reason == "stop"
     assert solution.completion.choices[0].message.content == (
-        "**Final Answer**\n\n\\boxed{7}" if asks else "7}"
+        "Thus the final answer is \\boxed{7}" if asks else "7}"
     )
 
 

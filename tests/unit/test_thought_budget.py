@@ -14,13 +14,14 @@ from actors.channels import server
 from actors.driver.trace_collector import Collected, collect
 from actors.generators import generator as generator_module
 from actors.generators.generator import Generator
-from actors.messages import EngineGone, TraceRequest, TraceUpdate
+from actors.messages import EngineGone
 from actors.tokenizer import load_tokenizer
 from deepprune.answers.reply import ANSWER_START, closing_text, split_reply
 from deepprune.config import LimitsConfig, SamplingConfig, VllmGeneratorConfig
 from deepprune.policy_config import ConsConfig
 from deepprune.session import Outcome
 from deepprune.traces import Problem
+from tests.support.in_process import InProcess
 from tests.support.standin_models import DEEPSEEK_TEMPLATE, HARMONY, byte_level
 
 PROBLEM = Problem("unit/0", "What is 6 times 7?", "42")
@@ -76,7 +77,9 @@ class ScriptedEngine:
     async def generate(
         self, prompt: Any, params: Any, request_id: str, priority: int
     ) -> AsyncGenerator[Any]:
-        ids = prompt["prompt_token_ids"]
+        ids, context = prompt["prompt_token_ids"], self.model_config.max_model_len
+        if len(ids) >= context:
+            raise ValueError("the prompt is longer than the context")
         self.prompts.append(ids)
         dies_after = self._dies_after.pop(0) if self._dies_after else None
         answers = ids[-len(self._start) :] == self._start
@@ -87,7 +90,8 @@ class ScriptedEngine:
                 yield self._output(ids, [], "abort")
                 return
             self.num_generated += 1
-            finish = "length" if number == params.max_tokens else None
+            full = number == params.max_tokens or len(ids) + number == context
+            finish = "length" if full else None
             if request_id in self._aborted:
                 finish = "abort"
             elif answers and number == len(script):
@@ -111,31 +115,6 @@ class ScriptedEngine:
         self._aborted.update(request_ids)
 
 
-class InProcess:
-    """Generators in this process: the replica's own code, without Ray, around an engine."""
-
-    def __init__(self, replica: Generator) -> None:
-        self._replica = replica
-        self._open: dict[str, Any] = {}
-        self.requests: list[TraceRequest] = []
-
-    async def stream(self, request: TraceRequest) -> AsyncGenerator[TraceUpdate]:
-        self.requests.append(request)
-        work = self._open[request.request_id] = self._replica._open(request)
-        try:
-            async for update, _ in work.items():
-                yield update
-        finally:
-            del self._open[request.request_id]
-
-    def abort(self, request_id: str) -> int:
-        if request_id not in self._open:
-            return 0
-        self._open[request_id].abort()
-        tokens: int = self._open[request_id].num_tokens
-        return tokens
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     template = {"bos_token": "<bos>", "chat_template": DEEPSEEK_TEMPLATE}
@@ -154,9 +133,7 @@ def engines(folder, monkeypatch):
         config = VllmGeneratorConfig.model_validate(
             {"engine": {"model": str(folder)}, "progress_s": 1e-9}
         )
-        replica = Generator(config, None, 60.0)
-        replica._retired = True  # there is nothing to drain
-        return InProcess(replica), engine
+        return InProcess(Generator(config, None, 60.0)), engine
 
     return make
 
@@ -261,3 +238,11 @@ async def test_an_engine_that_is_lost_while_it_closes_is_no_endless_loop(engines
 def test_a_budget_that_is_all_answer_is_refused():
     with pytest.raises(ValidationError, match="answer_tokens 100 leaves no thought"):
         SamplingConfig(max_tokens=100, answer_tokens=100)
+
+
+async def test_where_the_context_has_no_room_left_a_thought_is_not_closed(engines):
+    generators, engine = engines(context=75)
+    problem = live(generators, SamplingConfig(max_tokens=9_000, answer_tokens=1), 1)
+    outcome: Outcome = await asyncio.wait_for(problem.run(), 30)
+    assert outcome.ledger.finished_traces == 1 and outcome.answer is None
+    assert max(map(len, engine.prompts)) < 75
