@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 UNUSED = ("pandas", "scipy", "sklearn")
 """Packages that both import if they are installed, for audio, vision and assisted generation."""
+DECIDES = "transformers"
+"""Looks once, when it is imported, whether these packages are installed."""
 
 
 @contextmanager
@@ -16,9 +18,10 @@ def quick_imports() -> Iterator[None]:
     """Within the context, hide `UNUSED` packages and collect no garbage.
 
     Collecting takes a quarter of such an import, `UNUSED` packages a fifth. What exists at the end
-    of the context is exempt from collection.
+    of the context is exempt from collection. Where `DECIDES` is imported already, it has seen the
+    packages and may import them later: hide none.
     """
-    hidden = [name for name in UNUSED if name not in sys.modules]
+    hidden = [name for name in UNUSED if name not in sys.modules and DECIDES not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not importable
     gc.disable()
     try:
