@@ -83,6 +83,8 @@ class LiveSystem(Driven):
 
 @contextmanager
 def laptop() -> Iterator[LiveSystem]:
+    from ray.serve.context import _get_global_client
+
     from actors.deploy.preflight import with_calibration
     from actors.deploy.system import running
     from actors.serving.deploy import listen
@@ -109,6 +111,8 @@ def laptop() -> Iterator[LiveSystem]:
         listen("127.0.0.1", port)
         with running(config) as system, closing(OneSystem()) as endpoints:
             yield LiveSystem(system.coordinator, config, Path(folder), port, endpoints)
+            # Else those that tests have called would report to Serve after its end, for ever.
+            _get_global_client().shutdown_cached_handles()
 
 
 class Head:
