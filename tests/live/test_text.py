@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.command import written_by
 from tests.support.standin_engine import PROBLEM
 from tests.support.standin_models import DEEPSEEK_TEMPLATE, byte_level
 
 pytestmark = pytest.mark.live
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +18,7 @@ def traces(tmp_path_factory) -> dict[str, Any]:
     special = ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>")
     config = {"bos_token": special[0], "chat_template": DEEPSEEK_TEMPLATE, "legacy": True}
     folder = byte_level(tmp_path_factory.mktemp("standin"), "LlamaTokenizerFast", special, **config)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.standin_engine", str(folder), str(folder / "traces")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads((folder / "traces").read_text("utf-8"))
-    return found
+    return written_by("tests.support.standin_engine", folder)
 
 
 def test_a_trace_is_the_text_of_its_tokens(traces):

@@ -6,36 +6,20 @@ texts, tokens, parts and bills are right. The miniature itself answers where its
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deepprune.answers.reply import ANSWER_START, closing_text, judged_text, split_reply
+from tests.support.command import written_by
 from tests.support.standin_models import STANDINS
 
 pytestmark = pytest.mark.live
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("formats")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.text_formats", str(folder), str(folder / "out")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    read: dict[str, Any] = json.loads((folder / "out").read_text("utf-8"))
-    return read
+    return written_by("tests.support.text_formats", tmp_path_factory.mktemp("formats"))
 
 
 def test_a_thought_that_is_closed_gives_an_answer_within_the_budget(found):
