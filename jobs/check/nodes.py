@@ -92,7 +92,7 @@ def check_nodes(checklist: Checklist, runs: Sequence[RunConfig]) -> None:
             asked[at_node.remote(hub_models.get(name, []), name in on_gpus)] = node
     for reference, node in asked.items():
         facts: list[NodeFacts] = []
-        line = f"node {node['NodeManagerHostname']}"
+        line = f"node {node['NodeManagerAddress']}"
         if checklist.run(line, partial(_answer, reference, facts)):
             check_facts(checklist, facts[0], own)
 
