@@ -156,9 +156,6 @@ class SimulatedEngines(AbortableGenerators):
     ) -> TraceUpdate:
         self.num_updates += 1
         start, end = self._chars(trace, before), self._chars(trace, now)
-        if at_turn or finished:
-            prefix = trace.text[: end if at_turn else None]
-            self._answers.setdefault(prefix, trace.answer)
         return TraceUpdate(
             text=trace.text[start:end],
             token_ids=tuple(range(before, now)),
@@ -181,9 +178,16 @@ class SimulatedEngines(AbortableGenerators):
         """Score a prefix; see `Judges.score`. This judge knows how the traces end."""
         tokens = sum(map(len, request.firsts)) // 4 + len(request.second) // 4
         await asyncio.sleep(self._speed.judge_s + tokens / self._speed.judge_tokens_per_s)
-        answer = self._answers[request.second]
-        same = (0.9 if self._answers[first] == answer else 0.1 for first in request.firsts)
-        return JudgeReply(tuple(same), tokens, 0)
+        answer = self._answer(request.problem, request.second)
+        answers = (self._answer(request.problem, first) for first in request.firsts)
+        return JudgeReply(tuple(0.9 if one == answer else 0.1 for one in answers), tokens, 0)
+
+    def _answer(self, problem: str, prefix: str) -> str | None:
+        """The answer of the recorded trace that begins so; generators may be elsewhere."""
+        if prefix not in self._answers:
+            traces = self._pools[problem].traces
+            self._answers[prefix] = next(t.answer for t in traces if t.text.startswith(prefix))
+        return self._answers[prefix]
 
 
 def problem_texts(recordings: Sequence[Recording], num_problems: int) -> dict[str, Recording]:
