@@ -191,15 +191,19 @@ def _engines_alone(cell: Cell, recordings: Sequence[Recording]) -> tuple[float, 
         pools, CHECKPOINT_TOKENS, cell.num_replicas, progress_s=cell.progress_s
     )
 
-    async def follow(text: str, sample: int) -> None:
-        request = TraceRequest(f"a/{sample}/0", text, SamplingConfig(), 0)
+    async def follow(place: int, text: str, sample: int) -> None:
+        request = TraceRequest(f"{place}/{sample}/0", text, SamplingConfig(), 0)
         async with aclosing(engines.stream(request)) as updates:
             async for _ in updates:
                 pass
 
     async def all_of_them() -> None:
         await asyncio.gather(
-            *(follow(text, i) for text in pools for i in range(cell.traces_per_problem))
+            *(
+                follow(place, text, sample)
+                for place, text in enumerate(pools)
+                for sample in range(cell.traces_per_problem)
+            )
         )
 
     loop = SkippingLoop()
