@@ -212,7 +212,9 @@ class Hosts:
         if self.hosts.pop(host.name, None) is None:
             return
         host.kill()
-        ip("netns", "del", host.namespace)  # the other end of its cable goes with it
+        # The kernel ends a namespace later, and would keep the cable's name until then.
+        ip("link", "del", host.interface)
+        ip("netns", "del", host.namespace)
 
     def stop(self) -> None:
         """Leave nothing behind."""
